@@ -1,0 +1,71 @@
+"""The card of a trained potential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ErrorSummary:
+    """Errors over one set of frames: mean absolute and root mean square; NaN (null in JSON) where there are no labels."""
+
+    n_frames: int
+    n_atoms: int
+    energy_mae: float
+    """eV/atom"""
+    energy_rmse: float
+    """eV/atom"""
+    force_mae: float
+    """eV/Å, over components"""
+    force_rmse: float
+    """eV/Å, over components"""
+    stress_mae: float
+    """eV/Å³, over components"""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How a potential does on a split, beside the trivial predictor (mean energy per composition, zero forces)."""
+
+    split: str
+    overall: ErrorSummary
+    trivial: ErrorSummary
+    by_system: Mapping[str, ErrorSummary]
+    trivial_by_system: Mapping[str, ErrorSummary]
+
+
+@dataclass(frozen=True)
+class PotentialCard:
+    """What a potential is, what it was trained on, how well it does and what made it."""
+
+    name: str
+    version: int
+    """1, 2, ... under one name."""
+    architecture: str
+    """A name out of `training.potentials.POTENTIALS`."""
+    state: str
+    """'candidate', 'champion' or 'retired'."""
+    elements: tuple[str, ...]
+    cutoff: float
+    """Å"""
+    dataset: str
+    dataset_hash: str
+    table_versions: Mapping[str, int]
+    theories: tuple[str, ...]
+    settings: Mapping[str, object]
+    """The training settings, as given and as resolved."""
+    metrics: Mapping[str, Metrics]
+    """By split: 'train', 'validation', 'test'."""
+    references: Mapping[str, float]
+    """Energy of each element that is taken off before training, eV."""
+    notes: tuple[str, ...]
+    """What a user should know ('references of rank 2 for 3 elements: minimum norm')."""
+    software: Mapping[str, str]
+    """Versions of what made it."""
+    created_at: str
+    training_seconds: float
+    n_parameters: int
+    format: int = 1
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each stored file by its name."""
