@@ -1,0 +1,1 @@
+"""The lake: object store, archives, readers, checks, tables, query, search, datasets, exports."""

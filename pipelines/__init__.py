@@ -1,0 +1,1 @@
+"""Wiring: flows, the local stack, schedules and the command line."""

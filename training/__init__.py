@@ -1,0 +1,1 @@
+"""Training: from a pinned dataset to a potential that an MD code can use."""
