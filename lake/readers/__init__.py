@@ -1,0 +1,21 @@
+"""Readers of the outputs of DFT codes, and the registry that names them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lake.readers.base import PushReader, ReaderSpec
+
+READERS: Final[tuple[ReaderSpec, ...]] = ()
+"""All readers, in the order in which they are asked."""
+
+
+def find_reader(name: str, head: bytes) -> ReaderSpec | None:
+    """Return the reader that recognises an output by its base name and first bytes, or None."""
+    for spec in READERS:
+        if spec.recognises(name, head):
+            return spec
+    return None
+
+
+__all__ = ["READERS", "PushReader", "ReaderSpec", "find_reader"]

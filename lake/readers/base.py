@@ -1,0 +1,37 @@
+"""What every reader is: bytes are pushed in, runs come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.calculations import Run
+
+
+class PushReader(Protocol):
+    """A reader of one output, fed in order with chunks of any size."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the output."""
+        ...
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the runs of the output, at least one; raises UnreadableOutput where no run can be made."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReaderSpec:
+    """One entry of the registry: how an output is recognised, and what reads it."""
+
+    name: str
+    """'pw.x stdout', 'pw.x XML', 'vasprun.xml', 'OUTCAR': also `Run.format`."""
+    code: str
+    """'qe', 'vasp', ..."""
+    recognises: Callable[[str, bytes], bool]
+    """Whether an output is of this kind, from its base name (a hint) and its first 64 KiB (these decide)."""
+    open: Callable[[], PushReader]
+    """Makes a reader for one output."""
+    rank: int
+    """Among the outputs of one run, that of the lowest rank gives the labels."""
