@@ -1,0 +1,41 @@
+# `make help` lists what can be made.
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE ?=
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+environment: ## make the Python environment in .venv
+	@bash infra/make-environment.sh dev
+
+demo: environment ## from dropped archives to molecular dynamics, on real DFT output
+	@$(BIN)/python -m pipelines.demo
+
+demo-stop: ## stop the services that the demo started
+	@$(BIN)/python -m pipelines.demo --stop
+
+test: check ## all checks and tests
+	$(BIN)/python -m pytest
+
+check: environment ## style, types, packaging
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+golden: environment ## readers against the reference outputs in ../shared
+	$(BIN)/python -m pytest tests/golden
+
+docs: environment ## make docs/tables.md from the schemas
+	$(BIN)/python -m schemas.documentation docs/tables.md
+
+constraints: environment ## pin what is installed in .venv
+	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' | grep -v ' @ ' | sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove the environment and everything that was made
+	rm -rf .venv dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+
+.PHONY: help environment demo demo-stop test check golden docs constraints clean

