@@ -183,6 +183,11 @@ def write_toml(values: Mapping[str, Mapping[str, str | int]], file: Path) -> Non
     part.replace(file)
 
 
+def environment_of_child(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with extra put in, for a process that is started from here."""
+    return {**os.environ, **extra}
+
+
 def _as_type_of(example: str | int, value: object, where: str) -> str | int:
     """Return value as the type of example; text turns into a number, nothing else is bent."""
     if isinstance(example, str) and isinstance(value, str):
