@@ -1,0 +1,1 @@
+"""The commands of `atomlake`, one file a subject."""

@@ -1,0 +1,88 @@
+"""dataset create, list, show, verify: pinned selections."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+import lake
+from pipelines.commands import query as q
+from pipelines.commands.console import OUT, AsJson, print_json, print_rows
+from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.settings import load
+
+app = typer.Typer(help="Pin selections of frames: query, table versions, split and content hash.")
+
+Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+
+
+def _row(manifest: DatasetManifest) -> dict[str, object]:
+    frames = manifest.n_frames
+    return {
+        "dataset": manifest.name, "systems": sorted(manifest.element_systems), "theory": list(manifest.theories),
+        "train": frames.get("train", 0), "validation": frames.get("validation", 0), "test": frames.get("test", 0),
+        "hash": manifest.content_hash[:12], "created": manifest.created_at,
+    }  # fmt: skip
+
+
+@app.command()
+def create(
+    name: Name,
+    elements: q.Elements = "",
+    subsystems: q.Subsystems = False,
+    system: q.Systems = None,
+    containing: q.Containing = "",
+    formula: q.Formula = "",
+    theory: q.Theory = "",
+    code: q.Code = "",
+    project: q.Project = "",
+    atoms: q.Atoms = "",
+    max_force: q.MaxForce = None,
+    all_frames: q.AllFrames = False,
+    limit: q.Limits = None,
+    test: Annotated[float, typer.Option(help="Share of calculations kept for the test.")] = 0.1,
+    validation: Annotated[float, typer.Option(help="Share of calculations kept for validation.")] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Pin the frames that the filters select now, split by calculation."""
+    query = FrameQuery(
+        elements=q.split_elements(elements), subsystems=subsystems, systems=tuple(system or ()), containing=q.split_elements(containing),
+        formula=formula, theory=theory, code=code, project=project, natoms=q.atom_range(atoms), max_force=max_force,
+        only_good=not all_frames, limits=q.limits_of(limit),
+    )  # fmt: skip
+    dataset = lake.open(settings=load()).publish(name, query, Split(test=test, validation=validation))
+    print_rows([_row(dataset.manifest)], as_json=as_json)
+
+
+@app.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the datasets."""
+    print_rows([_row(manifest) for manifest in lake.open(settings=load()).datasets()], as_json=as_json, empty="no datasets yet")
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show what a dataset holds: query, versions, frames by system and split."""
+    manifest = lake.open(settings=load()).dataset(name).manifest
+    if as_json:
+        print_json(asdict(manifest))
+        return
+    print_rows([_row(manifest)], as_json=False)
+    rows = [{"system": system, **splits} for system, splits in sorted(manifest.element_systems.items())]
+    print_rows(
+        [{"split": ", ".join(f"{k} {v}" for k, v in row.items() if k != "system"), "system": row["system"]} for row in rows], as_json=False
+    )
+    OUT.print(f"query     {manifest.query}\nversions  {dict(manifest.table_versions)}\nhash      {manifest.content_hash}", highlight=False)
+
+
+@app.command()
+def verify(name: Name) -> None:
+    """Read a dataset again from the pinned tables and prove its content hash; exit code 1 where it differs."""
+    dataset = lake.open(settings=load()).dataset(name)
+    dataset.verify()
+    OUT.print(
+        f"{name}: {sum(dataset.manifest.n_frames.values())} frames re-read, content hash {dataset.manifest.content_hash[:12]} holds",
+        highlight=False,
+    )

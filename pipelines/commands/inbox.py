@@ -1,0 +1,123 @@
+"""put, ingest, status, rejections, retry, inspect: from files to the lake."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+import lake
+from pipelines.commands.console import OUT, AsJson, print_frame, print_json, print_rows, progress_bar
+from schemas.settings import load
+
+app = typer.Typer()
+
+Paths = Annotated[list[Path], typer.Argument(help="Archives, single outputs, or folders.", exists=True)]
+
+
+@app.command()
+def put(
+    paths: Paths,
+    project: Annotated[str, typer.Option(help="Project that the data belong to.")] = "",
+    material: Annotated[list[str] | None, typer.Option(help="Name of the material, in any language; can be repeated.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the data, as an SPDX name: CC-BY-4.0.")] = "",
+) -> None:
+    """Upload archives, files or folders to the inbox; what is there already is not sent again."""
+    from lake.inbox import upload
+    from lake.store import connect
+
+    settings = load()
+    store = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
+    with progress_bar() as report:
+        uploads = upload(store, paths, project=project, materials=tuple(material or ()), licence=licence, progress=report)
+    sent = [u for u in uploads if u.sent]
+    OUT.print(f"{len(sent)} objects sent, {len(uploads) - len(sent)} were there already with the same content", highlight=False)
+
+
+@app.command()
+def ingest(
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, at the interval of the settings.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take what waits in the inbox into the lake, once or in a loop; needs no Prefect server."""
+    from pipelines.artifacts import batch_table
+    from pipelines.ingesting import ingest_once
+
+    settings = load()
+    while True:
+        with progress_bar() as report:
+            reports = ingest_once(settings, progress=report)
+        rows = [row for batch in reports for row in batch_table(batch)]
+        if rows or not watch:
+            print_rows(rows, as_json=as_json, empty="nothing new in the inbox: everything in it has been taken or rejected before")
+        if not watch:
+            return
+        time.sleep(settings.ingest.interval_seconds)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show what was seen and taken, by state of the source."""
+    sources = lake.open(settings=load()).sources()
+    counts = sources.group_by("state").agg(
+        pl.len().alias("sources"), pl.col("n_calculations").sum(), pl.col("n_frames").sum(), pl.col("n_rejections").sum()
+    )
+    print_frame(
+        counts.sort("state").collect(), as_json=as_json, empty="nothing has been seen yet: put archives into the inbox with `atomlake put`"
+    )
+
+
+@app.command()
+def rejections(
+    reason: Annotated[str, typer.Option(help="Only this reason code.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List what could not be taken, why, and what to do about it."""
+    rows = lake.open(settings=load()).rejections()
+    if reason:
+        rows = rows.filter(pl.col("reason") == reason)
+    print_frame(
+        rows.select("key", "member", "reason", "detail", "remedy").sort("key", "member").collect(), as_json=as_json, empty="no rejections"
+    )
+
+
+@app.command()
+def retry(
+    key: Annotated[str, typer.Argument(help="Key of the source in the inbox, as `atomlake rejections` prints it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read a source again, with the readers of this version."""
+    from pipelines.artifacts import batch_table
+    from pipelines.ingesting import retry_source
+
+    with progress_bar() as report:
+        print_rows(batch_table(retry_source(load(), key, progress=report)), as_json=as_json)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A local output, archive or folder.", exists=True)],
+    arrays: Annotated[bool, typer.Option("--arrays", help="With --json: numbers, positions, cell, pbc and forces too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a local file as the lake would, and print what it would store; needs no lake."""
+    from lake.inspection import inspect_file
+
+    found = inspect_file(file, load().limits, arrays=arrays)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        {
+            "calculation": c["calculation_id"][:12], "files": c["files"], "code": f"{c['code']} {c['code_version']}", "kind": c["kind"],
+            "system": c["element_system"], "atoms": c["natoms"], "frames": c["n_frames"],
+            "last energy, eV": c["frames"][-1]["energy"] if c["frames"] else None, "complete": c["complete"], "theory": c["theory"],
+            "flags": sorted({*c["flags"], *(flag for frame in c["frames"] for flag in frame["flags"])}),
+        }
+        for c in found["calculations"]
+    ]  # fmt: skip
+    print_rows(rows, as_json=False, title="calculations", empty="no calculation")
+    print_rows(found["rejections"], as_json=False, title="rejections", empty="no rejection")

@@ -1,0 +1,202 @@
+"""train, evaluate, validate, md and the registry of potentials."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import lake
+from pipelines.artifacts import METRICS_HEADER, metrics_rows
+from pipelines.commands.console import OUT, AsJson, print_frame, print_json, print_rows, progress_bar
+from schemas.errors import SettingsError
+from schemas.potentials import Metrics, PotentialCard
+from schemas.settings import load
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+app = typer.Typer()
+registry = typer.Typer(help="The registry of potentials.")
+
+Name = Annotated[str, typer.Argument(help="Name of the potential, or a folder that holds one.")]
+Version = Annotated[int | None, typer.Option(help="Version; the champion, or else the newest, where it is left out.")]
+
+
+def parse_options(texts: list[str], file: Path | None) -> dict[str, Any]:
+    """Return training settings from a TOML file and from FIELD=VALUE texts, which win."""
+    options: dict[str, Any] = tomllib.loads(file.read_text()) if file else {}
+    for text in texts:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--set is {text!r}, expected FIELD=VALUE like epochs=200")
+        try:
+            options[field] = json.loads(value)
+        except json.JSONDecodeError:
+            options[field] = value
+    return options
+
+
+def print_metrics(metrics: Metrics) -> None:
+    """Print errors by system beside those of the trivial predictor."""
+    rows = [dict(zip(METRICS_HEADER, cells, strict=True)) for cells in metrics_rows(metrics)]
+    print_rows(rows, as_json=False, title=f"mean absolute errors, {metrics.split}")
+
+
+def print_card(card: PotentialCard, *, as_json: bool) -> None:
+    """Print what a potential is and how well it does."""
+    if as_json:
+        print_json(asdict(card))
+        return
+    OUT.print(
+        f"{card.name} version {card.version} ({card.state}): {card.architecture}, elements {', '.join(card.elements)}, "
+        f"cutoff {card.cutoff} Å, {card.n_parameters} parameters\ndataset {card.dataset} ({card.dataset_hash[:12]}), "
+        f"theory {', '.join(card.theories)}, trained for {card.training_seconds:.0f} s",
+        highlight=False,
+    )
+    for metrics in card.metrics.values():
+        print_metrics(metrics)
+    for note in card.notes:
+        OUT.print(f"note: {note}", highlight=False)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="Name of a pinned dataset.")],
+    name: Annotated[str, typer.Option(help="Name of the potential.")],
+    option: Annotated[list[str] | None, typer.Option("--set", help="A training setting: epochs=200, devices=2; can be repeated.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of training settings.", exists=True)] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="Show the training in the Prefect UI, where a server is set.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a potential on a dataset, on one process or several; a killed training goes on where it was."""
+    settings = load()
+    options = parse_options(option or [], config)
+    if prefect and settings.prefect.api_url:
+        from pipelines.prefect_runs import train_as_flow
+
+        card = train_as_flow(settings, dataset, name, options)
+    else:
+        from pipelines.training_session import train_and_register
+
+        registered = train_and_register(settings, dataset, name, options)
+        if registered is None:
+            return
+        card = registered
+    print_card(card, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    potential: Name,
+    dataset: Annotated[str, typer.Argument(help="Name of a pinned dataset.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the errors of a potential on a split of any dataset, beside the trivial predictor."""
+    import training
+
+    opened = lake.open(settings=load())
+    pinned = opened.dataset(dataset)
+    metrics = training.evaluate(
+        training.load(potential, lake=opened, version=version), pinned.arrays(split), split, baseline=pinned.arrays("train")
+    )
+    if as_json:
+        print_json(asdict(metrics))
+    else:
+        print_metrics(metrics)
+
+
+def structure(potential_elements: tuple[str, ...], file: Path | None, dataset: str, repeat: int) -> Atoms:
+    """Return the structure to simulate: a file that ASE reads, or the first test frame of a dataset, repeated."""
+    if file is not None:
+        from ase.io import read
+
+        atoms = read(file)
+    else:
+        from training.structures import to_atoms
+
+        atoms = to_atoms(lake.open(settings=load()).dataset(dataset).arrays("test"), 0)
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(potential_elements))
+    if unknown:
+        raise SettingsError(
+            f"the structure holds {', '.join(unknown)}, the potential knows {', '.join(potential_elements)}; choose another structure"
+        )
+    return atoms.repeat(repeat)
+
+
+@app.command()
+def md(
+    potential: Name,
+    file: Annotated[
+        Path | None, typer.Option("--structure", help="File that ASE reads; default: a test frame of the potential's dataset.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(help="Repeat the cell so many times along each vector.")] = 3,
+    temperature: Annotated[float, typer.Option(help="K")] = 300.0,
+    steps: Annotated[int, typer.Option(help="Steps of each ensemble.")] = 1000,
+    timestep: Annotated[float, typer.Option(help="fs")] = 1.0,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run molecular dynamics, NVE then NVT, on a large cell and report energy drift and temperature."""
+    import training
+    from training.dynamics import run_dynamics
+
+    opened = lake.open(settings=load())
+    loaded = training.load(potential, lake=opened, version=version)
+    atoms = structure(loaded.card.elements, file, loaded.card.dataset, repeat)
+    with progress_bar() as report:
+        result = run_dynamics(loaded, atoms, temperature=temperature, steps=steps, timestep=timestep, progress=report)
+    rows = [asdict(part) for part in result]
+    print_rows(rows, as_json=as_json, title=f"{atoms.get_chemical_formula()}, {len(atoms)} atoms")
+
+
+@app.command()
+def validate(potential: Name, version: Version = None, as_json: AsJson = False) -> None:
+    """Check numerically that force is minus the gradient of the energy, and stress its strain derivative."""
+    import training
+    from training.gradient_check import check_gradients
+
+    opened = lake.open(settings=load())
+    loaded = training.load(potential, lake=opened, version=version)
+    check = check_gradients(loaded, structure(loaded.card.elements, None, loaded.card.dataset, 1))
+    print_rows([asdict(check)], as_json=as_json)
+
+
+@registry.command("list")
+def list_potentials(as_json: AsJson = False) -> None:
+    """List the potentials with their state and test errors."""
+    columns = ["name", "version", "state", "architecture", "elements", "dataset", "test_energy_mae", "test_force_mae", "recorded_at"]
+    print_frame(
+        lake.open(settings=load()).potentials().select(columns).sort("name", "version").collect(),
+        as_json=as_json,
+        empty="no potentials yet",
+    )
+
+
+@registry.command()
+def show(name: Name, version: Version = None, as_json: AsJson = False) -> None:
+    """Show the card of a potential."""
+    from lake.potentials import read_potential
+
+    card, _ = read_potential(lake.open(settings=load()), name, version)
+    print_card(card, as_json=as_json)
+
+
+@registry.command()
+def export(name: Name, folder: Annotated[Path, typer.Argument(help="Folder to write.")], version: Version = None) -> None:
+    """Write a potential to a local folder that `training.load(FOLDER)` reads."""
+    from lake.potentials import read_potential
+
+    card, files = read_potential(lake.open(settings=load()), name, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    OUT.print(f"{card.name} version {card.version}: {', '.join(sorted(files))} in {folder}", highlight=False)

@@ -1,0 +1,105 @@
+"""From the inbox to a commit: plan batches, read them on Dask workers, commit each once. Works without a Prefect server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import lake
+from lake.commit import BatchReport, StagedBatch, commit_batch, stage
+from lake.inbox import batch_id, discover, plan_batches
+from lake.reading import read_source
+from lake.store import connect
+from schemas.settings import Settings
+from schemas.sources import SourceObject
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, how much of it is done, and how much there is."""
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+def waiting_batches(settings: Settings) -> list[tuple[SourceObject, ...]]:
+    """Return the sources that the lake has not seen, in batches; one listing of the inbox and one look at the ledger."""
+    inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
+    opened = lake.open(settings=settings)
+    opened.create()
+    sources = discover(
+        inbox,
+        opened.seen_sources(),
+        bucket=settings.store.inbox_bucket,
+        quiet_seconds=settings.ingest.quiet_seconds,
+        now=datetime.now(UTC),
+    )
+    return plan_batches(sources, settings.ingest)
+
+
+def read_share(settings: Settings, sources: Sequence[SourceObject], batch: str, part: int) -> StagedBatch:
+    """Read some sources of a batch and write their frames to the lake, not yet visible; runs on a worker."""
+    inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
+    readings = [read_source(source, inbox, settings.limits) for source in sources]
+    return stage(lake.open(settings=settings), readings, batch, part)
+
+
+def shares(sources: Sequence[SourceObject], count: int) -> list[list[SourceObject]]:
+    """Deal sources into at most count lists of about equal bytes; the same sources always fall the same way."""
+    dealt: list[list[SourceObject]] = [[] for _ in range(max(1, min(count, len(sources))))]
+    loads = [0] * len(dealt)
+    for source in sorted(sources, key=lambda s: (-s.size, s.key)):
+        lightest = loads.index(min(loads))
+        dealt[lightest].append(source)
+        loads[lightest] += source.size + 4096
+    return [sorted(share, key=lambda s: s.key) for share in dealt]
+
+
+def ingest_batch(settings: Settings, sources: tuple[SourceObject, ...], client: Client, progress: Progress = no_progress) -> BatchReport:
+    """Read one batch on the workers of client and commit it; a repetition after any crash gives the same tables."""
+    from distributed import as_completed
+
+    batch = batch_id(sources)
+    dealt = shares(sources, 4 * max(1, len(client.scheduler_info()["workers"])))
+    futures = [client.submit(read_share, settings, share, batch, part, pure=False) for part, share in enumerate(dealt)]
+    part_of = {future.key: part for part, future in enumerate(futures)}
+    staged: dict[int, StagedBatch] = {}
+    progress("reading archives", 0, len(sources))
+    for future, result in as_completed(futures, with_results=True):
+        staged[part_of[future.key]] = result
+        progress("reading archives", sum(len(dealt[part]) for part in staged), len(sources))
+    return commit_batch(lake.open(settings=settings), [staged[part] for part in sorted(staged)], batch)
+
+
+@contextmanager
+def dask_client(settings: Settings) -> Iterator[Client]:
+    """Connect to the scheduler of the settings, or start worker processes of our own for the time being."""
+    from distributed import Client, LocalCluster
+
+    if settings.dask.scheduler_address:
+        with Client(settings.dask.scheduler_address, timeout="20s", set_as_default=False) as client:
+            yield client
+        return
+    cluster = LocalCluster(n_workers=settings.dask.workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def ingest_once(
+    settings: Settings, *, progress: Progress = no_progress, on_batch: Callable[[BatchReport], None] | None = None
+) -> list[BatchReport]:
+    """Take everything that waits in the inbox; starts no worker where nothing waits."""
+    batches = waiting_batches(settings)
+    if not batches:
+        return []
+    reports = []
+    with dask_client(settings) as client:
+        for sources in batches:
+            reports.append(ingest_batch(settings, sources, client, progress))
+            if on_batch is not None:
+                on_batch(reports[-1])
+    return reports

@@ -1,0 +1,23 @@
+"""Run flows from the command line under the Prefect server of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lake
+from lake.potentials import read_potential
+from schemas.potentials import PotentialCard
+from schemas.settings import Settings
+
+
+def train_as_flow(settings: Settings, dataset: str, name: str, options: Mapping[str, Any]) -> PotentialCard:
+    """Train inside a flow run of this process, so that log and result are seen in the UI, and return the new card."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_EXTRA_LOGGERS, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: settings.prefect.api_url, PREFECT_LOGGING_EXTRA_LOGGERS: []}):
+        from pipelines.flows import train_potential
+
+        train_potential(dataset=dataset, name=name, options=dict(options))
+    card, _ = read_potential(lake.open(settings=settings), name)
+    return card

@@ -1,0 +1,31 @@
+"""Serve the deployments: `python -m pipelines.serving` runs until it is stopped."""
+
+from __future__ import annotations
+
+from prefect import serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+
+from pipelines.flows import retrain, train_potential, watch_inbox
+from schemas.settings import Settings, load
+
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""A run that comes due while the last one is still going on is dropped: the next one sees the same inbox."""
+
+
+def deployments(settings: Settings) -> list[RunnerDeployment]:
+    """Return the deployments: the watcher on its interval, retraining on its cron schedule, training on demand."""
+    return [
+        watch_inbox.to_deployment("inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
+        retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
+        train_potential.to_deployment("on-demand", tags=["atomlake"]),
+    ]
+
+
+def main() -> None:
+    """Register the deployments with the server and run what comes due."""
+    serve(*deployments(load()), pause_on_shutdown=False, print_starting_message=False)
+
+
+if __name__ == "__main__":
+    main()
