@@ -1,0 +1,99 @@
+"""Smallest distance of two atoms in each of many frames, periodic images included."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.frames import Floats
+
+_TREE_FROM: Final = 200
+"""Atoms from which a k-d tree for each frame is cheaper than all pairs of all frames."""
+_PAIRS_AT_ONCE: Final = 200_000
+"""Pairs held in memory at once (about 15 MB)."""
+
+
+def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], limit: float) -> Floats:
+    """Return (n,) the smallest distance below limit of two atoms, or of an atom and its own image; NaN for none.
+
+    positions is (n, natoms, 3), cell (n, 3, 3), pbc (3,). Exact for every cell shape: an image within limit of an atom is at most
+    limit / height + 1/2 cell vectors away from the nearest one in wrapped coordinates, height being the cell's between two faces.
+    """
+    n, natoms = positions.shape[:2]
+    if n == 0 or natoms == 0:
+        return np.full(n, np.nan)
+    full, periodic = _completed(cell, pbc)
+    result = np.full(n, np.inf)
+    shifts = _shifts(full, periodic, limit)
+    if natoms >= _TREE_FROM:
+        for i in range(n):
+            result[i] = _by_tree(positions[i], full[i], periodic[i], limit)
+    else:
+        step = max(1, _PAIRS_AT_ONCE // (natoms * (natoms + 1) // 2 * len(shifts)))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            result[part] = _by_pairs(positions[part], full[part], periodic[part], shifts)
+    result[~(result <= limit)] = np.nan
+    return result
+
+
+def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return cells that can be inverted, and (n, 3) along which vectors they repeat; a flat or missing cell does not repeat."""
+    sound = np.abs(np.linalg.det(cell)) > 1e-9
+    full = np.where(sound[:, None, None], cell, np.eye(3))
+    return full, sound[:, None] & pbc[None, :]
+
+
+def _heights(cell: Floats) -> Floats:
+    """Return (n, 3) the distances between opposite faces."""
+    heights: Floats = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=1)
+    return heights
+
+
+def _shifts(cell: Floats, periodic: NDArray[np.bool_], limit: float) -> Floats:
+    """Return (m, 3) the lattice translations to look at, beside those that wrapping takes care of."""
+    reach = np.where(periodic, np.floor(limit / _heights(cell) + 0.5), 0).max(axis=0).astype(int)
+    return np.array(list(itertools.product(*(range(-r, r + 1) for r in reach))), dtype=float)
+
+
+def _by_pairs(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats:
+    natoms = positions.shape[1]
+    first, second = np.triu_indices(natoms, k=1)
+    found = np.full(len(positions), np.inf)
+    own = shifts[np.any(shifts != 0, axis=1)]
+    if len(own):
+        found = np.sqrt((np.einsum("mi,nij->nmj", own, cell) ** 2).sum(axis=-1)).min(axis=1)
+    if len(first):
+        fractional = positions @ np.linalg.inv(cell)
+        between = fractional[:, first] - fractional[:, second]
+        between -= np.rint(between) * periodic[:, None, :]
+        vectors = between @ cell
+        for shift in shifts:
+            moved = vectors + (shift @ cell)[:, None, :]
+            squares = np.einsum("npi,npi->np", moved, moved)
+            found = np.minimum(found, np.sqrt(squares.min(axis=1)))
+    return found
+
+
+def _by_tree(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], limit: float) -> float:
+    from scipy.spatial import cKDTree
+
+    fractional = positions @ np.linalg.inv(cell)
+    fractional -= np.floor(fractional) * periodic
+    margin = limit / _heights(cell[None])[0]
+    points = fractional
+    for axis in np.flatnonzero(periodic):
+        reach = int(np.ceil(margin[axis]))
+        moved = [points]
+        for shift in range(-reach, reach + 1):
+            if shift:
+                image = points.copy()
+                image[:, axis] += shift
+                near = (image[:, axis] > -margin[axis]) & (image[:, axis] < 1 + margin[axis])
+                moved.append(image[near])
+        points = np.concatenate(moved)
+    distances, _ = cKDTree(points @ cell).query(fractional @ cell, k=2, distance_upper_bound=limit)
+    return float(distances[:, 1].min())

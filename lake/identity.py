@@ -1,0 +1,125 @@
+"""Identity of a calculation by what its output says, and names of structures that do not depend on how they are written down."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.theory import numerics_key, theory_key
+from schemas.calculations import Run
+from schemas.frames import Floats, FrameBlock
+
+CELL_QUANTUM: Final = 1e-4
+"""Å; cells are told apart from this difference on."""
+FACTOR_QUANTUM: Final = 1e-3
+"""Structure factors, divided by the square root of the number of atoms, are told apart from this difference on."""
+_OFFSET: Final = 0.2113
+"""Moves the edges of rounding away from the short decimals that codes and people write."""
+_LENGTH: Final = 10.0
+"""Å; stands in for the cell of a structure that has none."""
+_AXIS_ORDERS: Final = 12
+_FRAMES_AT_ONCE: Final = 200_000
+"""Atoms held in memory at once."""
+
+_AXES = tuple(tuple(n if i == axis else 0 for i in range(3)) for axis in range(3) for n in range(1, _AXIS_ORDERS + 1))
+_MIXED = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1), (1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
+_DIAGONAL = ((2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5), (6, 6, 6))
+_WAVES: Final[tuple[tuple[int, ...], ...]] = (*_AXES, *_MIXED, *_DIAGONAL)
+_TRIPLES: Final = tuple(
+    (i, j, _WAVES.index(total))
+    for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(_WAVES), 2)
+    if (total := tuple(x + y for x, y in zip(a, b, strict=True))) in _WAVES and max(map(abs, total)) <= 6
+)
+
+
+def calculation_id(run: Run) -> str:
+    """Return the SHA-256 (hex) of what the label-giving output of a run says.
+
+    In it: code, version, keys of theory and numerics, and of all frames numbers, pbc, cell, positions, energies, forces, stress and
+    steps as float64. Not in it: names, times, line ends, flags, companions. -0.0 counts as 0.0, all NaN are one.
+    """
+    frames = run.frames
+    level = run.level_of_theory
+    digest = hashlib.sha256("\0".join((run.code, run.code_version, theory_key(level), numerics_key(level), "")).encode())
+    digest.update(np.array([frames.count, frames.natoms], dtype="<i8").tobytes())
+    digest.update(frames.numbers.astype("<i2").tobytes())
+    digest.update(frames.pbc.astype(np.uint8).tobytes())
+    digest.update(frames.step.astype("<i4").tobytes())
+    for values in (
+        frames.cell, frames.positions, frames.energy, frames.forces, frames.stress, frames.energy_sigma0, frames.energy_internal,
+    ):  # fmt: skip
+        digest.update(_canonical(values))
+    return digest.hexdigest()
+
+
+def configuration_hashes(frames: FrameBlock) -> list[str]:
+    """Return for each frame the name (32 hex digits) of its structure alone.
+
+    Equal for any order of the atoms, lattice translations of atoms and shifts of all atoms together. Made from the species and their
+    counts, pbc, the cell rounded to 1e-4 Å, and moduli and triple products of the structure factors F(k) = sum_j w(Z_j) exp(2 pi i k.x_j)
+    / sqrt(natoms), rounded to 1e-3, for small integer k. Told apart: any cell component that differs by 2e-4 Å; random displacements
+    of all atoms by about 1e-3 of a cell length or more, one atom's by sqrt(natoms) times that; enantiomers with two or more elements.
+    Not told apart: smaller displacements; perfect supercells of more than six conventional cells along an edge; one element's
+    structure and its inversion image where both are nearly perfect lattices. Told apart though physically equal: rotated cells and
+    other choices of lattice vectors. Noise of size e (in cell lengths) changes a name with a probability of about 1e5 e.
+    """
+    counts = np.bincount(frames.numbers)
+    head = counts.astype("<i4").tobytes() + frames.pbc.astype(np.uint8).tobytes()
+    step = max(1, _FRAMES_AT_ONCE // max(1, frames.natoms))
+    names = []
+    for start in range(0, frames.count, step):
+        part = slice(start, start + step)
+        rows = np.concatenate([_cell_numbers(frames.cell[part]), _structure_numbers(frames, part)], axis=1)
+        names += [hashlib.blake2b(head + row.tobytes(), digest_size=16).hexdigest() for row in rows]
+    return names
+
+
+def _canonical(values: Floats) -> bytes:
+    tidy = np.ascontiguousarray(values, dtype="<f8") + 0.0
+    tidy[np.isnan(tidy)] = np.nan
+    return tidy.tobytes()
+
+
+def _rounded(values: Floats, quantum: float) -> NDArray[np.int64]:
+    return np.floor(np.nan_to_num(values) / quantum + 0.5 + _OFFSET).astype("<i8")
+
+
+def _cell_numbers(cell: Floats) -> NDArray[np.int64]:
+    return _rounded(cell.reshape(len(cell), 9), CELL_QUANTUM)
+
+
+def _structure_numbers(frames: FrameBlock, part: slice) -> NDArray[np.int64]:
+    """Return (n, m) the rounded invariants of the structure factors."""
+    cell = frames.cell[part]
+    sound = np.abs(np.linalg.det(cell)) > 1e-9
+    inverse = np.linalg.inv(np.where(sound[:, None, None], cell, _LENGTH * np.eye(3)))
+    factors = _structure_factors(frames.positions[part] @ inverse, frames.numbers)
+    moduli = np.abs(factors)
+    first, second, third = np.array(_TRIPLES).T
+    scale = 1.0 + moduli[:, first] ** 2 + moduli[:, second] ** 2 + moduli[:, third] ** 2
+    triples = factors[:, first] * factors[:, second] * factors[:, third].conj() / scale
+    return _rounded(np.concatenate([moduli, triples.real, triples.imag], axis=1), FACTOR_QUANTUM)
+
+
+def _structure_factors(fractional: Floats, numbers: NDArray[np.int16]) -> NDArray[np.complex128]:
+    """Return (n, waves) the weighted sums over atoms; powers of one phase factor for each axis spare most of the exponentials."""
+    kinds = numbers.astype(float)
+    weights = (1.0 + 0.01 * kinds) * np.exp(2.399963j * kinds) / np.sqrt(max(1, len(kinds)))
+    phase = np.exp(2j * np.pi * (fractional - np.floor(fractional))).transpose(2, 0, 1)
+    powers = {(axis, 1): phase[axis] for axis in range(3)}
+    for axis, order in itertools.product(range(3), range(2, _AXIS_ORDERS + 1)):
+        powers[axis, order] = powers[axis, order - 1] * phase[axis]
+    columns = []
+    for wave in _WAVES:
+        product: NDArray[np.complex128] | None = None
+        for axis, order in enumerate(wave):
+            if order:
+                factor = powers[axis, abs(order)] if order > 0 else powers[axis, -order].conj()
+                product = factor if product is None else product * factor
+        assert product is not None
+        columns.append(product @ weights)
+    return np.stack(columns, axis=1)

@@ -1,0 +1,316 @@
+"""Whether numbers of two levels of theory may stand in one data set, and the readable keys of a level."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from schemas.theory import LevelOfTheory
+
+SAME: Final = "same"
+COMPATIBLE: Final = "compatible"
+ALIGNABLE: Final = "alignable"
+INCOMPATIBLE: Final = "incompatible"
+KINDS: Final = (SAME, COMPATIBLE, ALIGNABLE, INCOMPATIBLE)
+"""From the best to the worst; the worst that any rule says is the verdict."""
+
+STANDARD_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "HSE03": 0.25, "B3LYP": 0.2}
+"""Fraction of exact exchange that the name of a hybrid stands for."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What two levels of theory are to each other, and why."""
+
+    kind: str
+    """One of KINDS."""
+    reasons: tuple[str, ...]
+    """One sentence for each difference that counts; empty for 'same'."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two levels of theory that cannot be put together as they are."""
+
+    first: LevelOfTheory
+    second: LevelOfTheory
+    verdict: Verdict
+
+
+Finding = tuple[str, str] | None
+"""(kind, reason), or None where a rule has nothing to say."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One comparison of two levels."""
+
+    name: str
+    judge: Callable[[LevelOfTheory, LevelOfTheory], Finding]
+    source: str
+    """Why the rule is as it is: measurement, paper or manual."""
+
+
+def theory_key(level: LevelOfTheory) -> str:
+    """Return the physics in words: 'PBE/plane waves/qe', 'PBE+D3(BJ)+U(Ni-d 6.2)/plane waves/vasp'.
+
+    Pseudopotentials are not in it, since runs of one level hold different elements: `verdict` compares them for shared elements.
+    """
+    parts = [level.functional or "functional not known"]
+    if level.dispersion:
+        parts.append(level.dispersion)
+    if level.hubbard_u:
+        parts.append(f"U({', '.join(f'{element}-{shell} {value:g}' for element, shell, value in level.hubbard_u)})")
+    if level.exact_exchange is not None and not _is_standard_exchange(level):
+        parts.append(f"EXX({level.exact_exchange:g})")
+    if level.spin == "spin-orbit" or level.relativity == "full":
+        parts.append("SOC")
+    elif level.spin == "noncollinear":
+        parts.append("noncollinear")
+    if level.charge:
+        parts.append(f"charge({level.charge:+g})")
+    parts += [f"{name}({value})" for name, value in level.extra]
+    return "/".join(("+".join(parts), level.basis or "basis not known", level.code))
+
+
+def numerics_key(level: LevelOfTheory) -> str:
+    """Return cutoffs, k density and smearing in words: 'cut 476 eV, rho 3810 eV, dk 0.74, gaussian 0.14 eV'."""
+    parts = []
+    if level.cutoff is not None:
+        parts.append(f"cut {level.cutoff:.0f} eV")
+    if level.density_cutoff is not None:
+        parts.append(f"rho {level.density_cutoff:.0f} eV")
+    if level.kpoint_spacing is not None:
+        parts.append(f"dk {level.kpoint_spacing:.2f}")
+    elif level.kpoints is not None:
+        parts.append(f"k {'x'.join(map(str, level.kpoints))}")
+    elif level.n_kpoints is not None:
+        parts.append(f"{level.n_kpoints} k points")
+    if level.smearing == "none":
+        parts.append("no smearing")
+    elif level.smearing:
+        parts.append(level.smearing + (f" {level.smearing_width:.2g} eV" if level.smearing_width is not None else ""))
+    return ", ".join(parts) or "not known"
+
+
+def verdict(a: LevelOfTheory, b: LevelOfTheory) -> Verdict:
+    """Return what a and b are to each other; the order of a and b does not change the kind."""
+    if a == b:
+        return Verdict(SAME, ())
+    findings = [finding for rule in RULES if (finding := rule.judge(a, b)) is not None]
+    kind = max((kind for kind, _ in findings), key=KINDS.index, default=SAME)
+    return Verdict(kind, tuple(reason for _, reason in findings))
+
+
+def conflicts(levels: Iterable[LevelOfTheory]) -> list[Conflict]:
+    """Return the pairs among levels that are alignable or incompatible; empty where all can be put together.
+
+    What can only ever be a remark (k points, smearing, density cutoff) is left aside, so the cost does not grow with the meshes met.
+    """
+    distinct = dict.fromkeys(_without_remarks(level) for level in levels)
+    pairs = ((a, b, verdict(a, b)) for a, b in itertools.combinations(distinct, 2))
+    return [Conflict(a, b, found) for a, b, found in pairs if found.kind in (ALIGNABLE, INCOMPATIBLE)]
+
+
+def _without_remarks(level: LevelOfTheory) -> LevelOfTheory:
+    return replace(level, kpoints=None, n_kpoints=None, kpoint_spacing=None, smearing="", smearing_width=None, density_cutoff=None)
+
+
+def _is_standard_exchange(level: LevelOfTheory) -> bool:
+    standard = STANDARD_EXCHANGE.get(level.functional)
+    return standard is not None and abs(standard - (level.exact_exchange or 0.0)) < 1e-6
+
+
+def _exchange(level: LevelOfTheory) -> float:
+    if level.exact_exchange is not None:
+        return level.exact_exchange
+    return STANDARD_EXCHANGE.get(level.functional, 0.0)
+
+
+def _elements(level: LevelOfTheory) -> set[str]:
+    return {element for element, _ in level.pseudopotentials}
+
+
+def _functional(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.functional == b.functional and a.functional:
+        return None
+    if not a.functional or not b.functional:
+        return INCOMPATIBLE, "the functional of one of them is not known"
+    return INCOMPATIBLE, f"functionals differ: {a.functional} and {b.functional}"
+
+
+def _dispersion(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.dispersion == b.dispersion:
+        return None
+    return INCOMPATIBLE, f"dispersion corrections differ: {a.dispersion or 'none'} and {b.dispersion or 'none'}"
+
+
+def _hubbard(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.hubbard_u == b.hubbard_u:
+        return None
+    first, second = set(a.hubbard_u), set(b.hubbard_u)
+    differing = {element for element, _, _ in first ^ second}
+    known = _elements(a) and _elements(b)
+    if known and not differing & _elements(a) & _elements(b):
+        return COMPATIBLE, f"Hubbard U on {', '.join(sorted(differing))}, which only one of them holds"
+    return INCOMPATIBLE, f"Hubbard U differs: {_u_words(a)} and {_u_words(b)}"
+
+
+def _u_words(level: LevelOfTheory) -> str:
+    return ", ".join(f"{element}-{shell} {value:g} eV" for element, shell, value in level.hubbard_u) or "none"
+
+
+def _exact_exchange(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if abs(_exchange(a) - _exchange(b)) < 1e-6:
+        return None
+    return INCOMPATIBLE, f"fractions of exact exchange differ: {_exchange(a):g} and {_exchange(b):g}"
+
+
+def _spin(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.spin == b.spin:
+        return None
+    if {a.spin, b.spin} == {"none", "collinear"}:
+        return COMPATIBLE, "one is spin-polarised, the other is not: equal where nothing is magnetic, not otherwise"
+    return INCOMPATIBLE, f"spin treatments differ: {a.spin} and {b.spin}"
+
+
+def _relativity(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.relativity == b.relativity or not a.relativity or not b.relativity:
+        return None
+    return INCOMPATIBLE, f"relativity differs: {a.relativity} and {b.relativity}"
+
+
+def _charge(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if abs(a.charge - b.charge) < 1e-6:
+        return None
+    return INCOMPATIBLE, f"charges of the cell differ: {a.charge:+g} and {b.charge:+g} e"
+
+
+def _extra(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if set(a.extra) == set(b.extra):
+        return None
+    differing = sorted(f"{name}={value}" for name, value in set(a.extra) ^ set(b.extra))
+    return INCOMPATIBLE, f"only one of them has {', '.join(differing)}"
+
+
+def _basis(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.basis == b.basis or not a.basis or not b.basis:
+        return None
+    if "LAPW" in (a.basis, b.basis):
+        return ALIGNABLE, f"all-electron ({a.basis}) and pseudopotential ({b.basis}) energies have another zero for each element"
+    return INCOMPATIBLE, f"basis sets differ: {a.basis} and {b.basis}; their errors are no constants of the elements"
+
+
+def _pseudopotentials(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    first, second = dict(a.pseudopotentials), dict(b.pseudopotentials)
+    if not first or not second:
+        if not first and not second:
+            return (COMPATIBLE, "pseudopotentials of both are not known") if a.basis == "plane waves" else None
+        return ALIGNABLE, "the pseudopotentials of one of them are not known, so its zero of energy is not"
+    differing = [e for e in sorted(first.keys() & second.keys()) if first[e] != second[e]]
+    if not differing:
+        return None
+    words = "; ".join(f"{e}: {first[e]} and {second[e]}" for e in differing)
+    return ALIGNABLE, f"pseudopotentials differ, so energies have another zero for each element ({words})"
+
+
+def _code(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.code == b.code:
+        return None
+    first, second = dict(a.pseudopotentials), dict(b.pseudopotentials)
+    shared = first.keys() & second.keys()
+    if shared and all(first[e] == second[e] for e in shared):
+        return COMPATIBLE, f"codes differ ({a.code} and {b.code}) with the same pseudopotentials"
+    return ALIGNABLE, f"codes differ ({a.code} and {b.code}) and with them pseudopotentials or zeros of energy"
+
+
+def _cutoff(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    ratio = _ratio(a.cutoff, b.cutoff)
+    if ratio is None:
+        unknown = (a.cutoff is None) != (b.cutoff is None)
+        return (COMPATIBLE, "the plane-wave cutoff of one of them is not known") if unknown else None
+    if ratio < 1.02:
+        return None
+    words = f"cutoffs differ: {a.cutoff:.0f} and {b.cutoff:.0f} eV"
+    if ratio <= 1.2:
+        return COMPATIBLE, f"{words}; small shifts of energy and stress"
+    return ALIGNABLE, f"{words}, over 20 % apart: energies shift by nearly a constant of each element, absolute stress by Pulay stress"
+
+
+def _density_cutoff(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    ratio = _ratio(a.density_cutoff, b.density_cutoff)
+    if ratio is None or ratio <= 1.2:
+        return None
+    return COMPATIBLE, f"density cutoffs differ: {a.density_cutoff:.0f} and {b.density_cutoff:.0f} eV"
+
+
+def _kpoints(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    ratio = _ratio(a.kpoint_spacing, b.kpoint_spacing)
+    if ratio is None or ratio < 1.1:
+        return None
+    words = f"k meshes differ: spacing {a.kpoint_spacing:.2f} and {b.kpoint_spacing:.2f} 1/Å"
+    return COMPATIBLE, words + ("; the coarser one is more than twice as coarse, look whether it is converged" if ratio > 2 else "")
+
+
+def _smearing(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if not a.smearing or not b.smearing:
+        return None
+    if a.smearing != b.smearing:
+        return COMPATIBLE, f"occupations differ: {a.smearing} and {b.smearing}; free energies of metals shift by a few meV/atom"
+    ratio = _ratio(a.smearing_width, b.smearing_width)
+    if ratio is None or ratio <= 1.5:
+        return None
+    return COMPATIBLE, f"smearing widths differ: {a.smearing_width:g} and {b.smearing_width:g} eV"
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    """Return the larger over the smaller, or None where one is missing or not positive."""
+    if a is None or b is None or a <= 0 or b <= 0:
+        return None
+    return max(a, b) / min(a, b)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("functional", _functional, "Total energies of functionals differ by more than chemistry, and not by constants of the elements."),
+    Rule(
+        "dispersion",
+        _dispersion,
+        "Pairwise corrections add forces that depend on geometry (Grimme et al., J. Chem. Phys. 132, 154104, 2010).",
+    ),
+    Rule("Hubbard U", _hubbard, "U shifts energies by the occupation, eV per d atom (Jain et al., Phys. Rev. B 84, 045115, 2011)."),
+    Rule("exact exchange", _exact_exchange, "Another fraction is another functional (Adamo and Barone, J. Chem. Phys. 110, 6158, 1999)."),
+    Rule("spin", _spin, "A polarised run of a closed shell ends in the unpolarised state; spin-orbit coupling is another Hamiltonian."),
+    Rule("relativity", _relativity, "Scalar and full relativity are different Hamiltonians."),
+    Rule(
+        "charge",
+        _charge,
+        "A charged cell stands in a uniform background whose energy depends on the cell (Makov and Payne, PRB 51, 4014, 1995).",
+    ),
+    Rule("extra", _extra, "External fields, dipole corrections and the like change the Hamiltonian."),
+    Rule(
+        "basis", _basis, "Basis-set errors of local orbitals change with the neighbours; all-electron runs keep the same valence physics."
+    ),
+    Rule(
+        "pseudopotentials", _pseudopotentials, "Energies of the same MgO cell by pseudopotential: -1980 to -8690 eV; forces agree to 0.7 %."
+    ),
+    Rule("code", _code, "PBE equations of state agree between codes to about 1 meV/atom (Lejaeghere et al., Science 351, aad3000, 2016)."),
+    Rule(
+        "cutoff",
+        _cutoff,
+        "CaO from 35 to 60 Ry: -102 meV/atom, -5.1 GPa, both nearly constant, forces 0.018 eV/Å rms (own runs, data of the demo).",
+    ),
+    Rule("density cutoff", _density_cutoff, "Grid errors are small beside those of the wave functions' cutoff."),
+    Rule(
+        "k points", _kpoints, "CaO from 2x2x2 to 3x3x3: +30 meV/atom and 0.059 eV/Å rms, MgO -7 meV/atom (own runs): a remark, no constant."
+    ),
+    Rule("smearing", _smearing, "Free energies carry the entropy of the smearing (Methfessel and Paxton, Phys. Rev. B 40, 3616, 1989)."),
+)
+"""All rules, in the order in which their reasons are given."""
+
+
+def rules() -> Iterator[tuple[str, str]]:
+    """Yield the name and the source of each rule, for the documentation."""
+    for rule in RULES:
+        yield rule.name, rule.source
