@@ -93,6 +93,24 @@ def train(
 
 
 @app.command()
+def retrain(name: Annotated[str, typer.Argument(help="Name of the potential.")]) -> None:
+    """Train a potential again if the query of its dataset now selects frames that it has not seen, and say why or why not."""
+    settings = load()
+    if settings.prefect.api_url:
+        from pipelines.prefect_runs import retrain_as_flow
+
+        OUT.print(retrain_as_flow(settings, name), highlight=False)
+        return
+    from pipelines.training_runs import decide_retraining, run_training
+
+    decision = decide_retraining(settings, name)
+    OUT.print(f"{name}: {decision.why}", highlight=False)
+    if decision.request is not None:
+        card, _ = run_training(settings, decision.request, lambda line: OUT.print(line, highlight=False, markup=False))
+        print_card(card, as_json=False)
+
+
+@app.command()
 def evaluate(
     potential: Name,
     dataset: Annotated[str, typer.Argument(help="Name of a pinned dataset.")],

@@ -1,0 +1,127 @@
+"""Invariants of the density of neighbours around each atom."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.batch import Batch
+from training.potentials.hdnnp.harmonics import gaunt, harmonics, monomial_steps
+from training.potentials.hdnnp.radial import radial_basis
+
+FOUR_BODY_L = 2
+"""Highest angular momentum that enters the 4-body terms."""
+
+
+class DensityInvariants(nn.Module):
+    """Descriptors of an atom from A_{n,lm} = sum over neighbours of R_n(r) Y_lm, unchanged by rotation and by order.
+
+    R_n mixes radial_functions basis functions and an embedding of the neighbour's element; the mixture belongs to the element of the
+    centre and is learned. Mixing comes after the sum over neighbours, so its cost does not grow with neighbours or elements.
+    Descriptors: A_{n,00}; sum_m A_{n,lm} A_{n',lm} for l = 1..l_max and n <= n'; with four_body also Gaunt contractions of three A.
+    """
+
+    def __init__(
+        self,
+        n_elements: int,
+        cutoff: float,
+        *,
+        radial_functions: int,
+        channels: int,
+        species_channels: int,
+        l_max: int,
+        four_body: bool,
+    ) -> None:
+        super().__init__()
+        self.cutoff, self.radial_functions, self.l_max, self.four_body = cutoff, radial_functions, l_max, four_body
+        width = min(species_channels, n_elements)
+        self.embedding = nn.Parameter(_first_embedding(n_elements, width))
+        self.mixing = nn.Parameter(torch.randn(n_elements, channels, radial_functions * width) / math.sqrt(radial_functions))
+        self.steps = [(torch.from_numpy(parent), torch.from_numpy(axis)) for parent, axis in monomial_steps(l_max)]
+        self.register_buffer("harmonics", torch.from_numpy(harmonics(l_max)).float(), persistent=False)
+        self._exact_harmonics = torch.from_numpy(harmonics(l_max))
+        rows, columns = np.triu_indices(channels)
+        self.register_buffer("pairs", torch.from_numpy(np.stack([rows, columns])), persistent=False)
+        self.size = channels + l_max * len(rows)
+        if four_body:
+            tensor, triples = _contractions(min(l_max, FOUR_BODY_L))
+            self.register_buffer("contractions", torch.from_numpy(tensor).float(), persistent=False)
+            self._exact_contractions = torch.from_numpy(tensor)
+            self.size += channels * triples
+
+    def forward(self, batch: Batch, vectors: Tensor) -> Tensor:
+        """Return (atoms, size) descriptors; vectors is (edges, 3) in Å."""
+        moments = self.moments(batch, vectors)
+        parts = [moments[:, :, 0]]
+        first, second = self.pairs[0], self.pairs[1]  # type: ignore[index]
+        for degree in range(1, self.l_max + 1):
+            part = moments[:, :, degree**2 : (degree + 1) ** 2]
+            parts.append((part[:, first] * part[:, second]).sum(dim=2) / math.sqrt(2 * degree + 1))
+        if self.four_body:
+            parts.append(self._four_body(moments))
+        return torch.cat(parts, dim=1)
+
+    def moments(self, batch: Batch, vectors: Tensor) -> Tensor:
+        """Return A as (atoms, channels, (l_max+1)²)."""
+        atoms, width = batch.n_atoms, batch.width
+        place = batch.centre * width + batch.slot
+        # Empty places of the table hold a vector at the cutoff, where the density is zero with its first two derivatives.
+        empty = vectors.new_tensor([self.cutoff, 0.0, 0.0]).expand(atoms * width, 3)
+        table = empty.index_copy(0, place, vectors).view(atoms, width, 3)
+        species = torch.zeros(atoms * width, dtype=torch.int64, device=vectors.device).index_copy(0, place, batch.species[batch.neighbour])
+        distance = table.square().sum(dim=2).sqrt()
+        radial = radial_basis(distance, self.cutoff, self.radial_functions)
+        element = self.embedding[species].view(atoms, width, 1, -1)
+        density = (radial[..., None] * element).flatten(2)
+        angular = self._monomials(table / distance[..., None])
+        raw = torch.bmm(density.transpose(1, 2), angular)
+        return torch.bmm(self.mixing[batch.species], raw) @ self._table("harmonics", vectors.dtype)
+
+    def _monomials(self, unit: Tensor) -> Tensor:
+        """Return (atoms, width, monomials) of unit vectors by degree."""
+        degree = torch.ones_like(unit[..., :1])
+        parts = [degree]
+        for parent, axis in self.steps:
+            degree = degree[..., parent] * unit[..., axis]
+            parts.append(degree)
+        return torch.cat(parts, dim=-1)
+
+    def _four_body(self, moments: Tensor) -> Tensor:
+        """Return (atoms, channels * triples) contractions of three moments of one channel."""
+        table = self._table("contractions", moments.dtype)
+        low = moments[:, :, : table.shape[0]]
+        paired = (low[..., :, None] * low[..., None, :]).flatten(2)
+        triples = table.permute(1, 2, 3, 0).reshape(paired.shape[-1], -1)
+        contracted = (paired @ triples).view(*low.shape[:2], -1, low.shape[2])
+        return (contracted * low[:, :, None, :]).sum(dim=3).flatten(1)
+
+    def _table(self, name: str, dtype: torch.dtype) -> Tensor:
+        """Return a fixed table in a precision; float64 takes the exact one, which a cast of the module would have rounded."""
+        fixed: Tensor = getattr(self, name)
+        exact: Tensor = getattr(self, f"_exact_{name}")
+        return exact.to(fixed.device) if dtype == torch.float64 else fixed
+
+
+def _first_embedding(n_elements: int, width: int) -> Tensor:
+    """Return (elements, width): one number an element where that fits, else random directions of length one."""
+    if n_elements <= width:
+        return torch.eye(n_elements)
+    rows = torch.randn(n_elements, width)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def _contractions(l_max: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], int]:
+    """Return (n, n, n, triples) Gaunt integrals kept apart by (l1 <= l2 <= l3), all above zero, and the number of such triples."""
+    table = gaunt(l_max)
+    degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+    kept = []
+    for a in range(1, l_max + 1):
+        for b in range(a, l_max + 1):
+            for c in range(b, min(a + b, l_max) + 1):
+                if (a + b + c) % 2 == 0:
+                    mask = (degree[:, None, None] == a) & (degree[None, :, None] == b) & (degree[None, None, :] == c)
+                    kept.append(np.where(mask, table, 0.0))
+    return np.stack(kept, axis=3) if kept else np.zeros((*table.shape, 0)), len(kept)

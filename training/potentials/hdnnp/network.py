@@ -1,0 +1,49 @@
+"""From descriptors to an atomic energy."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+SPREAD_FLOOR = 1e-3
+"""Least spread of a descriptor, relative to the median one: those that hardly change are not blown up."""
+
+
+class ElementNetwork(nn.Module):
+    """Small network with SiLU and a linear skip; weights are shared, each element has its own skip, scales and shifts."""
+
+    def __init__(self, n_elements: int, size: int, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_elements, size))
+        self.register_buffer("spread", torch.ones(size))
+        self.skip = nn.Parameter(torch.zeros(n_elements, size))
+        self.shift = nn.Parameter(torch.zeros(n_elements))
+        widths = (size, *hidden)
+        self.hidden = nn.ParameterList(nn.Parameter(torch.randn(n, m) / math.sqrt(n)) for n, m in zip(widths, widths[1:], strict=False))
+        self.scales = nn.ParameterList(nn.Parameter(torch.ones(n_elements, m)) for m in hidden)
+        self.shifts = nn.ParameterList(nn.Parameter(0.1 * torch.randn(n_elements, m)) for m in hidden)
+        self.last = nn.Parameter(torch.randn(n_elements, widths[-1]) / math.sqrt(widths[-1])) if hidden else None
+
+    def forward(self, descriptors: Tensor, species: Tensor) -> Tensor:
+        """Return (atoms,) from (atoms, size)."""
+        values = (descriptors - self.mean[species]) / self.spread  # type: ignore[index]
+        energy = (values * self.skip[species]).sum(dim=1) + self.shift[species]
+        if self.last is None:
+            return energy
+        for weight, scale, shift in zip(self.hidden, self.scales, self.shifts, strict=True):
+            values = nn.functional.silu((values @ weight) * scale[species] + shift[species])
+        return energy + (values * self.last[species]).sum(dim=1)
+
+    def standardise(self, descriptors: Tensor, species: Tensor) -> None:
+        """Take the mean of each descriptor by element, and one spread of all atoms around the means of their elements."""
+        mean: Tensor = self.mean  # type: ignore[assignment]
+        spread: Tensor = self.spread  # type: ignore[assignment]
+        for element in range(mean.shape[0]):
+            own = descriptors[species == element]
+            if len(own):
+                mean[element] = own.mean(dim=0)
+        around = (descriptors - mean[species]).square().mean(dim=0).sqrt()
+        floor = SPREAD_FLOOR * float(around.median()) + 1e-6
+        spread.copy_(around.clamp(min=floor))

@@ -1,0 +1,149 @@
+"""Every choice of a training run: one strict record, read from TOML or JSON and written back without loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import get_type_hints
+
+from schemas.errors import SettingsError, closest
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a potential is built and trained."""
+
+    potential: str = "hdnnp"
+    """Architecture, a name out of `training.potentials.POTENTIALS`."""
+    cutoff: float = 5.0
+    """Distance beyond which atoms do not see each other, Å."""
+    radial_functions: int = 8
+    """Radial basis functions of each neighbour."""
+    channels: int = 8
+    """Learned radial functions that density moments are made with."""
+    species_channels: int = 4
+    """Most numbers by which a neighbour's element enters; the cost does not grow with more elements than this."""
+    l_max: int = 3
+    """Highest angular momentum of the density moments."""
+    four_body: bool = False
+    """Add contractions of three moments (4-body terms)."""
+    hidden: tuple[int, ...] = (32, 32)
+    """Widths of the hidden layers."""
+    epochs: int = 200
+    """Passes over the training frames."""
+    batch_atoms: int = 64
+    """Atoms of one optimiser step, over all processes; whole frames, so a step may hold one frame more or less."""
+    learning_rate: float = 5e-3
+    """Largest learning rate; it rises in warmup_steps and falls as a cosine to a hundredth."""
+    warmup_steps: int = 50
+    """Steps in which the learning rate rises from zero."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of the hidden layers."""
+    energy_weight: float = 30.0
+    """Weight of the mean square energy error per atom, 1/eV²."""
+    force_weight: float = 1.0
+    """Weight of the mean square force error, Å²/eV²."""
+    stress_weight: float = 1.0
+    """Weight of the mean square error of the virial per atom, 1/eV²."""
+    gradient_clip: float = 10.0
+    """Largest norm of the gradient; 0 for none."""
+    ema: float = 0.99
+    """Decay of the moving average of the weights that is validated and kept; 0 for none."""
+    patience: int = 0
+    """Validations without a better loss after which training stops; 0 for never."""
+    validate_every: int = 5
+    """Epochs between two validations."""
+    max_seconds: float = 0.0
+    """Time after which training stops; 0 for none."""
+    seed: int = 0
+    """Seed of the first weights and of the order of frames."""
+    dtype: str = "float32"
+    """Precision of the network: float32 or float64."""
+    accelerator: str = "cpu"
+    """Lightning accelerator: cpu, gpu or auto."""
+    devices: int = 1
+    """Processes (or GPUs) on each node."""
+    nodes: int = 1
+    """Nodes; their processes are started by the cluster's launcher."""
+    strategy: str = "auto"
+    """Lightning strategy: auto takes DDP where there is more than one process."""
+    threads: int = 1
+    """Threads of each process; 0 leaves torch's choice."""
+    checkpoint_steps: int = 0
+    """Steps between two checkpoints; 0 for none by steps."""
+    checkpoint_seconds: float = 20.0
+    """Time between two checkpoints; 0 for none by time."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_atoms", "radial_functions", "channels", "species_channels", "devices", "nodes", "validate_every"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.cutoff > 0, "cutoff", self.cutoff, "a positive number of Å")
+        _require(0 <= self.l_max <= 6, "l_max", self.l_max, "0 to 6")
+        _require(0 <= self.ema < 1, "ema", self.ema, "0 up to below 1")
+        _require(self.dtype in ("float32", "float64"), "dtype", self.dtype, "float32 or float64")
+        _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
+
+    def to_mapping(self) -> dict[str, object]:
+        """Return all fields as values of JSON and TOML."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
+
+
+def from_mapping(values: Mapping[str, object], *, where: str = "settings", base: TrainSettings | None = None) -> TrainSettings:
+    """Return base (the defaults) with values put in; where names their origin in errors.
+
+    Raises SettingsError for an unknown name, with the closest known one, and for a value of another type.
+    """
+    hints = get_type_hints(TrainSettings)
+    changes: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise SettingsError(f"{where}: there is no training setting {name!r}{closest(name, hints)}")
+        changes[name] = _as_type(value, hints[name], f"{where}: {name}")
+    return dataclasses.replace(base or TrainSettings(), **changes)  # type: ignore[arg-type]
+
+
+def from_toml(text: str, *, where: str = "settings") -> TrainSettings:
+    """Return the settings that a TOML text gives; fields that it does not name keep their defaults."""
+    try:
+        return from_mapping(tomllib.loads(text), where=where)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where} is not TOML: {error}") from error
+
+
+def from_assignments(pairs: Iterable[str], base: TrainSettings | None = None) -> TrainSettings:
+    """Return base (the defaults) with 'name=value' texts put in, as they are given on a command line."""
+    settings = base or TrainSettings()
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise SettingsError(f"{pair!r} is not NAME=VALUE; write it like epochs=100")
+        try:
+            value: object = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        settings = from_mapping({name.strip(): value}, where="command line", base=settings)
+    return settings
+
+
+def _as_type(value: object, kind: object, where: str) -> object:
+    """Return value as the declared type; a whole number passes as a float, nothing else is bent."""
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind is str and isinstance(value, str):
+        return value
+    if kind == tuple[int, ...] and isinstance(value, list | tuple) and all(type(item) is int for item in value):
+        return tuple(value)
+    expected = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}.get(kind, "a list of whole numbers")  # type: ignore[call-overload]
+    raise SettingsError(f"{where} is {value!r}, expected {expected}")
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise SettingsError(f"training setting {name} is {value!r}, expected {expected}")
