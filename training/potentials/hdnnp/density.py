@@ -41,15 +41,13 @@ class DensityInvariants(nn.Module):
         self.embedding = nn.Parameter(_first_embedding(n_elements, width))
         self.mixing = nn.Parameter(torch.randn(n_elements, channels, radial_functions * width) / math.sqrt(radial_functions))
         self.steps = [(torch.from_numpy(parent), torch.from_numpy(axis)) for parent, axis in monomial_steps(l_max)]
-        self.register_buffer("harmonics", torch.from_numpy(harmonics(l_max)).float(), persistent=False)
-        self._exact_harmonics = torch.from_numpy(harmonics(l_max))
+        self.harmonics = torch.from_numpy(harmonics(l_max))
         rows, columns = np.triu_indices(channels)
         self.register_buffer("pairs", torch.from_numpy(np.stack([rows, columns])), persistent=False)
         self.size = channels + l_max * len(rows)
         if four_body:
             tensor, triples = _contractions(min(l_max, FOUR_BODY_L))
-            self.register_buffer("contractions", torch.from_numpy(tensor).float(), persistent=False)
-            self._exact_contractions = torch.from_numpy(tensor)
+            self.contractions = torch.from_numpy(tensor)
             self.size += channels * triples
 
     def forward(self, batch: Batch, vectors: Tensor) -> Tensor:
@@ -74,11 +72,11 @@ class DensityInvariants(nn.Module):
         species = torch.zeros(atoms * width, dtype=torch.int64, device=vectors.device).index_copy(0, place, batch.species[batch.neighbour])
         distance = table.square().sum(dim=2).sqrt()
         radial = radial_basis(distance, self.cutoff, self.radial_functions)
-        element = self.embedding[species].view(atoms, width, 1, -1)
+        element = self.embedding[species].view(atoms, width, 1, self.embedding.shape[1])
         density = (radial[..., None] * element).flatten(2)
         angular = self._monomials(table / distance[..., None])
         raw = torch.bmm(density.transpose(1, 2), angular)
-        return torch.bmm(self.mixing[batch.species], raw) @ self._table("harmonics", vectors.dtype)
+        return torch.bmm(self.mixing[batch.species], raw) @ self.harmonics.to(raw)
 
     def _monomials(self, unit: Tensor) -> Tensor:
         """Return (atoms, width, monomials) of unit vectors by degree."""
@@ -91,18 +89,12 @@ class DensityInvariants(nn.Module):
 
     def _four_body(self, moments: Tensor) -> Tensor:
         """Return (atoms, channels * triples) contractions of three moments of one channel."""
-        table = self._table("contractions", moments.dtype)
+        table = self.contractions.to(moments)
         low = moments[:, :, : table.shape[0]]
         paired = (low[..., :, None] * low[..., None, :]).flatten(2)
-        triples = table.permute(1, 2, 3, 0).reshape(paired.shape[-1], -1)
-        contracted = (paired @ triples).view(*low.shape[:2], -1, low.shape[2])
+        triples = table.permute(1, 2, 3, 0).reshape(paired.shape[2], table.shape[3] * table.shape[0])
+        contracted = (paired @ triples).view(*low.shape[:2], table.shape[3], low.shape[2])
         return (contracted * low[:, :, None, :]).sum(dim=3).flatten(1)
-
-    def _table(self, name: str, dtype: torch.dtype) -> Tensor:
-        """Return a fixed table in a precision; float64 takes the exact one, which a cast of the module would have rounded."""
-        fixed: Tensor = getattr(self, name)
-        exact: Tensor = getattr(self, f"_exact_{name}")
-        return exact.to(fixed.device) if dtype == torch.float64 else fixed
 
 
 def _first_embedding(n_elements: int, width: int) -> Tensor:

@@ -1,0 +1,109 @@
+"""Batches for Lightning: planned, resumable in the middle of an epoch, neighbour lists cached in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lightning.pytorch import LightningDataModule
+
+from schemas.frames import FrameArrays
+from training.batch import Batch, Graph, collate, graph
+from training.neighbours import neighbours
+from training.plan import count_steps, plan_epoch, plan_in_order
+from training.settings import TrainSettings
+
+
+class GraphCache:
+    """The frames of one split as graphs; each neighbour list is made once."""
+
+    def __init__(self, arrays: FrameArrays, elements: Sequence[str], cutoff: float) -> None:
+        self.arrays, self.elements, self.cutoff = arrays, elements, cutoff
+        self._graphs: dict[int, Graph] = {}
+
+    def batch(self, frames: Sequence[int]) -> Batch:
+        """Return these frames as one batch."""
+        return collate([self._graph(frame) for frame in frames])
+
+    def _graph(self, frame: int) -> Graph:
+        found = self._graphs.get(frame)
+        if found is None:
+            arrays = self.arrays
+            atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
+            edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.cutoff)
+            found = self._graphs[frame] = graph(arrays, frame, edges, self.elements)
+        return found
+
+
+@dataclass
+class EpochCounter:
+    """The epoch that Lightning is in; it calls set_epoch on the sampler of every loader."""
+
+    epoch: int = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take over the epoch."""
+        self.epoch = epoch
+
+
+@dataclass
+class PlannedLoader:
+    """One process's batches of an epoch; its length is known and its position can be stored and taken up again."""
+
+    cache: GraphCache
+    max_atoms: int
+    rank: int
+    world_size: int
+    seed: int | None
+    """Seed of the order of frames; None keeps them in order."""
+    sampler: EpochCounter = field(default_factory=EpochCounter)
+    batch_sampler: None = None
+    _position: int = 0
+    _resume: int = 0
+
+    def __len__(self) -> int:
+        return count_steps(self.cache.arrays.natoms, self.max_atoms)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # The body runs at the first next(), after Lightning has set the epoch and loaded a stored position.
+        start, self._resume = self._resume, 0
+        natoms = self.cache.arrays.natoms
+        if self.seed is None:
+            plan = plan_in_order(natoms, self.world_size, self.max_atoms)
+        else:
+            plan = plan_epoch(natoms, self.seed, self.sampler.epoch, self.world_size, self.max_atoms)
+        for position, frames in enumerate(plan[self.rank][start:], start=start + 1):
+            self._position = position
+            yield self.cache.batch(frames.tolist())
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were given out."""
+        return {"position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on after the batches that were given out; a whole epoch starts the next one."""
+        self._resume = state["position"] % len(self)
+
+
+class FrameData(LightningDataModule):
+    """Training and validation frames of one potential."""
+
+    def __init__(self, train: FrameArrays, validation: FrameArrays, elements: tuple[str, ...], settings: TrainSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.train_cache = GraphCache(train, elements, settings.cutoff)
+        self.validation_cache = GraphCache(validation, elements, settings.cutoff)
+
+    def train_dataloader(self) -> PlannedLoader:
+        """Return the batches of this process, in another order each epoch."""
+        return self._loader(self.train_cache, self.settings.batch_atoms, self.settings.seed)
+
+    def val_dataloader(self) -> PlannedLoader | list[PlannedLoader]:
+        """Return the validation batches of this process in order; none where there are no validation frames."""
+        if self.validation_cache.arrays.count == 0:
+            return []
+        return self._loader(self.validation_cache, 4 * self.settings.batch_atoms, None)
+
+    def _loader(self, cache: GraphCache, max_atoms: int, seed: int | None) -> PlannedLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return PlannedLoader(cache, max_atoms, rank, world_size, seed)

@@ -1,0 +1,234 @@
+"""Run or take up a training run in its folder, in this process or in many."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from safetensors.torch import save_file
+
+from schemas.errors import TrainingError
+from training.data import FrameData
+from training.job import Job, read_job
+from training.potentials import find_potential
+from training.potentials.base import EnergyModel
+from training.task import FittingTask
+
+STANDARD_FRAMES = 256
+"""Most frames that the means and spreads of descriptors are taken from."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is after an epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    energy_mae: float
+    """eV/atom, training frames."""
+    force_mae: float
+    """eV/Å, training frames."""
+    validation_energy_mae: float
+    """eV/atom of the moving average of the weights; NaN before the first validation."""
+    validation_force_mae: float
+    """eV/Å"""
+    seconds: float
+
+
+def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
+    """Train the run of a folder to its end, from its newest checkpoint where there is one, and write weights.safetensors into it.
+
+    Called alike in every process of a distributed run. Raises TrainingError where another process trains in the folder.
+    """
+    job = read_job(work)
+    settings = job.settings
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    task = FittingTask(build_model(job), settings)
+    data = FrameData(job.train, job.validation, job.elements, settings)
+    _standardise(task.model, data)
+    newest = newest_checkpoint(work)
+    trainer = _trainer(job, work, progress, fresh=newest is None)
+    with _quiet(), _alone(work, trainer.global_rank):
+        trainer.fit(task, datamodule=data, ckpt_path=newest, weights_only=True)
+        if trainer.global_rank == 0:
+            _write_result(work, task, trainer)
+
+
+def build_model(job: Job) -> EnergyModel:
+    """Return the potential of a run with its first weights, alike in every process."""
+    settings = job.settings
+    spec = find_potential(settings.potential)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = spec.build(job.elements, settings.cutoff, spec.configure(settings))
+    model.references = tuple(job.references[symbol] for symbol in job.elements)
+    model.scale = job.scale
+    return model.to(getattr(torch, settings.dtype))
+
+
+def newest_checkpoint(work: Path) -> Path | None:
+    """Return the checkpoint of the highest step in a folder."""
+    found = sorted((work / "checkpoints").glob("step-*.ckpt"))
+    return found[-1] if found else None
+
+
+class Checkpoints(Callback):
+    """Write a checkpoint every so many steps or seconds; whole or not at all, the last two kept."""
+
+    def __init__(self, folder: Path, steps: int, seconds: float) -> None:
+        self.folder, self.steps, self.seconds = folder, steps, seconds
+        self._written = time.monotonic()
+        self._due = False
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write where it is time; the last step of an epoch waits for the validation after it."""
+        step = trainer.global_step
+        self._due |= bool(self.steps) and step % self.steps == 0
+        if self.seconds and step % 10 == 0:
+            self._due |= bool(trainer.strategy.broadcast(time.monotonic() - self._written >= self.seconds))
+        if self._due and not trainer.is_last_batch:
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what waited."""
+        if self._due:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        self._due, self._written = False, time.monotonic()
+        part = self.folder / "writing.part"
+        trainer.save_checkpoint(part)
+        if trainer.global_rank == 0:
+            part.replace(self.folder / f"step-{trainer.global_step:010d}.ckpt")
+            for old in sorted(self.folder.glob("step-*.ckpt"))[:-2]:
+                old.unlink()
+
+
+class ProgressReport(Callback):
+    """Append where the run is to progress.jsonl after each epoch, and tell who asked."""
+
+    def __init__(self, file: Path, told: Callable[[Progress], None] | None) -> None:
+        self.file, self.told = file, told
+        self._start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report from the first process."""
+        assert isinstance(pl_module, FittingTask)
+        known = {name: value for line in pl_module.history[-50:] for name, value in line.items()}
+        if trainer.global_rank != 0 or "train/force_mae" not in known:
+            return
+        nan = float("nan")
+        now = Progress(
+            trainer.current_epoch + 1,
+            trainer.max_epochs or 0,
+            trainer.global_step,
+            known["train/energy_mae"],
+            known["train/force_mae"],
+            known.get("validation/energy_mae", nan),
+            known.get("validation/force_mae", nan),
+            time.monotonic() - self._start,
+        )
+        with self.file.open("a") as lines:
+            lines.write(json.dumps(asdict(now)) + "\n")
+        if self.told:
+            self.told(now)
+
+
+def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None, *, fresh: bool) -> Trainer:
+    settings = job.settings
+    many = settings.devices * settings.nodes > 1
+    strategy: Any = settings.strategy
+    if many and strategy in ("auto", "ddp"):
+        backend = "gloo" if settings.accelerator == "cpu" else None
+        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+    logs = work / "logs"
+    part = f"part-{len(list(logs.glob('part-*'))) if logs.is_dir() else 0}"
+    (work / "checkpoints").mkdir(exist_ok=True)
+    checkpoints = Checkpoints(work / "checkpoints", settings.checkpoint_steps, settings.checkpoint_seconds)
+    with _quiet():
+        return Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=strategy,
+            max_epochs=settings.epochs,
+            max_time={"seconds": settings.max_seconds} if settings.max_seconds else None,
+            gradient_clip_val=settings.gradient_clip or None,
+            check_val_every_n_epoch=settings.validate_every,
+            callbacks=[checkpoints, ProgressReport(work / "progress.jsonl", progress)],
+            logger=[CSVLogger(logs, name="", version=part), TensorBoardLogger(logs, name="", version=part)],
+            default_root_dir=work,
+            deterministic=settings.accelerator == "cpu",
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            inference_mode=False,
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+def _standardise(model: EnergyModel, data: FrameData) -> None:
+    """Let the model see training frames evenly out of all, in the same way in every process."""
+    count = data.train_cache.arrays.count
+    frames = sorted({round(place) for place in torch.linspace(0, count - 1, min(count, STANDARD_FRAMES)).tolist()})
+    model.standardise(data.train_cache.batch(frames[start : start + 8]) for start in range(0, len(frames), 8))
+
+
+def _write_result(work: Path, task: FittingTask, trainer: Trainer) -> None:
+    weights = {name: value.detach().cpu() for name, value in task.model.state_dict().items()}
+    weights.update({name: value.detach().cpu() for name, value in task.final_weights().items()})
+    part = work / "weights.part"
+    save_file({name: value.contiguous() for name, value in weights.items()}, part)
+    part.replace(work / "weights.safetensors")
+    done = {"steps": trainer.global_step, "epochs": trainer.current_epoch, "history": task.history}
+    (work / "finished.part").write_text(json.dumps(done))
+    (work / "finished.part").replace(work / "finished.json")
+
+
+@contextmanager
+def _alone(work: Path, rank: int) -> Iterator[None]:
+    """Hold the folder's lock in the first process; it goes with the process, however that ends."""
+    if rank != 0:
+        yield
+        return
+    with (work / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise TrainingError(f"process {lock.read() or 'unknown'} is training in {work}; wait for it or end it") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice on loaders, loggers and hardware away: the run is planned, and reported elsewhere."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        logger.setLevel(level)

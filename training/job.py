@@ -1,0 +1,181 @@
+"""A training run on disk: what it trains on and how, written once, so that it can go on after any end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from schemas.datasets import DatasetManifest
+from schemas.elements import element_system, symbols_of
+from schemas.errors import TrainingError
+from schemas.frames import FrameArrays
+from training.references import elements_of, fit_references
+from training.settings import TrainSettings, from_mapping
+
+SPLITS = ("train", "validation", "test")
+
+
+class PinnedDataset(Protocol):
+    """What training needs of a dataset of the lake."""
+
+    @property
+    def manifest(self) -> DatasetManifest:
+        """What the dataset is."""
+        ...
+
+    def arrays(self, split: str | None = None) -> FrameArrays:
+        """Return the frames of a split."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSplits:
+    """Frames by split without a lake: the same that a pinned dataset gives."""
+
+    train: FrameArrays
+    validation: FrameArrays
+    test: FrameArrays
+    name: str = ""
+    theories: tuple[str, ...] = ()
+
+    def arrays(self, split: str) -> FrameArrays:
+        """Return the frames of a split."""
+        found: FrameArrays = getattr(self, split)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run: settings, frames and what is known of them before the first step."""
+
+    settings: TrainSettings
+    elements: tuple[str, ...]
+    references: Mapping[str, float]
+    """eV"""
+    scale: float
+    """Energy scale of the network, eV."""
+    notes: tuple[str, ...]
+    train: FrameArrays = field(repr=False)
+    validation: FrameArrays = field(repr=False)
+
+
+def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSettings) -> Job:
+    """Return the run that fits these frames; raises TrainingError where there is nothing to fit, or an element only to validate."""
+    if train.count == 0:
+        raise TrainingError("the training split has no frames; widen the query, or lower the shares of validation and test")
+    elements = elements_of(train)
+    strange = sorted(set(elements_of(validation)) - set(elements))
+    if strange:
+        raise TrainingError(f"elements {', '.join(strange)} stand in validation but not in training frames; split otherwise")
+    references = fit_references(train)
+    notes = references.notes
+    if not np.isfinite(train.forces).any():
+        notes = (*notes, "No training frame has forces: energies alone were fitted.")
+    if validation.count == 0:
+        notes = (*notes, "No validation frames: the last average of the weights was kept, not the best validated one.")
+    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation)
+
+
+def fingerprint(job: Job) -> str:
+    """Return SHA-256 (hex) of settings and frames: two runs of one fingerprint give the same potential."""
+    digest = hashlib.sha256(json.dumps(job.settings.to_mapping(), sort_keys=True).encode())
+    for arrays in (job.train, job.validation):
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(arrays, name)).tobytes())
+    return digest.hexdigest()
+
+
+def write_job(job: Job, work: Path) -> None:
+    """Write the run into a folder; a second time it must be the same run.
+
+    Raises TrainingError where the folder holds another one, naming the settings that differ.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    mark, record = work / "job.json", _record(job)
+    if mark.is_file():
+        there = json.loads(mark.read_text())
+        if there["fingerprint"] != record["fingerprint"]:
+            raise TrainingError(f"{work} holds another training run ({_difference(there, record)}); take another folder, or delete this one")
+        return
+    for split in ("train", "validation"):
+        arrays = getattr(job, split)
+        part = work / f"{split}.part.npz"
+        np.savez(part, **{name: getattr(arrays, name) for name in _ARRAYS})
+        part.replace(work / f"{split}.npz")
+    part = work / "job.part"
+    part.write_text(json.dumps(record, indent=1))
+    part.replace(mark)
+
+
+def read_job(work: Path) -> Job:
+    """Return the run of a folder; raises TrainingError where there is none."""
+    mark = work / "job.json"
+    if not mark.is_file():
+        raise TrainingError(f"{work} holds no training run (no job.json); start it with atomlake train")
+    record = json.loads(mark.read_text())
+    splits = {split: _read_arrays(work / f"{split}.npz") for split in ("train", "validation")}
+    return Job(
+        from_mapping(record["settings"], where=str(mark)),
+        tuple(record["references"]),
+        record["references"],
+        record["scale"],
+        tuple(record["notes"]),
+        **splits,
+    )
+
+
+def empty_arrays() -> FrameArrays:
+    """Return no frames."""
+    none = np.zeros
+    return FrameArrays(
+        none(1, np.int64), none(0, np.int16), none((0, 3)), none((0, 3, 3)), none((0, 3), bool), none(0), none((0, 3)), none((0, 3, 3))
+    )
+
+
+def systems_of(arrays: FrameArrays) -> list[str]:
+    """Return the element system of each frame."""
+    if len(arrays.element_systems) == arrays.count:
+        return list(arrays.element_systems)
+    pieces = np.split(arrays.numbers, arrays.offsets[1:-1])
+    return [element_system(symbols_of(np.unique(piece))) for piece in pieces[: arrays.count]]
+
+
+_ARRAYS = ("offsets", "numbers", "positions", "cell", "pbc", "energy", "forces", "stress")
+
+
+def _record(job: Job) -> dict[str, object]:
+    return {
+        "fingerprint": fingerprint(job),
+        "settings": job.settings.to_mapping(),
+        "references": dict(job.references),
+        "scale": job.scale,
+        "notes": list(job.notes),
+    }
+
+
+def _difference(there: Mapping[str, object], here: Mapping[str, object]) -> str:
+    old, new = there["settings"], here["settings"]
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    changed = [f"{name} was {old.get(name)!r}, is {value!r}" for name, value in new.items() if old.get(name) != value]
+    return "; ".join(changed) or "other frames"
+
+
+def _read_arrays(file: Path) -> FrameArrays:
+    with np.load(file) as stored:
+        return FrameArrays(**{name: stored[name] for name in _ARRAYS})
+
+
+def _energy_scale(train: FrameArrays) -> float:
+    """Return the root mean square force times 1 Å, or the spread of energies per atom, or 1 eV."""
+    forces = train.forces[np.isfinite(train.forces)]
+    if forces.size and float(np.abs(forces).max()) > 1e-6:
+        return float(np.sqrt(np.mean(forces**2)))
+    spread = float(np.nanstd(train.energy / train.natoms))
+    return spread if np.isfinite(spread) and spread > 1e-6 else 1.0

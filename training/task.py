@@ -1,0 +1,178 @@
+"""The Lightning task: losses over all processes, moving average of the weights, learning rate, validation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from training.batch import Batch
+from training.potentials.base import EnergyModel, Prediction
+from training.settings import TrainSettings
+
+ENERGY, FORCE, VIRIAL = 0, 1, 2
+"""Rows of the sums below."""
+
+
+def error_sums(prediction: Prediction, batch: Batch) -> Tensor:
+    """Return (3, 3) float64 sums of squared errors, absolute errors and counts (columns) of energy, force and virial (rows).
+
+    Energies are per atom (eV), forces by component (eV/Å), virials per atom by component (eV). A missing label counts nothing.
+    """
+    natoms = batch.natoms
+    virial = batch.stress * batch.volume[:, None, None]
+    pairs = (
+        ((prediction.energy - batch.energy.nan_to_num()) / natoms, batch.energy.isfinite()),
+        (prediction.forces.double() - batch.forces.nan_to_num(), batch.forces.isfinite()),
+        ((prediction.virial.double() - virial.nan_to_num()) / natoms[:, None, None], virial.isfinite()),
+    )
+    rows = []
+    for error, known in pairs:
+        error = torch.where(known, error, torch.zeros_like(error))
+        rows.append(torch.stack([error.square().sum(), error.detach().abs().sum(), known.sum().double()]))
+    return torch.stack(rows)
+
+
+class FittingTask(LightningModule):
+    """Fit a potential to energies, forces and stresses.
+
+    Each loss is a sum over all processes divided by the labels of all processes, so one process and many take the same step.
+    """
+
+    def __init__(self, model: EnergyModel, settings: TrainSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.history: list[dict[str, float]] = []
+        self.best_loss = math.inf
+        self.best_weights: dict[str, Tensor] = {}
+        self._since_best = 0
+        self._average: dict[str, Tensor] = {}
+        self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
+        self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW (AMSGrad), with decay on the matrices of the network alone."""
+        decayed = [p for name, p in self.model.named_parameters() if ".hidden." in name]
+        others = [p for name, p in self.model.named_parameters() if ".hidden." not in name]
+        groups = [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, amsgrad=True)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return the batch on the device."""
+        del dataloader_idx
+        return batch if device.type == "cpu" else batch.to(device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        del batch, batch_idx
+        rate = self.settings.learning_rate * rate_factor(self.global_step, int(self.trainer.estimated_stepping_batches), self.settings)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return this process's part of the loss, scaled up by what DDP divides its gradient by."""
+        del batch_idx
+        sums = error_sums(self.model(batch, create_graph=True), batch)
+        self._train_sums += sums.detach().cpu()
+        counts = self._over_ranks(sums[:, 2].detach().clone())
+        return self._loss(sums[:, 0], counts) * self.trainer.world_size
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average of the weights; note the errors of the epoch at its end."""
+        del outputs, batch, batch_idx
+        decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        if not self._average:
+            self._average = {name: p.clone() for name, p in weights.items()}
+        torch._foreach_lerp_(list(self._average.values()), list(weights.values()), 1 - decay)
+        if self.trainer.is_last_batch:
+            self._note("train", self._train_sums)
+            self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the errors of a batch."""
+        del batch_idx
+        self._validation_sums += error_sums(self.model(batch), batch).detach().cpu()
+
+    def on_validation_epoch_start(self) -> None:
+        """Validate the moving average of the weights."""
+        self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
+        self._kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._load(self.averaged_weights())
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the best weights; stop after too many validations without a better loss."""
+        average = self.averaged_weights()
+        self._load(self._kept)
+        loss = self._note("validation", self._validation_sums)
+        if loss < self.best_loss:
+            self.best_loss, self.best_weights, self._since_best = loss, {n: p.clone() for n, p in average.items()}, 0
+        else:
+            self._since_best += 1
+        if self.settings.patience and self._since_best >= self.settings.patience:
+            self.trainer.should_stop = True
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Return the moving average of the weights, or the weights themselves where there is none."""
+        if self._average and self.settings.ema > 0:
+            return self._average
+        return {name: p.detach() for name, p in self.model.named_parameters()}
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """Return the weights to keep: the best validated ones, else the moving average."""
+        return self.best_weights or self.averaged_weights()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what Lightning does not know of."""
+        checkpoint["atomlake"] = {
+            "average": self._average,
+            "best_weights": self.best_weights,
+            "best_loss": self.best_loss,
+            "since_best": self._since_best,
+            "train_sums": self._train_sums,
+            "history": self.history,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        kept = checkpoint["atomlake"]
+        self._average, self.best_weights, self.best_loss = kept["average"], kept["best_weights"], kept["best_loss"]
+        self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]
+
+    def _loss(self, squares: Tensor, counts: Tensor) -> Tensor:
+        weights = squares.new_tensor([self.settings.energy_weight, self.settings.force_weight, self.settings.stress_weight])
+        return (weights * squares / counts.clamp(min=1.0)).sum()
+
+    def _note(self, split: str, sums: Tensor) -> float:
+        """Add the errors of all processes to the history and the loggers; return the loss."""
+        total = self._over_ranks(sums.to(self.device)).cpu()
+        mae = total[:, 1] / total[:, 2]
+        loss = float(self._loss(total[:, 0], total[:, 2]))
+        values = {"loss": loss, "energy_mae": float(mae[ENERGY]), "force_mae": float(mae[FORCE]), "virial_mae": float(mae[VIRIAL])}
+        named = {f"{split}/{name}": value for name, value in values.items()}
+        if self.history and self.history[-1]["epoch"] == self.current_epoch:
+            self.history[-1].update(named)
+        else:
+            self.history.append({"epoch": float(self.current_epoch), "step": float(self.global_step), **named})
+        self.log_dict({name: value for name, value in named.items() if math.isfinite(value)}, rank_zero_only=True)
+        return loss
+
+    def _over_ranks(self, values: Tensor) -> Tensor:
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])
+
+
+def rate_factor(step: int, steps: int, settings: TrainSettings) -> float:
+    """Return the learning rate of a step relative to the largest: a linear rise, then a cosine down to a hundredth."""
+    rise = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+    return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1.0))))
