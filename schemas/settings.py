@@ -131,22 +131,23 @@ class Settings:
 
 _GROUPS = {f.name: f for f in dataclasses.fields(Settings) if f.name != "home"}
 _AWS_NAMES = {
-    "AWS_ENDPOINT_URL": ("store", "endpoint_url"),
-    "AWS_REGION": ("store", "region"),
-    "AWS_ACCESS_KEY_ID": ("store", "access_key"),
-    "AWS_SECRET_ACCESS_KEY": ("store", "secret_key"),
+    "AWS_ENDPOINT_URL": "endpoint_url",
+    "AWS_REGION": "region",
+    "AWS_ACCESS_KEY_ID": "access_key",
+    "AWS_SECRET_ACCESS_KEY": "secret_key",
 }
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings: defaults, then the running stack's, then HOME/atomlake.toml, then the environment.
+    """Return the settings: defaults, then AWS_*, then the running stack's, then HOME/atomlake.toml, then ATOMLAKE_*; the last word holds.
 
-    AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are read where the ATOMLAKE_STORE_* names are not set.
+    AWS_* are AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. They stand first because they are about
+    all programs of this user: credentials for another store must not hide those of the running stack.
     Raises SettingsError for an unknown name, with the closest known one.
     """
     environ = os.environ if environ is None else environ
     home = Path(environ.get("ATOMLAKE_HOME", "~/.atomlake")).expanduser().absolute()
-    settings = Settings(home=home)
+    settings = merge(Settings(home=home), _from_aws_names(environ), where="environment")
     for file in (settings.stack_file, home / "atomlake.toml"):
         if file.is_file():
             settings = merge(settings, _read_toml(file), where=str(file))
@@ -210,11 +211,12 @@ def _read_toml(file: Path) -> dict[str, dict[str, Any]]:
     return values
 
 
+def _from_aws_names(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {"store": {field_name: environ[name] for name, field_name in _AWS_NAMES.items() if environ.get(name)}}
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
     values: dict[str, dict[str, str]] = {}
-    for name, (group, field_name) in _AWS_NAMES.items():
-        if environ.get(name):
-            values.setdefault(group, {})[field_name] = environ[name]
     for name, value in environ.items():
         if name.startswith("ATOMLAKE_") and name != "ATOMLAKE_HOME":
             group, _, field_name = name.removeprefix("ATOMLAKE_").lower().partition("_")
