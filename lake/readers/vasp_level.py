@@ -212,8 +212,10 @@ def _charge(tags: Tags, kinds: Sequence[IonType], weights: Sequence[float]) -> f
     return charge + 0.0 if np.isfinite(charge) and abs(charge) > 5e-3 else 0.0
 
 
-def _extra(tags: Tags) -> tuple[tuple[str, str], ...]:
+def _extra(tags: Tags, functional: str) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
+    if functional.endswith("hybrid") and tags.number("HFSCREEN", 0.0) != 0.0:
+        found.append(("HFSCREEN", f"{tags.number('HFSCREEN', 0.0):g}"))
     if tags.number("EFIELD", 0.0) != 0.0:
         found.append(("EFIELD", tags.word("EFIELD")))
     if tags.true("LDIPOL") or tags.integer("IDIPOL", 0) > 0:
@@ -224,8 +226,6 @@ def _extra(tags: Tags) -> tuple[tuple[str, str], ...]:
         found.append(("NUPDOWN", f"{tags.number('NUPDOWN', -1.0):g}"))
     if tags.true("LDAU") and tags.integer("LDAUTYPE", 2) != 2:
         found.append(("LDAUTYPE", str(tags.integer("LDAUTYPE", 2))))
-    if tags.true("LHFCALC") and tags.number("HFSCREEN", 0.0) != 0.0:
-        found.append(("HFSCREEN", f"{tags.number('HFSCREEN', 0.0):g}"))
     return tuple(sorted(found))
 
 
@@ -257,7 +257,7 @@ def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]
         smearing_width=width,
         spin=_spin(tags),
         charge=_charge(tags, kinds, tags.numbers("VCA")),
-        extra=_extra(tags),
+        extra=_extra(tags, functional),
     )
 
 

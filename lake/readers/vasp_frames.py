@@ -1,0 +1,288 @@
+"""The steps of one VASP run, gathered while its output streams by, and the `Run` they make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.vasp_level import Mesh, Tags, level_of_theory, no_cycle, run_kind, virtual_crystal
+from lake.readers.vasp_species import IonType, element_of
+from schemas.calculations import Run
+from schemas.elements import SYMBOLS
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats, FrameBlock
+from schemas.units import KBAR
+
+NAN = float("nan")
+_CELL_CHANGE = 1e-6
+"""Å; printed cells have 8 or 9 decimals."""
+_POST_DFT = ("GW", "G0W0", "EVGW", "QPGW", "SCGW", "BSE", "TDHF", "CHI", "ACFDT", "RPA", "CRPA", "2E4W", "TIMEEV")
+"""Beginnings of ALGO for runs beyond the ground state of DFT."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands before the first step of a run."""
+
+    version: str
+    """'6.3.0'"""
+    tags: Tags
+    kinds: tuple[IonType, ...]
+    types: NDArray[np.int32]
+    """(natoms,) index into kinds."""
+    mesh: Mesh
+    fixed: NDArray[np.bool_] | None = None
+    """(natoms, 3) coordinates held by selective dynamics."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def natoms(self) -> int:
+        """Number of ions."""
+        return int(self.types.shape[0])
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The self-consistency cycle of one step as counted."""
+
+    steps: int = -1
+    converged: int = -1
+    """1 converged, 0 not, -1 not known."""
+
+
+@dataclass(frozen=True)
+class StepEnergies:
+    """Energies of one step in eV as printed, NaN where there is none."""
+
+    free: float
+    sigma0: float
+    internal: float
+    cycle_free: float = NAN
+    """Free energy of the last step of the self-consistency cycle."""
+
+
+@dataclass
+class StepTable:
+    """Everything that the steps of one run print; `add` once for each step, in order."""
+
+    energies: list[StepEnergies] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
+    flags: list[tuple[str, ...]] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def add(self, step: int, energies: StepEnergies, judgement: Judgement, flags: tuple[str, ...]) -> None:
+        """Take one step; step is its number in the run, from 0."""
+        self.steps.append(step)
+        self.energies.append(energies)
+        self.judgements.append(judgement)
+        self.flags.append(flags)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Arrays of all steps of a run as printed, and which steps had torn tables."""
+
+    cell: Floats
+    positions: Floats
+    """Cartesian, Å"""
+    forces: Floats
+    stress: Floats
+    """kbar, positive under compression."""
+    unreadable: NDArray[np.bool_]
+    malformed: NDArray[np.bool_]
+    """A table is there, but has stars, NaN or a wrong number of rows."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the output of a run ended, and what was remarked on the way."""
+
+    format: str
+    energy_source: str
+    stress_source: str
+    complete: bool
+    lost_steps: int = 0
+    """Steps that were seen but have no complete tables."""
+    linear_response: bool = False
+    enthalpy: bool = False
+    """The printed energy may hold PSTRESS times the volume."""
+    notes: tuple[str, ...] = ()
+
+
+def judge(tags: Tags, steps: int, changes: tuple[float, float] | None = None, *, said_unconverged: bool = False) -> Judgement:
+    """Return whether a self-consistency cycle met its criterion, from its count, NELM, and the last changes (eV) where printed.
+
+    VASP stops when the changes of total energy and of band energy are both below EDIFF, or after NELM steps in silence.
+    """
+    if steps <= 0 or no_cycle(tags):
+        return Judgement(max(steps, 0) or -1, -1)
+    limit = abs(tags.number("EDIFF", 1e-4)) * 1.01
+    below = changes is not None and all(abs(change) <= limit for change in changes)
+    if said_unconverged:
+        return Judgement(steps, 0)
+    if steps >= tags.integer("NELM", 60):
+        return Judgement(steps, int(below))
+    return Judgement(steps, 1)
+
+
+def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:
+    """Return the run that its steps make; raises UnreadableOutput where there is no complete step or no element is known."""
+    keep = ~geometry.unreadable
+    _refuse_if_empty(header, ending, n_steps=int(keep.sum()))
+    elements = [element_of(kind) for kind in header.kinds]
+    numbers = np.array([number for number, _ in elements], dtype=np.int16)[header.types]
+    chosen = np.flatnonzero(keep)
+    energies = [table.energies[k] for k in chosen]
+    judgements = [table.judgements[k] for k in chosen]
+    cell, stress, notes = geometry.cell[chosen], *_symmetric(geometry.stress[chosen], table, chosen)
+    pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, [table.flags[k] for k in chosen])
+    free = np.array([e.free for e in energies]) - pressure_work
+    malformed = geometry.malformed[chosen] | ~np.isfinite(free)
+    flags = _frame_flags(header, table, chosen, judgements, malformed, in_energy, cell)
+    frames = FrameBlock(
+        numbers=numbers,
+        pbc=np.ones(3, dtype=bool),
+        cell=cell,
+        positions=geometry.positions[chosen],
+        energy=free,
+        forces=geometry.forces[chosen],
+        stress=stress * -KBAR,
+        energy_sigma0=np.array([e.sigma0 for e in energies]) - pressure_work,
+        energy_internal=np.array([e.internal for e in energies]) - pressure_work,
+        scf_converged=np.array([j.converged for j in judgements], dtype=np.int8),
+        n_scf_steps=np.array([j.steps for j in judgements], dtype=np.int32),
+        step=np.array([table.steps[k] for k in chosen], dtype=np.int32),
+        flags=flags,
+        energy_source=ending.energy_source + (" less PSTRESS times volume" if pressure_work.any() else ""),
+        stress_source=ending.stress_source if np.isfinite(stress).any() else "",
+        fixed=header.fixed if header.fixed is not None and header.fixed.any() else None,
+    )
+    lost = ending.lost_steps + int(geometry.unreadable.sum())
+    remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *ending.notes)
+    return Run(
+        code="vasp",
+        code_version=header.version,
+        kind=run_kind(header.tags),
+        format=ending.format,
+        level_of_theory=level_of_theory(header.tags, header.kinds, [number for number, _ in elements], mesh=header.mesh, cell=cell[0]),
+        frames=frames,
+        complete=ending.complete,
+        flags=_run_flags(header, ending, lost),
+        notes=tuple(dict.fromkeys((*remarks, *_run_notes(header)))),
+        n_malformed_steps=lost,
+    )
+
+
+def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
+    algorithm = header.tags.word("ALGO")
+    if algorithm.startswith(_POST_DFT):
+        raise UnreadableOutput(
+            "not_energies",
+            f"a run with ALGO = {algorithm} gives no ground-state energy with forces of its own",
+            "deposit the ground-state run that it started from",
+        )
+    if n_steps == 0:
+        lost = f"; {ending.lost_steps} steps could not be read" if ending.lost_steps else ""
+        raise UnreadableOutput(
+            "no_complete_step",
+            f"{ending.format} of VASP {header.version} with {header.natoms} atoms has no ionic step with geometry and energy{lost}",
+            "deposit the run when a step is complete, and vasprun.xml together with OUTCAR",
+        )
+
+
+def _symmetric(stress: Floats, table: StepTable, chosen: NDArray[np.int64]) -> tuple[Floats, tuple[str, ...]]:
+    """Return stress (n, 3, 3) made symmetric from its upper triangle, as printed, and a note where the file has another lower one."""
+    transposed = np.swapaxes(stress, 1, 2)
+    upper = np.triu(np.ones((3, 3), dtype=bool))
+    difference = np.nan_to_num(np.abs(stress - transposed)).max(axis=(1, 2), initial=0.0)
+    skewed = [table.steps[chosen[k]] for k in np.flatnonzero(difference > 0.01)]
+    notes = (
+        (f"the printed stress of step {skewed[0]} is not symmetric (by up to {difference.max():.3g} kbar); its upper triangle is taken",)
+        if skewed
+        else ()
+    )
+    return np.where(upper, stress, transposed), notes
+
+
+def _pressure_work(
+    tags: Tags, cell: Floats, energies: Sequence[StepEnergies], ending: Ending, flags: Sequence[tuple[str, ...]]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return PSTRESS times volume (eV) where the printed energy holds it, and for which steps that cannot be told.
+
+    The energies of vasprun.xml are enthalpies after the cycle and energies inside of it (VASP; ASE corrects the same way);
+    where both agree there is nothing to take out.
+    """
+    pressure = tags.number("PSTRESS", 0.0) * KBAR
+    work = np.zeros(len(energies))
+    unknown = np.zeros(len(energies), dtype=bool)
+    if pressure == 0.0 or not ending.enthalpy:
+        return work, unknown
+    volume = np.abs(np.linalg.det(cell))
+    inside = np.array([e.free - e.cycle_free for e in energies])
+    small = 1e-6 + 1e-3 * np.abs(pressure * volume)
+    work[:] = np.where(np.abs(inside) <= small, 0.0, pressure * volume)
+    unknown[:] = [not np.isfinite(volume[k]) or "machine_learned" in flags[k] for k in range(len(energies))]
+    work[unknown] = 0.0
+    return work, unknown
+
+
+def _frame_flags(
+    header: Header,
+    table: StepTable,
+    chosen: NDArray[np.int64],
+    judgements: Sequence[Judgement],
+    malformed: NDArray[np.bool_],
+    in_energy: NDArray[np.bool_],
+    cell: Floats,
+) -> tuple[tuple[str, ...], ...]:
+    moved = np.abs(cell - cell[0]).max(axis=(1, 2)) > _CELL_CHANGE
+    mixed = virtual_crystal(header.tags)
+    foreign = _foreign(header.tags, table, chosen)
+    found = []
+    for k, place in enumerate(chosen):
+        flags = set(table.flags[place])
+        if "machine_learned" not in flags:
+            flags |= {"scf_not_converged"} if judgements[k].converged == 0 else set()
+            flags |= {"scf_unknown"} if judgements[k].converged == -1 else set()
+        flags |= {"malformed_values"} if malformed[k] else set()
+        flags |= {"pressure_in_energy"} if in_energy[k] else set()
+        flags |= {"pulay_suspect"} if moved[k] else set()
+        flags |= {"virtual_crystal"} if mixed else set()
+        flags |= {"stray_step"} if foreign[k] else set()
+        found.append(tuple(sorted(flags)))
+    return tuple(found)
+
+
+def _foreign(tags: Tags, table: StepTable, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which steps may join the cycle of one process to the result of another, in a file that several wrote."""
+    result = np.zeros(len(chosen), dtype=bool)
+    if any("stray_step" in flags for flags in table.flags) and tags.number("PSTRESS", 0.0) == 0.0:
+        energies = [table.energies[k] for k in chosen]
+        result[:] = [abs(e.free - e.cycle_free) > 1e-6 for e in energies]
+    return result
+
+
+def _run_flags(header: Header, ending: Ending, lost: int) -> tuple[str, ...]:
+    found = {
+        "truncated": not ending.complete,
+        "malformed_steps": lost > 0,
+        "linear_response_run": ending.linear_response or header.tags.true("LEPSILON") or header.tags.integer("IBRION", -1) in (7, 8),
+        "virtual_crystal": virtual_crystal(header.tags),
+    }
+    return tuple(sorted(name for name, holds in found.items() if holds))
+
+
+def _run_notes(header: Header) -> tuple[str, ...]:
+    notes = []
+    if header.tags.integer("ICHARG", 0) >= 10:
+        notes.append(
+            f"the charge density was kept fixed (ICHARG = {header.tags.integer('ICHARG', 0)}): the electrons are not self-consistent"
+        )
+    repeated = [name for name, times in Counter(element_of(kind)[0] for kind in header.kinds).items() if times > 1]
+    if repeated:
+        notes.append("more than one POTCAR block for " + ", ".join(SYMBOLS[number] for number in sorted(repeated)))
+    return tuple(notes)

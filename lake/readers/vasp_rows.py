@@ -1,0 +1,157 @@
+"""Row blocks of many VASP steps decoded together: shapes are checked for a whole batch at once, not step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.rows import Columns, cast_fields, decode_rows, find_columns, number
+from schemas.frames import Floats
+
+_BATCH_BYTES: Final = 2 << 20
+_POINT: Final = ord(".")
+_WIDTH_OF_THREE: Final = 39
+"""Columns of the positions in a force table of OUTCAR (3F13.5); the forces follow (3X,3F14.6)."""
+_END_OF_SIX: Final = 84
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One table of all steps of a run."""
+
+    values: Floats
+    """(steps, rows, count), NaN where a field holds no number."""
+    absent: NDArray[np.bool_]
+    """(steps,) the step does not print this table."""
+    torn: NDArray[np.bool_]
+    """(steps,) the table has another number of rows."""
+
+    @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(steps,) the table is absent, torn or has a field without a number."""
+        return np.asarray(self.absent | self.torn | np.isnan(self.values).any(axis=(1, 2)))
+
+    @property
+    def malformed(self) -> NDArray[np.bool_]:
+        """(steps,) the table is there, but torn or with a field without a number."""
+        return np.asarray(self.unreadable & ~self.absent)
+
+
+class BlockBatch:
+    """Blocks of equally many rows, one block a step; `tagged` rows are `<v> x y z </v>`, others are x y z fx fy fz.
+
+    Waiting text is decoded when it passes 2 MiB.
+    """
+
+    def __init__(self, rows: int, *, tagged: bool) -> None:
+        self.rows = rows
+        self.tagged = tagged
+        self.count = 3 if tagged else 6
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+        self._values: list[Floats] = []
+        self._absent: list[NDArray[np.bool_]] = []
+        self._torn: list[NDArray[np.bool_]] = []
+
+    def add(self, block: bytes) -> None:
+        """Take the rows of the next step; an empty block stands for a step without this table."""
+        self._waiting.append(block)
+        self._bytes += len(block)
+        if self._bytes > _BATCH_BYTES:
+            self._flush()
+
+    def blocks(self) -> Blocks:
+        """Return the table of all steps."""
+        self._flush()
+        if not self._values:
+            nothing = np.empty(0, dtype=bool)
+            return Blocks(np.empty((0, self.rows, self.count)), nothing, nothing)
+        return Blocks(np.concatenate(self._values), np.concatenate(self._absent), np.concatenate(self._torn))
+
+    def _flush(self) -> None:
+        blocks, self._waiting, self._bytes = self._waiting, [], 0
+        if not blocks:
+            return
+        values = np.full((len(blocks), self.rows, self.count), np.nan)
+        torn = np.zeros(len(blocks), dtype=bool)
+        regular = self._decode_regular(blocks, values)
+        for place in np.flatnonzero(~regular):
+            if blocks[place]:
+                torn[place] = not self._decode_other(blocks[place], values[place])
+        self._values.append(values)
+        self._absent.append(np.array([not block for block in blocks]))
+        self._torn.append(torn)
+
+    def _decode_regular(self, blocks: Sequence[bytes], values: Floats) -> NDArray[np.bool_]:
+        """Fill in the numbers of all blocks that are laid out like the first one; return which those are."""
+        regular = np.zeros(len(blocks), dtype=bool)
+        sample = next((block for block in blocks if block), b"")
+        stride = self._stride(sample)
+        groups = self._groups(sample[:stride])
+        if stride <= 0 or not groups:
+            return regular
+        least, most = (self.rows - 1) * stride + max(group.end for group in groups), self.rows * stride
+        fitting = [place for place, block in enumerate(blocks) if least <= len(block) <= most]
+        if not fitting:
+            return regular
+        joined = b"".join([blocks[place].ljust(most) for place in fitting])
+        table = np.frombuffer(joined, dtype=np.uint8).reshape(len(fitting), self.rows, stride)
+        points = [place for group in groups for place in _points(sample, group)]
+        alike = (table[:, :, points] == _POINT).all(axis=(1, 2))
+        if self.tagged:
+            alike &= (table[:, :, 0] == ord("<")).all(axis=1)
+        else:
+            alike &= (table[:, :, stride - 1] == ord("\n")).all(axis=1)
+        places = np.asarray(fitting)[alike]
+        chosen = table if bool(alike.all()) else table[alike]
+        for k, group in enumerate(groups):
+            fields = chosen[:, :, group.start : group.end].reshape(-1, group.width)
+            values[places, :, 3 * k : 3 * k + 3] = cast_fields(fields).reshape(len(places), self.rows, 3)
+        regular[places] = True
+        return regular
+
+    def _decode_other(self, block: bytes, values: Floats) -> bool:
+        """Fill in the numbers of one block row by row; return False where it has not `rows` rows."""
+        rows = [row for row in block.split(b"\n") if row.strip()]
+        if len(rows) != self.rows:
+            return False
+        if self.tagged:
+            values[:] = _tokens_or_columns([row.replace(b"<v>", b"   ").replace(b"</v>", b"") for row in rows])
+        else:
+            values[:, :3] = _tokens_or_columns([row[:_WIDTH_OF_THREE] for row in rows])
+            values[:, 3:] = _tokens_or_columns([row[_WIDTH_OF_THREE:_END_OF_SIX] for row in rows])
+        return True
+
+    def _stride(self, block: bytes) -> int:
+        if self.tagged:
+            following = block.find(b"<v>", 1)
+            return following if following > 0 else len(block)
+        return block.find(b"\n") + 1
+
+    def _groups(self, row: bytes) -> list[Columns]:
+        if self.tagged:
+            found = find_columns(row, 3)
+            return [found] if found is not None and found.start >= len(b"<v>") else []
+        positions, forces = find_columns(row[:_WIDTH_OF_THREE], 3), find_columns(row[_WIDTH_OF_THREE:_END_OF_SIX], 3)
+        if positions is None or forces is None:
+            return []
+        return [positions, Columns(forces.start + _WIDTH_OF_THREE, forces.width, 3)]
+
+
+def _points(row: bytes, group: Columns) -> list[int]:
+    first = row.find(b".", group.start, group.end)
+    return [first + k * group.width for k in range(group.count)]
+
+
+def _tokens_or_columns(rows: Sequence[bytes]) -> Floats:
+    """Return three numbers of each row, by blanks where these part three tokens, else by the columns of the decimal points."""
+    values = decode_rows(rows, 3)
+    for place, row in enumerate(rows):
+        tokens = row.split()
+        if len(tokens) == 3:
+            values[place] = [number(token) for token in tokens]
+    return values

@@ -1,0 +1,322 @@
+"""Reader of vasprun.xml: sections are found and sliced, never parsed as XML, so that damaged and cut files give their whole steps.
+
+A step is `<structure>` .. child `<energy>`. Inside of `<calculation>` it is a step of DFT; outside it is one of a force field
+learned on the fly (ML_LMLFF) or of another process that wrote into the same file. Behind its energy a step may have any amount
+of eigenvalues, densities of states and projections, which are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from lake.readers.base import ReaderSpec
+from lake.readers.rows import number
+from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, finish_run, judge
+from lake.readers.vasp_rows import BlockBatch
+from lake.readers.vasp_xml_header import read_header
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+
+_PIECE: Final = 1 << 20
+_KEEP: Final = 64
+"""Bytes kept of what is passed over, so that a tag torn by the end of a chunk is found."""
+_MOST_OPEN: Final = 256 << 20
+"""Bytes of one head or one step beyond which a file is not believed."""
+_LOOK_AFTER: Final = 4 << 20
+"""Behind a step this much is searched for stray steps, the rest only for the end of the calculation."""
+_END_OF_ENERGY: Final = b"</energy>"
+
+
+class VaspXmlReader:
+    """Push reader of one vasprun.xml; several runs in one file give several `Run`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._runs: list[Run] = []
+        self._refusals: list[UnreadableOutput] = []
+        self._current: _OpenRun | None = None
+        self._at = 0
+        self._state = self._before_run
+        self._waiting = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        view = memoryview(chunk)
+        for start in range(0, len(view), _PIECE):
+            self._buffer += view[start : start + _PIECE]
+            self._advance()
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the runs of the file; raises UnreadableOutput where there is none."""
+        self._end_run()
+        if self._runs:
+            return tuple(self._runs)
+        if self._refusals:
+            raise self._refusals[0]
+        raise UnreadableOutput("unreadable_output", "vasprun.xml without <modeling>", "deposit the file as VASP wrote it")
+
+    def _advance(self) -> None:
+        self._waiting = False
+        while not self._waiting:
+            self._state()
+        del self._buffer[: self._at]
+        self._at = 0
+        if len(self._buffer) > _MOST_OPEN:
+            raise UnreadableOutput(
+                "unreadable_output", f"{len(self._buffer)} bytes of vasprun.xml without a complete step", "deposit the file as VASP wrote it"
+            )
+
+    def _pass_over(self, to: int) -> None:
+        """Forget the buffer up to a place, and wait for more bytes."""
+        self._at = max(self._at, to)
+        self._waiting = True
+
+    def _before_run(self) -> None:
+        start = self._buffer.find(b"<modeling>", self._at)
+        if start < 0:
+            self._pass_over(len(self._buffer) - _KEEP)
+            return
+        self._at = start
+        self._state = self._in_head
+
+    def _in_head(self) -> None:
+        """Wait for the first step; the head ends at `<calculation>` or at a `<structure>` without a name."""
+        again = self._buffer.find(b"<modeling>", self._at + 10)
+        calculation = self._buffer.find(b"<calculation>", self._at, again if again >= 0 else len(self._buffer))
+        end = calculation if calculation >= 0 else (again if again >= 0 else len(self._buffer))
+        structure = self._buffer.find(b"<structure>", self._at, end)
+        first = structure if structure >= 0 else calculation
+        if first < 0 and again < 0:
+            self._waiting = True
+            return
+        self._open_run(bytes(self._buffer[self._at : first if first >= 0 else again]))
+        self._at = first if first >= 0 else again
+        self._state = self._between if first >= 0 else self._next_run
+
+    def _open_run(self, head: bytes) -> None:
+        try:
+            self._current = _OpenRun(read_header(head))
+        except UnreadableOutput as refusal:
+            self._refusals.append(refusal)
+            self._current = None
+
+    def _next_run(self) -> None:
+        self._end_run()
+        self._state = self._before_run
+
+    def _between(self) -> None:
+        """Look, outside of a calculation, for the next one, for stray steps before it, and for the end of the run."""
+        calculation = self._buffer.find(b"<calculation>", self._at)
+        end = calculation if calculation >= 0 else len(self._buffer)
+        again = self._buffer.find(b"<modeling>", self._at, end)
+        end = again if again >= 0 else end
+        structure = self._buffer.find(b"<structure>", self._at, end)
+        if structure >= 0:
+            self._at = structure
+            self._take_step(structure, inside=False, begins=structure)
+            return
+        if self._current is not None and self._buffer.find(b"</modeling>", self._at, end) >= 0:
+            self._current.complete = True
+        if again >= 0:
+            self._at = again
+            self._next_run()
+        elif calculation >= 0:
+            self._at = calculation
+            self._state = self._in_calculation
+        else:
+            self._pass_over(len(self._buffer) - _KEEP)
+
+    def _in_calculation(self) -> None:
+        """Take the step of the calculation that starts here."""
+        structure = self._buffer.find(b"<structure>", self._at)
+        following = self._buffer.find(b"calculation>", self._at + 13, structure if structure >= 0 else len(self._buffer))
+        if following >= 0:
+            if self._current is not None:
+                self._current.lost += 1
+            self._at = following + 12 if self._buffer[following - 1 : following] == b"/" else following - 1
+            self._state = self._between
+            return
+        if structure < 0:
+            self._waiting = True
+            return
+        self._take_step(structure, inside=True, begins=self._at)
+
+    def _take_step(self, structure: int, *, inside: bool, begins: int) -> None:
+        """Take the step whose `<structure>` is found, once its `<energy>` is closed."""
+        shut = self._buffer.find(b"</structure>", structure)
+        energy = self._child_energy(shut) if shut >= 0 else -1
+        end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
+        torn = self._torn_at(structure, shut, energy)
+        if torn >= 0:
+            if self._current is not None:
+                self._current.lost += 1
+            self._at = torn
+            self._state = self._between
+            return
+        if end < 0:
+            self._waiting = True
+            return
+        if self._current is not None:
+            self._current.take(self._buffer, (begins, structure, shut, energy, end), inside=inside)
+        self._at = end + len(_END_OF_ENERGY)
+        self._state = self._after_step if inside else self._between
+
+    def _child_energy(self, shut: int) -> int:
+        """Return where the `<energy>` of the step itself starts, behind the `<scstep>`s that linear response adds; -1 for nowhere."""
+        place = shut
+        while True:
+            energy = self._buffer.find(b"<energy>", place)
+            cycle = self._buffer.find(b"<scstep>", place, energy) if energy >= 0 else -1
+            if cycle < 0:
+                return energy
+            place = self._buffer.find(b"</scstep>", energy)
+            if place < 0:
+                return -1
+            if self._current is not None:
+                self._current.linear_response = True
+
+    def _torn_at(self, structure: int, shut: int, energy: int) -> int:
+        """Return where another step starts before this one is whole, -1 for nowhere."""
+        end = energy if energy >= 0 else len(self._buffer)
+        tags = (b"<structure>", b"calculation>", b"modeling>")
+        found = [place for tag in tags if (place := self._buffer.find(tag, structure + 11, end)) >= 0]
+        return self._buffer.rfind(b"<", structure, min(found) + 1) if found else -1
+
+    def _after_step(self) -> None:
+        """Pass over what follows a step up to the end of its calculation."""
+        end = self._buffer.find(b"calculation>", self._at)
+        stop = end if end >= 0 else len(self._buffer)
+        if stop - self._at <= _LOOK_AFTER:
+            again = self._buffer.find(b"modeling>", self._at, stop)
+            structure = self._buffer.find(b"<structure>", self._at, stop)
+            if self._current is not None and not self._current.linear_response:
+                self._current.linear_response = self._buffer.find(b"<scstep>", self._at, stop) >= 0
+            if structure >= 0 or again >= 0:
+                self._at = min(place for place in (structure, self._buffer.rfind(b"<", 0, again)) if place >= 0)
+                self._state = self._between
+                return
+        if end < 0:
+            self._pass_over(len(self._buffer) - _KEEP)
+            return
+        closing = self._buffer[end - 1 : end] == b"/"
+        self._at = end + 12 if closing else end - 1
+        self._state = self._between
+
+    def _end_run(self) -> None:
+        current, self._current = self._current, None
+        if current is None:
+            if self._state == self._in_head:
+                self._open_run(bytes(self._buffer[self._at :]))
+                current, self._current = self._current, None
+            if current is None:
+                return
+        try:
+            self._runs.append(current.finish())
+        except UnreadableOutput as refusal:
+            self._refusals.append(refusal)
+
+
+class _OpenRun:
+    """One run of the file while its steps come in."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.complete = False
+        self.linear_response = False
+        self.lost = 0
+        self._steps = StepTable()
+        self._cells = BlockBatch(3, tagged=True)
+        self._positions = BlockBatch(header.natoms, tagged=True)
+        self._forces = BlockBatch(header.natoms, tagged=True)
+        self._stress = BlockBatch(3, tagged=True)
+        self._learns = header.tags.true("ML_LMLFF")
+        self._taken = 0
+
+    def take(self, buffer: bytearray, places: tuple[int, int, int, int, int], *, inside: bool) -> None:
+        """Take one step: places are where it begins, of `<structure>`, `</structure>`, `<energy>` and `</energy>`."""
+        begins, structure, shut, energy, end = places
+        step = self._taken + self.lost
+        self._taken += 1
+        count = buffer.count(b"<scstep>", begins, structure) if inside else 0
+        learned = self._learns and count == 0
+        flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
+        judgement = Judgement() if learned else judge(self.header.tags, count)
+        self._steps.add(step, _energies(buffer, (begins, structure), (energy, end), count), judgement, flags)
+        self._cells.add(_rows(buffer, b'"basis"', structure, shut))
+        self._positions.add(_rows(buffer, b'"positions"', structure, shut))
+        self._forces.add(_rows(buffer, b'"forces"', shut, energy))
+        self._stress.add(_rows(buffer, b'"stress"', shut, energy))
+
+    def finish(self) -> Run:
+        """Return the run; raises UnreadableOutput where it has no complete step."""
+        cell, positions = self._cells.blocks(), self._positions.blocks()
+        forces, stress = self._forces.blocks(), self._stress.blocks()
+        geometry = Geometry(
+            cell=cell.values,
+            positions=positions.values @ cell.values,
+            forces=forces.values,
+            stress=stress.values,
+            unreadable=cell.unreadable | positions.unreadable,
+            malformed=forces.malformed | stress.malformed,
+        )
+        ending = Ending(
+            format="vasprun.xml",
+            energy_source="VASP e_fr_energy",
+            stress_source="VASP stress",
+            complete=self.complete,
+            lost_steps=self.lost,
+            linear_response=self.linear_response,
+            enthalpy=True,
+        )
+        return finish_run(self.header, self._steps, geometry, ending)
+
+
+def _rows(buffer: bytearray, name: bytes, start: int, end: int) -> bytes:
+    """Return the rows of the first varray of that name, from `<v>` to the last `</v>`; b'' for none."""
+    place = buffer.find(name, start, end)
+    first = buffer.find(b"<v>", place, end) if place >= 0 else -1
+    shut = buffer.find(b"</varray>", place, end) if first >= 0 else -1
+    if shut < first or first < 0:
+        return b""
+    return bytes(buffer[first : buffer.rfind(b">", first, shut) + 1])
+
+
+def _energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int], count: int) -> StepEnergies:
+    """Return the energies of a step.
+
+    The free energy is that of the final block: it has van der Waals terms, which the steps of the cycle lack. The other two of
+    that block are shifted by one name before VASP 6.1 (`e_wo_entrp` holds E(sigma->0), `e_0_energy` the entropy term), so their
+    differences to the free energy come from the last step of the cycle, where the names are right in all versions.
+    """
+    free = _last(buffer, b"e_fr_energy", *final)
+    cycle_free = _last(buffer, b"e_fr_energy", *cycle) if count else NAN
+    sigma0 = _last(buffer, b"e_0_energy", *cycle) if count else NAN
+    internal = _last(buffer, b"e_wo_entrp", *cycle) if count else NAN
+    if cycle_free == cycle_free and sigma0 == sigma0:
+        return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
+    return StepEnergies(free, *_without_cycle(free, _last(buffer, b"e_wo_entrp", *final), _last(buffer, b"e_0_energy", *final)), cycle_free)
+
+
+def _without_cycle(free: float, second: float, third: float) -> tuple[float, float]:
+    """Return E(sigma->0) and internal energy of a final block alone; the third number is an energy only if it is near the first."""
+    if abs(third - free) <= abs(third) * 0.5:
+        return third, second
+    return second, round(free - third, 8)
+
+
+def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
+    """Return the last number of that name between two places, NaN for none."""
+    place = buffer.rfind(name, start, end)
+    if place < 0:
+        return NAN
+    place = buffer.find(b">", place, end) + 1
+    return number(bytes(buffer[place : buffer.find(b"<", place, end)])) if place > 0 else NAN
+
+
+def _recognises(name: str, head: bytes) -> bool:
+    """Return whether the head is that of a vasprun.xml; the name plays no part."""
+    return b"<modeling>" in head and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
+
+
+SPEC: Final = ReaderSpec("vasprun.xml", "vasp", _recognises, VaspXmlReader, rank=0)

@@ -1,0 +1,108 @@
+"""The head of vasprun.xml: version, input tags, k points, ions; read with regular expressions, for real files are often not XML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.rows import number
+from lake.readers.vasp_frames import Header
+from lake.readers.vasp_level import Mesh, Tags, version_of
+from lake.readers.vasp_species import IonType
+from schemas.errors import UnreadableOutput
+
+_ITEM: Final = re.compile(rb"<[iv]\b[^<>]*?\bname=\"([^\"<>]+)\"[^<>]*>([^<]*)</[iv]>")
+_ATOM: Final = re.compile(rb"<rc>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*</rc>")
+_TYPE: Final = re.compile(rb"<rc>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*</rc>")
+_DIVISIONS: Final = re.compile(rb"name=\"divisions\"[^<>]*>\s*(\d+)\s+(\d+)\s+(\d+)")
+_LOGICAL: Final = re.compile(rb"<v type=\"logical\"\s*>\s*([TF])\s+([TF])\s+([TF])\s*</v>")
+
+
+def read_header(head: bytes) -> Header:
+    """Return what the bytes of a vasprun.xml before its first step say; raises UnreadableOutput where the ions are not listed."""
+    kinds, types = _ions(_section(head, b"atominfo"))
+    version = re.search(rb"name=\"version\"[^<>]*>([^<]*)<", head[:4096])
+    return Header(
+        version=version_of(version.group(1).decode("latin-1")) if version else "",
+        tags=_tags(_section(head, b"incar"), _section(head, b"parameters")),
+        kinds=kinds,
+        types=types,
+        mesh=_mesh(_section(head, b"kpoints")),
+        fixed=_fixed(head, len(types)),
+    )
+
+
+def _section(head: bytes, name: bytes) -> bytes:
+    """Return the first element of this name, to the end of the head where it is not closed; b'' for none."""
+    start = head.find(b"<" + name + b">")
+    if start < 0:
+        return b""
+    end = head.find(b"</" + name + b">", start)
+    return head[start : end if end >= 0 else len(head)]
+
+
+def _items(section: bytes) -> dict[str, str]:
+    """Return the named values of a section; the first of equal names stands (`response functions` has another NELM)."""
+    found: dict[str, str] = {}
+    for name, value in _ITEM.findall(section):
+        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return found
+
+
+def _tags(incar: bytes, parameters: bytes) -> Tags:
+    """Return the tags in force; `parameters` cuts lists of LDAU* after one value, so the longer of the two stands."""
+    asked, used = _items(incar), _items(parameters)
+    for name in ("LDAUL", "LDAUU", "LDAUJ"):
+        if len(asked.get(name, "").split()) > len(used.get(name, "").split()):
+            used[name] = asked[name]
+    return Tags({**asked, **used})
+
+
+def _mesh(section: bytes) -> Mesh:
+    divisions = _DIVISIONS.search(section)
+    start = section.find(b'name="kpointlist"')
+    points = section.count(b"<v>", start, section.find(b"</varray>", start)) if start >= 0 else 0
+    mesh = Mesh(points=points or None)
+    if divisions is None:
+        return mesh
+    a, b, c = (int(text[:9]) for text in divisions.groups())
+    return replace(mesh, divisions=(a, b, c)) if min(a, b, c) > 0 else mesh
+
+
+def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
+    place = section.find(b'name="atomtypes"')
+    listed = _ATOM.findall(section, 0, place if place >= 0 else len(section))
+    kinds = tuple(_ion_type(*row) for row in _TYPE.findall(section, max(place, 0)))
+    indices = [_integer(index) - 1 for _, index in listed]
+    if kinds and indices and not all(0 <= index < len(kinds) for index in indices):
+        indices = [index for index, kind in enumerate(kinds) for _ in range(min(kind.count, len(listed)))]
+    declared = re.search(rb"<atoms>\s*(\d{1,9})\s*</atoms>", section)
+    if not kinds or not indices or (declared and int(declared.group(1)) != len(indices)):
+        raise UnreadableOutput(
+            "unreadable_output",
+            f"atominfo lists {len(listed)} ions of {len(kinds)} types, {declared.group(1).decode() if declared else 'no'} ions are declared",
+            "deposit the whole vasprun.xml, or the OUTCAR of the same run",
+        )
+    return kinds, np.array(indices, dtype=np.int32)
+
+
+def _ion_type(count: bytes, symbol: bytes, mass: bytes, valence: bytes, title: bytes) -> IonType:
+    return IonType(_integer(count), title.decode("latin-1").strip(), symbol.decode("latin-1").strip(), number(mass), number(valence))
+
+
+def _integer(text: bytes) -> int:
+    value = number(text)
+    return int(value) if abs(value) < 1e9 else -1
+
+
+def _fixed(head: bytes, natoms: int) -> NDArray[np.bool_] | None:
+    """Return the coordinates that selective dynamics holds (natoms, 3); the file has T where they move."""
+    start = head.rfind(b'<varray name="selective"')
+    rows = _LOGICAL.findall(head, start, head.find(b"</varray>", start)) if start >= 0 else []
+    if len(rows) != natoms:
+        return None
+    return np.array([[flag == b"F" for flag in row] for row in rows], dtype=bool)
