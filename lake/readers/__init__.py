@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.qe_text import PW_STDOUT
 
-READERS: Final[tuple[ReaderSpec, ...]] = ()
+READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT,)
 """All readers, in the order in which they are asked."""
 
 

@@ -1,0 +1,170 @@
+"""The level of theory in Quantum ESPRESSO's words: functionals, smearing, k meshes; shared by stdout and XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_LOCAL: Final[dict[tuple[int, ...], str]] = {
+    (1, 1, 0, 0): "LDA",
+    (1, 4, 0, 0): "LDA-PW92",
+    (1, 2, 0, 0): "LDA-VWN",
+    (5, 0, 0, 0): "HF",
+    (1, 4, 3, 4): "PBE",
+    (1, 1, 1, 1): "BP86",
+    (1, 4, 2, 2): "PW91",
+    (1, 4, 4, 4): "revPBE",
+    (1, 4, 44, 4): "RPBE",
+    (1, 4, 10, 8): "PBEsol",
+    (1, 3, 1, 3): "BLYP",
+    (1, 4, 11, 4): "WC",
+    (1, 4, 17, 4): "SOGGA",
+    (1, 4, 19, 12): "Q2D",
+    (1, 4, 21, 4): "PW86PBE",
+    (1, 4, 22, 4): "B86bPBE",
+    (0, 0, 5, 5): "HCTH",
+    (0, 3, 6, 3): "OLYP",
+    (6, 4, 8, 4): "PBE0",
+    (6, 4, 41, 4): "B86bPBEX",
+    (6, 4, 42, 3): "BHandHLYP",
+    (1, 4, 12, 4): "HSE06",
+    (12, 4, 12, 4): "HSE06",
+    (1, 4, 20, 4): "GauPBE",
+    (7, 12, 9, 7): "B3LYP",
+    (7, 13, 9, 7): "B3LYP-V1R",
+    (9, 14, 28, 13): "X3LYP",
+}
+"""Numbers of (LDA exchange, LDA correlation, GGA exchange, GGA correlation) (XClib/qe_dft_list.f90 of Quantum ESPRESSO 7.4)."""
+
+_NONLOCAL: Final[dict[tuple[int, ...], str]] = {
+    (4, 0, 1): "vdW-DF",
+    (13, 0, 2): "vdW-DF2",
+    (45, 0, 3): "vdW-DF3-opt1",
+    (46, 0, 4): "vdW-DF3-opt2",
+    (26, 0, 5): "vdW-DF-C6",
+    (16, 0, 1): "vdW-DF-C09",
+    (16, 0, 2): "vdW-DF2-C09",
+    (23, 0, 1): "optB88-vdW",
+    (24, 0, 1): "optB86b-vdW",
+    (26, 0, 2): "vdW-DF2-B86R",
+    (27, 0, 1): "vdW-DF-cx",
+    (29, 0, 1): "vdW-DF-cx0",
+    (13, 4, 26): "rVV10",
+    (13, 4, 3): "rVV10",
+    (43, 14, 2): "BEEF-vdW",
+}
+"""Numbers of (GGA exchange, GGA correlation, non-local correlation) (Modules/funct.f90 of Quantum ESPRESSO 7.4)."""
+
+_META: Final[dict[int, str]] = {1: "TPSS", 2: "M06-L", 3: "TB09", 4: "SCAN", 5: "SCAN", 6: "SCAN0", 7: "r2SCAN", 8: "rSCAN", 263: "SCAN"}
+
+_NAMES: Final[dict[str, str]] = {
+    "PZ": "LDA", "LDA": "LDA", "PBE": "PBE", "PBESOL": "PBEsol", "REVPBE": "revPBE", "RPBE": "RPBE", "PW91": "PW91", "BLYP": "BLYP",
+    "BP": "BP86", "WC": "WC", "PBE0": "PBE0", "HSE": "HSE06", "B3LYP": "B3LYP", "GAUP": "GauPBE", "GAUPBE": "GauPBE", "TPSS": "TPSS",
+    "M06L": "M06-L", "TB09": "TB09", "SCAN": "SCAN", "SCAN0": "SCAN0", "R2SCAN": "r2SCAN", "RSCAN": "rSCAN", "VDW-DF": "vdW-DF",
+    "VDW-DF2": "vdW-DF2", "VDW-DF-CX": "vdW-DF-cx", "RVV10": "rVV10", "RVV10-SCAN": "SCAN+rVV10", "BEEF": "BEEF-vdW",
+    "SLA PZ NOGX NOGC": "LDA", "SLA PW PBX PBC": "PBE", "SLA PW PBE PBE": "PBE", "SLA PW PBX PBC NONE": "PBE", "SLA PW GGX GGC": "PW91",
+    "SLA PW PSX PSC": "PBEsol", "SLA LYP B88 BLYP": "BLYP", "SLA PW REVX PBC": "revPBE", "SLA PW TPSS TPSS": "TPSS", "HF": "HF",
+}  # fmt: skip
+
+_SMEARINGS: Final[tuple[tuple[str, str], ...]] = (
+    ("fermi", "fermi-dirac"),
+    ("f-d", "fermi-dirac"),
+    ("fd", "fermi-dirac"),
+    ("methfessel", "methfessel-paxton"),
+    ("m-p", "methfessel-paxton"),
+    ("mp", "methfessel-paxton"),
+    ("marzari", "marzari-vanderbilt"),
+    ("cold", "marzari-vanderbilt"),
+    ("m-v", "marzari-vanderbilt"),
+    ("mv", "marzari-vanderbilt"),
+    ("gauss", "gaussian"),
+    ("tetra", "tetrahedra"),
+)
+
+
+def functional_name(printed: str, indices: Sequence[int] = ()) -> str:
+    """Return the common name of a functional, from its printed name and its index numbers; else the code's own words.
+
+    indices are (iexch, icorr, igcx, igcc, inlc, imeta, imetac); releases before 6.0 print fewer.
+    """
+    key = printed.upper().replace("+", " ").replace("-", "-").split()
+    name = _NAMES.get(" ".join(key))
+    if name is not None:
+        return name
+    padded = (*indices, *(0,) * (7 - len(indices)))
+    local, nonlocal_part, meta = padded[:4], padded[4], padded[5]
+    if meta and indices:
+        return _META.get(meta, printed.strip()) + ("+rVV10" if nonlocal_part in {3, 26} else "")
+    if nonlocal_part:
+        return _NONLOCAL.get((local[2], local[3], nonlocal_part), printed.strip())
+    if indices and local in _LOCAL:
+        return _LOCAL[local]
+    dashed = _NAMES.get(" ".join(" ".join(key).replace("-", " ").split()))
+    return dashed or " ".join(printed.split())
+
+
+def smearing_name(printed: str) -> str:
+    """Return 'gaussian', 'marzari-vanderbilt', ... for the words of the code."""
+    low = printed.strip().lower()
+    return next((name for start, name in _SMEARINGS if low.startswith(start)), low)
+
+
+def hubbard_shell(label: str) -> str:
+    """Return the shell's letter of '3d', 'd' or '2' (the angular momentum)."""
+    label = label.strip().lower()
+    if label.isdigit():
+        return "spdf"[int(label)] if int(label) < 4 else label
+    return label.lstrip("0123456789") or label
+
+
+def unique_pseudopotentials(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return (element, identity) sorted and each once: Fe1 and Fe2 share one file."""
+    return tuple(sorted(set(pairs)))
+
+
+def reciprocal_lengths(cell: Floats) -> Floats:
+    """Return the lengths of the reciprocal vectors with the factor 2 pi, 1/Å, shape (3,); cell rows are vectors in Å."""
+    if abs(float(np.linalg.det(cell))) < 1e-12:
+        return np.full(3, np.nan)
+    return np.asarray(2.0 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0), dtype=np.float64)
+
+
+def mesh_spacing(mesh: tuple[int, int, int] | None, cell: Floats) -> float | None:
+    """Return the largest distance between neighbouring points of a k mesh in 1/Å, or None."""
+    if mesh is None:
+        return None
+    spacing = float(np.max(reciprocal_lengths(cell) / np.asarray(mesh)))
+    return spacing if np.isfinite(spacing) else None
+
+
+def find_mesh(points: Floats, weights: Floats) -> tuple[int, int, int] | None:
+    """Return the regular mesh that a list of k points comes from, or None where there is no one such mesh.
+
+    points, shape (n, 3), are in units of the reciprocal vectors; the list may be reduced by symmetry. Every coordinate must be
+    j/m or (2j+1)/(2m), and every weight a whole multiple of 1/(m1 m2 m3), the multiples adding up to it.
+    """
+    if len(points) == 0 or not bool(np.isfinite(points).all()) or not float(weights.sum()) > 0:
+        return None
+    mesh = [_divisions(points[:, axis]) for axis in range(3)]
+    if 0 in mesh:
+        return None
+    share = weights / weights.sum() * float(np.prod(mesh))
+    whole = np.round(share)
+    if bool((np.abs(share - whole) > 0.02).any()) or bool((whole < 1).any()):
+        return None
+    return mesh[0], mesh[1], mesh[2]
+
+
+def _divisions(coordinates: Floats) -> int:
+    for count in range(1, 65):
+        scaled = coordinates * count
+        for shift in (0.0, 0.5):
+            off = scaled - shift
+            if bool((np.abs(off - np.round(off)) < 2e-4 * count).all()):
+                return count
+    return 0

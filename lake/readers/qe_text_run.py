@@ -1,0 +1,293 @@
+"""One run of pw.x, built from the pieces of its stdout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.qe_text_header import Header, element_numbers, read_header
+from lake.readers.qe_text_step import Labels, Positions, last_threshold, read_cell, read_fixed, read_labels, read_positions
+from lake.readers.rows import RowBatch
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import FrameBlock
+from schemas.units import KBAR, RYDBERG, RYDBERG_PER_BOHR, RYDBERG_PER_BOHR3
+
+Floats = NDArray[np.float64]
+
+_FINAL_SCF: Final = b"inal scf calculation at the relaxed structure"
+_HEADER_END: Final = b"\n     Self-consistent Calculation"
+_NOT_ACHIEVED: Final = re.compile(rb"convergence NOT achieved after +(\d+) iterations")
+_ERROR: Final = re.compile(rb"%%%%\n +(?:Error in routine|from) ([^\n]+)\n([^\n%]*)")
+_MOTIONS: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"BFGS Geometry Optimization", "relax"),
+    (b"Damped Dynamics Calculation", "relax"),
+    (b"Dynamics Minimization", "relax"),
+    (b"FIRE algorithm", "relax"),
+    (b"Molecular Dynamics Calculation", "md"),
+    (b"Langevin Dynamics Calculation", "md"),
+    (b"Beeman Dynamics:", "md"),
+    (b"Cell Dynamics:", "md"),
+)
+_PULAY_TOLERANCE: Final = 1e-5
+"""Relative change of a cell vector that counts as a change: the first cell is printed with six decimals."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    step: int
+    labels: Labels
+    unit: str
+    factor: float
+    cell: Floats
+    final: bool
+
+
+class RunBuilder:
+    """Takes the pieces of one run in order; each begins with the banner or with a geometry block."""
+
+    def __init__(self) -> None:
+        self._header: Header | None = None
+        self._first = b""
+        self._cell: Floats | None = None
+        self._positions: Positions | None = None
+        self._fixed: NDArray[np.bool_] | None = None
+        self._threshold = float("nan")
+        self._seen = 0
+        self._frames: list[_Frame] = []
+        self._rows: dict[str, RowBatch] = {}
+        self._pending: tuple[_Frame, Positions] | None = None
+        self._motion = ""
+        self._variable_cell = False
+        self._final = False
+        self._malformed = 0
+        self._notes: list[str] = []
+        self._bands_only = False
+        self._done = False
+        self._tail = b""
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self._settle(more=True)
+        if self._header is None:
+            self._begin(piece)
+        elif piece.startswith(b"\nCELL_PARAMETERS"):
+            self._cell = read_cell(piece, self._header.alat)
+            self._variable_cell = True
+        elif piece.startswith(b"\nATOMIC_POSITIONS"):
+            self._move(piece, self._header)
+        self._watch(piece)
+        if self._header is not None:
+            self._label(piece, self._header)
+        self._threshold = last_threshold(piece, self._threshold)
+        self._tail = piece[-2000:]
+
+    def _begin(self, piece: bytes) -> None:
+        end = piece.find(_HEADER_END)
+        self._first = piece[: end if end > 0 else None]
+        self._header = read_header(self._first)
+        if self._header is not None:
+            self._cell = self._header.cell
+            self._positions = Positions(self._header.site_rows, "alat", self._header.alat)
+            self._variable_cell = b"press convergence thresh" in self._first or b"cell mass =" in self._first
+
+    def _move(self, piece: bytes, header: Header) -> None:
+        self._positions = read_positions(piece, header.labels, header.alat)
+        if self._positions is not None and self._fixed is None:
+            self._fixed = read_fixed(self._positions.rows, header.natoms) | header.fixed
+
+    def _watch(self, piece: bytes) -> None:
+        """Note what the piece says about the run as a whole."""
+        self._motion = next((kind for words, kind in _MOTIONS if words in piece), "") or self._motion
+        self._final = self._final or _FINAL_SCF in piece
+        self._bands_only = self._bands_only or b"End of band structure calculation" in piece
+        self._done = self._done or b"JOB DONE." in piece
+        failed = _NOT_ACHIEVED.search(piece)
+        if failed:
+            self._notes.append(f"SCF of step {self._seen}: convergence NOT achieved after {int(failed.group(1))} iterations")
+        if b"Maximum CPU time exceeded" in piece:
+            self._notes.append(f"stopped at max_seconds in step {self._seen}")
+        for routine, message in _ERROR.findall(piece):
+            self._notes.append(f"pw.x stopped in {_words(routine)} {_words(message)}")
+
+    def _label(self, piece: bytes, header: Header) -> None:
+        labels = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid)
+        if labels is None:
+            return
+        step, self._seen = self._seen, self._seen + 1
+        if self._positions is None or self._cell is None or not np.isfinite(labels.energy):
+            self._malformed += 1
+            what = "energy" if self._positions is not None and self._cell is not None else "geometry"
+            self._notes.append(f"step {step}: the {what} cannot be read; the step was left out")
+            return
+        frame = _Frame(step, labels, self._positions.unit, self._positions.factor, self._cell, self._final)
+        self._pending = (frame, self._positions)
+
+    def _settle(self, *, more: bool) -> None:
+        """Accept the configuration read last, where nothing more was to come for it: another one follows, or it is whole."""
+        if self._pending is None:
+            return
+        (frame, positions), self._pending = self._pending, None
+        if more or frame.labels.ended or self._whole(frame.labels):
+            self._frames.append(frame)
+            self._keep("positions", positions.rows)
+            self._keep("forces", frame.labels.forces)
+            self._keep("stress", frame.labels.stress)
+
+    def _whole(self, labels: Labels) -> bool:
+        """Return whether labels has every table that earlier steps of the run have."""
+        earlier = [frame.labels for frame in self._frames]
+        if not earlier or labels.torn:
+            return False
+        return (labels.forces is not None or all(e.forces is None for e in earlier)) and (
+            labels.stress is not None or all(e.stress is None for e in earlier)
+        )
+
+    def _keep(self, name: str, rows: bytes | None) -> None:
+        natoms = self._header.natoms if self._header else 0
+        batch = self._rows.setdefault(name, RowBatch(3 if name == "stress" else natoms))
+        if rows is None:
+            batch.skip()
+        else:
+            batch.add(rows)
+
+    def finish(self, form: str) -> Run:
+        """Return the run; raises UnreadableOutput where it has no complete step."""
+        self._settle(more=False)
+        numbers = element_numbers(self._header) if self._header else None
+        if self._header is None or not self._frames:
+            raise self._refusal()
+        if numbers is None:
+            known = ", ".join(sorted(set(self._header.labels)))
+            raise UnreadableOutput(
+                "unreadable_output", f"atom labels {known}: not all are elements", "send an output with its table of atomic species"
+            )
+        frames = self._block(numbers)
+        if frames is None:
+            raise UnreadableOutput(
+                "no_complete_step", f"all {self._malformed} steps have unreadable rows", "send the output as pw.x wrote it"
+            )
+        flags = {flag for flag, holds in (("truncated", not self._done), ("malformed_steps", self._malformed > 0)) if holds}
+        if any(entry.mixed for entry in self._header.species):
+            flags.add("virtual_crystal")
+        return Run(
+            code="qe",
+            code_version=self._header.version,
+            kind=self._kind(),
+            format=form,
+            level_of_theory=self._header.level,
+            frames=frames,
+            complete=self._done,
+            flags=tuple(sorted(flags)),
+            notes=tuple(self._notes),
+            n_malformed_steps=self._malformed,
+        )
+
+    def _kind(self) -> str:
+        motion = self._motion
+        if not motion and re.search(rb"force convergence thresh", self._first):
+            moving = re.search(rb"force convergence thresh\. *= *0\.0E\+00", self._first)
+            motion = "md" if moving else "relax"
+        if not motion:
+            return "unknown" if self._variable_cell else "static"
+        return f"vc-{motion}" if self._variable_cell else motion
+
+    def _block(self, numbers: NDArray[np.int16]) -> FrameBlock | None:
+        """Return the frames whose geometry could be decoded, or None where there is none."""
+        cell = np.array([frame.cell for frame in self._frames])
+        raw = self._rows["positions"].values()
+        crystal = np.array([frame.unit == "crystal" for frame in self._frames])
+        positions = raw * np.array([frame.factor for frame in self._frames])[:, None, None]
+        if bool(crystal.any()):
+            positions[crystal] = np.einsum("nai,nij->naj", raw[crystal], cell[crystal])
+        good = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cell).all(axis=(1, 2))
+        for place in np.flatnonzero(~good):
+            self._malformed += 1
+            self._notes.append(f"step {self._frames[place].step}: the geometry cannot be read; the step was left out")
+        if not bool(good.any()):
+            return None
+        forces, force_holes = _scaled(self._rows["forces"].values(), np.full(len(good), RYDBERG_PER_BOHR))
+        kbar = np.array([frame.labels.stress_in_kbar for frame in self._frames])
+        stress, stress_holes = _scaled(self._rows["stress"].values(), -np.where(kbar, KBAR, RYDBERG_PER_BOHR3))
+        flags = self._flags(cell, force_holes, stress_holes)
+        chosen = [int(place) for place in np.flatnonzero(good)]
+        kept = [self._frames[place] for place in chosen]
+        hybrid = any(frame.labels.hybrid for frame in kept)
+        return FrameBlock(
+            numbers=numbers,
+            pbc=np.ones(3, dtype=bool),
+            cell=cell[good],
+            positions=positions[good],
+            energy=np.array([frame.labels.energy for frame in kept]) * RYDBERG,
+            forces=forces[good],
+            stress=0.5 * (stress + stress.transpose(0, 2, 1))[good],
+            energy_sigma0=np.full(len(kept), np.nan),
+            energy_internal=np.array([frame.labels.internal for frame in kept]) * RYDBERG,
+            scf_converged=np.array([frame.labels.converged for frame in kept], dtype=np.int8),
+            n_scf_steps=np.array([frame.labels.n_scf for frame in kept], dtype=np.int32),
+            step=np.array([frame.step for frame in kept], dtype=np.int32),
+            flags=tuple(flags[place] for place in chosen),
+            energy_source=f"pw.x '{'!!' if hybrid else '!'}' total energy F = E - TS",
+            stress_source=self._stress_source(kbar[good], stress[good]),
+            fixed=self._held(),
+        )
+
+    def _held(self) -> NDArray[np.bool_] | None:
+        fixed = self._fixed if self._fixed is not None else self._header.fixed if self._header else None
+        return fixed if fixed is not None and bool(fixed.any()) else None
+
+    def _stress_source(self, kbar: NDArray[np.bool_], stress: Floats) -> str:
+        if not bool(np.isfinite(stress).any()):
+            return ""
+        return f"pw.x total stress, {'kbar' if bool(kbar.any()) else 'Ry/bohr**3'} columns, sign turned"
+
+    def _flags(self, cell: Floats, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+        scale = np.linalg.norm(cell[0], axis=1).max()
+        moved = np.abs(cell - cell[0]).max(axis=(1, 2)) > _PULAY_TOLERANCE * scale
+        result = []
+        for place, frame in enumerate(self._frames):
+            tests = (
+                ("scf_not_converged", frame.labels.converged == 0),
+                ("scf_unknown", frame.labels.converged < 0),
+                ("malformed_values", frame.labels.torn or self._lost(place, force_holes, stress_holes)),
+                ("final_scf_other_basis", frame.final and self._variable_cell),
+                ("pulay_suspect", bool(moved[place]) and not frame.final),
+            )
+            result.append(tuple(sorted(name for name, holds in tests if holds)))
+        return result
+
+    def _lost(self, place: int, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> bool:
+        labels = self._frames[place].labels
+        return bool(force_holes[place] and labels.forces is not None) or bool(stress_holes[place] and labels.stress is not None)
+
+    def _refusal(self) -> UnreadableOutput:
+        """Return why no frame could be made, in the order in which a reason explains the others."""
+        said = "; ".join(self._notes)
+        if self._bands_only and self._seen == 0:
+            return UnreadableOutput(
+                "not_energies", "bands or nscf run: it has no total energies", "send the output of the scf run before it"
+            )
+        if said:
+            return UnreadableOutput("no_complete_step", said, "mend the input, run again, and send the new output")
+        last = _words(next((line for line in reversed(self._tail.split(b"\n")) if line.strip()), b""))
+        return UnreadableOutput(
+            "no_complete_step",
+            f"the output ends before the first step is done; its last line is {last!r}",
+            "let the run end and send its output",
+        )
+
+
+def _scaled(values: Floats, factors: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return values times one factor a frame, and which frames lack a number; those are all NaN."""
+    holes: NDArray[np.bool_] = np.asarray(~np.isfinite(values).all(axis=(1, 2)), dtype=np.bool_)
+    scaled = values * factors[:, None, None]
+    scaled[holes] = np.nan
+    return scaled, holes
+
+
+def _words(text: bytes) -> str:
+    return " ".join(text.decode("latin-1").split())[:200]

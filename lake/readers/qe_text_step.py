@@ -1,0 +1,198 @@
+"""One configuration of a pw.x stdout: geometry blocks, and the labels printed between it and the next one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.rows import decode_rows, find_columns, number
+from schemas.units import BOHR
+
+Floats = NDArray[np.float64]
+
+_NAN: Final = float("nan")
+_ENERGY: Final = re.compile(rb"\n!+ +total energy +=([^\n]*?)Ry *\n")
+_ACCURACY: Final = re.compile(rb"estimated scf accuracy +<([^\n]*?)Ry *\n")
+_THRESHOLD: Final = re.compile(rb"\n *(?:(?:scf )?convergence threshold|new conv_thr) +=([^\n]*?)(?:Ry *)?\n")
+_ITERATIONS: Final = re.compile(rb"\n +convergence has been achieved in +(\d+) iterations")
+_BLOCK: Final = re.compile(rb"\n(?:ATOMIC_POSITIONS|CELL_PARAMETERS) *[({]? *(alat|bohr|angstrom|crystal)?(?: *= *([\d.]+))? *[)}]? *\n")
+_ENDED: Final = (
+    b"\n     Writing output data", b"\n     Writing all to output", b"\n     Writing config", b"\n     init_run  ", b"JOB DONE.",
+    b"\n     Entering ", b"Geometry Optimization", b"number of scf cycles", b"Dynamics Calculation", b"Minimization", b"Cell Dynamics",
+    b"\nBegin final coordinates", b"new conv_thr", b"new lattice vectors", b"convergence achieved, Efinal",
+)  # fmt: skip
+"""What pw.x prints only when forces and stress of a configuration are done."""
+
+SLACK: Final = 1.1
+"""The threshold is printed with two digits, so a converged accuracy can look 5 % above it."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What was printed for one configuration; rows are the raw lines."""
+
+    energy: float
+    """Ry, NaN where the field cannot be read."""
+    internal: float
+    """Ry"""
+    converged: int
+    """1, 0, or -1 where the text does not tell."""
+    n_scf: int
+    forces: bytes | None
+    stress: bytes | None
+    stress_in_kbar: bool
+    torn: bool
+    """A table was begun but its rows cannot be read."""
+    ended: bool
+    """The text shows that nothing more was to come for this configuration."""
+    hybrid: bool
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Rows of an ATOMIC_POSITIONS block, or of the header's table."""
+
+    rows: bytes
+    unit: str
+    """'alat', 'bohr', 'angstrom' or 'crystal'."""
+    factor: float
+    """Å per printed unit; 1 for crystal."""
+
+
+def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> Labels | None:
+    """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
+
+    The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text.
+    """
+    hybrid = hybrid or b"EXX: now go back" in text
+    inner = text.rfind(b"\n! ")
+    outer = text.rfind(b"\n!!")
+    place = outer if outer >= 0 else inner
+    match = _ENERGY.match(text, place) if place >= 0 else None
+    not_achieved = b"convergence NOT achieved" in text
+    if match is None or (hybrid and outer < 0 and not not_achieved):
+        return None
+    energy = number(match.group(1))
+    forces, force_torn = _force_rows(text, place, natoms)
+    stress, in_kbar, stress_torn = _stress_rows(text, place)
+    counts = [int(found) for found in _ITERATIONS.findall(text)]
+    return Labels(
+        energy=energy,
+        internal=_internal(text, inner if inner >= 0 else place, energy),
+        converged=0 if not_achieved else _converged(text, inner if inner >= 0 else place, threshold),
+        n_scf=(sum(counts) if hybrid else counts[-1]) if counts else -1,
+        forces=forces,
+        stress=stress,
+        stress_in_kbar=in_kbar,
+        torn=force_torn or stress_torn,
+        ended=any(words in text[place:] for words in _ENDED),
+        hybrid=hybrid,
+    )
+
+
+def last_threshold(text: bytes, current: float) -> float:
+    """Return the SCF threshold (Ry) in force behind text, or current where text states none."""
+    start = max(text.rfind(b"convergence threshold"), text.rfind(b"new conv_thr"))
+    match = _THRESHOLD.match(text, text.rfind(b"\n", 0, start)) if start > 0 else None
+    value = number(match.group(1)) if match else _NAN
+    return value if value > 0 else current
+
+
+def _converged(text: bytes, place: int, threshold: float) -> int:
+    """Compare the accuracy behind the energy line with the threshold in force there; pw.x's own word is not asked."""
+    match = _ACCURACY.search(text, place, place + 1200)
+    threshold = last_threshold(text[:place], threshold)
+    if match is None:
+        return -1
+    printed = match.group(1).strip()
+    accuracy = number(printed)
+    if not np.isfinite(accuracy) or not np.isfinite(threshold):
+        return -1
+    half_digit = 0.0 if b"E" in printed.upper() else 0.5 * 10.0 ** -(len(printed) - printed.find(b".") - 1)
+    return int(accuracy - half_digit <= SLACK * threshold)
+
+
+def _internal(text: bytes, place: int, energy: float) -> float:
+    """Return E of F = E - TS from the printed -TS, NaN where there is no smearing."""
+    end = text.find(b"convergence has been", place)
+    match = re.search(rb"\n +smearing contrib\. \(-TS\) +=([^\n]*?)Ry *\n", text[place : end if end > 0 else place + 2500])
+    return energy - number(match.group(1)) if match else _NAN
+
+
+def _force_rows(text: bytes, place: int, natoms: int) -> tuple[bytes | None, bool]:
+    """Return the rows of the table of total forces; those of its contributions come after it and are left alone."""
+    title = text.find(b"\n     Forces acting on atoms", place)
+    if title < 0:
+        return None, False
+    first = text.find(b"force =", title)
+    start = text.rfind(b"\n", 0, first) + 1
+    length = text.find(b"\n", start) + 1 - start
+    block = text[start : start + length * natoms]
+    if first < 0 or length <= 0:
+        return None, True
+    if len(block) == length * natoms and block.count(b"force =") == block.count(b"\n") == natoms and block.endswith(b"\n"):
+        return block, False
+    lines = text[start:].split(b"\n", natoms)[:natoms]
+    whole = len(lines) == natoms and all(b"force =" in line for line in lines) and text.count(b"\n", start) >= natoms
+    return (b"".join(line + b"\n" for line in lines), False) if whole else (None, True)
+
+
+def _stress_rows(text: bytes, place: int) -> tuple[bytes | None, bool, bool]:
+    title = text.find(b" total   stress ", place)
+    if title < 0:
+        return None, False, False
+    head, *rows = text[title:].split(b"\n", 4)
+    if len(rows) < 4 or any(not row.strip() for row in rows[:3]):
+        return None, False, True
+    return b"".join(row + b"\n" for row in rows[:3]), b"(kbar)" in head, False
+
+
+def read_cell(text: bytes, alat: float) -> Floats | None:
+    """Return the cell, shape (3, 3) in Å, of text that begins with '\\nCELL_PARAMETERS', or None where it is torn.
+
+    alat (Å) is the run's own; the block may state the starting one as '(alat= x)'.
+    """
+    match = _BLOCK.match(text)
+    if match is None:
+        return None
+    cell = decode_rows(text[match.end() :].split(b"\n", 3)[:3], 3) * unit_factor(match, alat)
+    if cell.shape != (3, 3) or text.count(b"\n", match.end()) < 3 or not bool(np.isfinite(cell).all()):
+        return None
+    return cell if abs(float(np.linalg.det(cell))) > 1e-6 else None
+
+
+def unit_factor(match: re.Match[bytes], alat: float) -> float:
+    """Return Å per printed unit of a geometry block; 1 for crystal coordinates."""
+    stated = number(match.group(2) or b"")
+    own = stated * BOHR if np.isfinite(stated) and stated > 0 else alat
+    return {b"bohr": BOHR, b"angstrom": 1.0, b"crystal": 1.0}.get(match.group(1) or b"alat", own)
+
+
+def read_positions(text: bytes, labels: tuple[str, ...], alat: float) -> Positions | None:
+    """Return the rows of text that begins with '\\nATOMIC_POSITIONS', or None where they are not those of the run's atoms."""
+    match = _BLOCK.match(text)
+    if match is None:
+        return None
+    lines = text[match.end() :].split(b"\n", len(labels))
+    if len(lines) <= len(labels):
+        return None
+    found = tuple(line.split(None, 1)[0].decode("latin-1") if line.strip() else "" for line in lines[:-1])
+    if found != labels:
+        return None
+    unit = (match.group(1) or b"alat").decode()
+    return Positions(b"".join(line + b"\n" for line in lines[:-1]), unit, unit_factor(match, alat))
+
+
+def read_fixed(rows: bytes, natoms: int) -> NDArray[np.bool_]:
+    """Return which coordinates the trailing flags ('0 0 1') of position rows hold fixed, shape (natoms, 3)."""
+    fixed = np.zeros((natoms, 3), dtype=bool)
+    for place, row in enumerate(rows.split(b"\n")[:natoms]):
+        columns = find_columns(row, 3)
+        tail = row[columns.end :].split() if columns else []
+        if len(tail) == 3:
+            fixed[place] = [flag == b"0" for flag in tail]
+    return fixed

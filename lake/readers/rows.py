@@ -1,0 +1,161 @@
+"""Blocks of rows with fixed-width numbers, of many frames at once, to float64 by one Arrow cast.
+
+A Fortran field is a column range, not a token: `-0.123-45.678` and `************` are read as the program wrote them.
+The columns are found from the decimal points of a row, for Fw.d puts each point w columns behind the one before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\Z")
+_POINT: Final = ord(".")
+_NEWLINE: Final = ord("\n")
+_BATCH_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Equal fixed-width columns that follow each other without a gap."""
+
+    start: int
+    width: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """Return the column behind the last one."""
+        return self.start + self.width * self.count
+
+
+def number(text: bytes) -> float:
+    """Return the number that a field holds, NaN for anything else (blank, stars, words); D exponents are read."""
+    text = text.strip()
+    if _NUMBER.match(text) is None:
+        return float("nan")
+    return float(text.replace(b"d", b"e").replace(b"D", b"e"))
+
+
+def find_columns(row: bytes, count: int) -> Columns | None:
+    """Return the columns of the last count numbers of a row that was written with one Fw.d, or None where it was not."""
+    points = [place for place, byte in enumerate(row) if byte == _POINT][-count:]
+    if len(points) < count:
+        return None
+    decimals = 0
+    while row[points[-1] + 1 + decimals : points[-1] + 2 + decimals].isdigit():
+        decimals += 1
+    if count == 1:
+        width = points[0] + 1 + decimals
+    else:
+        width = points[1] - points[0]
+        if any(b - a != width for a, b in pairwise(points)):
+            return None
+    columns = Columns(points[0] + decimals - width + 1, width, count)
+    return columns if decimals and columns.start >= 0 and decimals < width else None
+
+
+def cast_fields(fields: NDArray[np.uint8]) -> Floats:
+    """Return the numbers in fields, shape (n, width) of ASCII; NaN where a field holds no finite number."""
+    n, width = fields.shape
+    if n == 0:
+        return np.empty(0)
+    flat = np.ascontiguousarray(fields)
+    if bool((flat < 128).all()) and n * width < 2**31:
+        offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
+        strings = pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(flat))
+        try:
+            numbers = pc.cast(pc.ascii_trim_whitespace(strings), pa.float64())
+        except pa.ArrowInvalid:
+            pass
+        else:
+            values = np.frombuffer(numbers.buffers()[1], dtype=np.float64, count=n).copy()
+            values[~np.isfinite(values)] = np.nan
+            return values
+    raw = flat.tobytes()
+    return np.array([number(raw[i * width : (i + 1) * width]) for i in range(n)])
+
+
+def decode_rows(rows: Sequence[bytes], count: int) -> Floats:
+    """Return the last count numbers of each row, shape (rows, count), row by row: for rows that are not all alike."""
+    shared = next((found for found in (find_columns(row, count) for row in rows) if found is not None), None)
+    return np.array([_decode_row(row, count, shared) for row in rows]).reshape(len(rows), count)
+
+
+def _decode_row(row: bytes, count: int, shared: Columns | None) -> list[float]:
+    columns = find_columns(row, count) or shared
+    if columns is None:
+        tokens = row.split()[-count:]
+        return [number(token) for token in tokens] if len(tokens) == count else [float("nan")] * count
+    fields = [row[columns.start + k * columns.width : columns.start + (k + 1) * columns.width] for k in range(count)]
+    return [number(part) for part in fields]
+
+
+@dataclass
+class RowBatch:
+    """Row blocks of many frames, each with the same number of rows, decoded together.
+
+    Blocks whose rows are alike (same length, points in the same columns) wait for one cast; others are read row by row.
+    Memory is bounded: after 4 MiB of waiting text the numbers are made.
+    """
+
+    rows: int
+    count: int = 3
+    _done: list[Floats] = field(default_factory=list)
+    _waiting: list[NDArray[np.uint8]] = field(default_factory=list)
+    _bytes: int = 0
+
+    def add(self, lines: bytes) -> None:
+        """Take the rows of one frame, each ending with a newline; their number must be `rows`."""
+        fields = self._regular(lines)
+        if fields is not None:
+            if self._waiting and self._waiting[0].shape[1] != fields.shape[1]:
+                self._flush()
+            self._waiting.append(fields)
+            self._bytes += fields.size
+            if self._bytes > _BATCH_BYTES:
+                self._flush()
+            return
+        self._flush()
+        self._done.append(decode_rows(lines.split(b"\n")[: self.rows], self.count))
+
+    def skip(self) -> None:
+        """Take a frame that has no rows: its numbers are NaN."""
+        self._flush()
+        self._done.append(np.full((self.rows, self.count), np.nan))
+
+    def _regular(self, lines: bytes) -> NDArray[np.uint8] | None:
+        length = lines.find(b"\n") + 1
+        columns = find_columns(lines[:length], self.count)
+        if columns is None or len(lines) != length * self.rows:
+            return None
+        table = np.frombuffer(lines, dtype=np.uint8).reshape(self.rows, length)
+        points = np.flatnonzero(table[0, columns.start :] == _POINT)[: self.count] + columns.start
+        if not bool((table[:, -1] == _NEWLINE).all()) or not bool((table[:, points] == _POINT).all()):
+            return None
+        return table[:, columns.start : columns.end].reshape(self.rows * self.count, columns.width)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        values = cast_fields(np.concatenate(self._waiting))
+        self._done.append(values.reshape(-1, self.count))
+        self._waiting = []
+        self._bytes = 0
+
+    def values(self) -> Floats:
+        """Return all numbers, shape (frames, rows, count)."""
+        self._flush()
+        if not self._done:
+            return np.empty((0, self.rows, self.count))
+        return np.concatenate(self._done).reshape(-1, self.rows, self.count)
