@@ -1,0 +1,351 @@
+"""Decompression of one forward stream, piece by piece, with its checksum verified and its cost bounded."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+import zstandard
+from isal import igzip_lib
+
+from schemas.errors import UnreadableArchive
+from schemas.settings import LimitSettings
+
+PIECE_BYTES: Final = 2**20
+"""Inflated bytes handed on at once."""
+STORED_BYTES: Final = 2**18
+"""Stored bytes read at once."""
+RATIO_FREE_BYTES: Final = 32 * 2**20
+"""Inflated bytes after which the inflate ratio is looked at."""
+_XZ_MEMORY: Final = 192 * 2**20
+_ZSTD_WINDOW: Final = 2**27
+_DAMAGE: Final = (cast(type[Exception], igzip_lib.IsalError), lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+_ZSTD_PIECE: Final = 2048
+"""A zstd block of 4 bytes can hold 128 KiB and the decoder gives no bound: 2 KiB make 64 MiB at most."""
+
+
+class Decompressor(Protocol):
+    """What bz2, lzma and isal have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the compressed stream was reached and its checksum was right."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more compressed bytes are needed before more comes out."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """Bytes behind the end of the stream."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Return up to about max_length inflated bytes."""
+        ...
+
+
+class Readable(Protocol):
+    """A stream that is read once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most size, none at the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One kind of compression."""
+
+    name: str
+    recognises: Callable[[bytes], bool]
+    """Whether a stream begins like this kind."""
+    open: Callable[[], Decompressor]
+
+
+class Budget:
+    """What reading one source has cost so far; raises UnreadableArchive('too_large') over a limit."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self.limits = limits
+        self.inflated = 0
+        self.members = 0
+
+    def spend(self, count: int) -> None:
+        """Add inflated bytes."""
+        self.inflated += count
+        if self.inflated > self.limits.max_total_bytes:
+            raise too_large(f"it unpacks to more than {self.limits.max_total_bytes} bytes", "limits.max_total_bytes")
+
+    def add_member(self) -> None:
+        """Add a member."""
+        self.members += 1
+        if self.members > self.limits.max_members:
+            raise too_large(f"it has more than {self.limits.max_members} members", "limits.max_members")
+
+    def check_ratio(self, inflated: int, stored: int) -> None:
+        """Look at the bytes that one compressed stream has given so far."""
+        if inflated > RATIO_FREE_BYTES and inflated > self.limits.max_ratio * max(1, stored):
+            found = f"{stored} stored bytes unpack to {inflated} bytes or more, over {self.limits.max_ratio} for each stored byte"
+            raise too_large(found, "limits.max_ratio")
+
+
+def too_large(found: str, setting: str) -> UnreadableArchive:
+    """Return the error of a limit that was passed."""
+    return UnreadableArchive("too_large", found, f"pack only the outputs, or raise the setting {setting} if you trust the source")
+
+
+def corrupt(found: str) -> UnreadableArchive:
+    """Return the error of damaged data."""
+    return UnreadableArchive("corrupt_archive", found, "upload it again from the original; compare checksums before and after")
+
+
+def truncated(found: str) -> UnreadableArchive:
+    """Return the error of data that ends early."""
+    return UnreadableArchive("truncated_archive", found, "upload it again: the transfer or the packing was probably cut off")
+
+
+class _Zstd:
+    """zstandard's decompressor with the manners of the others."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        self._pending = b""
+        self._place = 0
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._place >= len(self._pending)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data + self._pending[self._place :]
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: ARG002
+        if data:
+            self._pending = self._pending[self._place :] + data
+            self._place = 0
+        piece = self._pending[self._place : self._place + _ZSTD_PIECE]
+        self._place += len(piece)
+        return self._inner.decompress(piece)
+
+
+CODECS: Final[tuple[Codec, ...]] = (
+    Codec(
+        "gzip",
+        lambda head: head.startswith(b"\x1f\x8b\x08"),
+        lambda: cast(Decompressor, igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
+    ),
+    Codec("bzip2", lambda head: head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"), bz2.BZ2Decompressor),
+    Codec(
+        "xz",
+        lambda head: head.startswith(b"\xfd7zXZ\x00"),
+        lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
+    ),
+    Codec("zstd", lambda head: head.startswith(b"\x28\xb5\x2f\xfd"), _Zstd),
+)
+"""Compressions that are read, recognised by their first bytes."""
+
+DEFLATE: Final = Codec("deflate", lambda _: False, lambda: cast(Decompressor, igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)))
+"""Deflate without a header, as zip has it."""
+BZIP2, ZSTD = CODECS[1], CODECS[3]
+
+
+def find_codec(head: bytes) -> Codec | None:
+    """Return the compression that a stream begins with, or None."""
+    return next((codec for codec in CODECS if codec.recognises(head)), None)
+
+
+class ForwardReader(io.RawIOBase):
+    """A stream of pieces that is read once; it can tell its place and seek forward, which is all that tarfile needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ready = memoryview(b"")
+        self._place = 0
+
+    def next_piece(self) -> bytes:
+        """Return the next bytes, or none at the end."""
+        raise io.UnsupportedOperation("a ForwardReader needs next_piece")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True, though only forward."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes given so far."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go forward to a place by reading up to it, or to the end of the stream if that comes first."""
+        if whence not in (io.SEEK_SET, io.SEEK_CUR):
+            raise io.UnsupportedOperation("a stream that is read once has no known end")
+        target = offset if whence == io.SEEK_SET else self._place + offset
+        if target < self._place:
+            raise io.UnsupportedOperation(f"cannot go back from {self._place} to {target} in a stream that is read once")
+        while self._place < target and self._fill():
+            self._take(min(len(self._ready), target - self._place))
+        return self._place
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        """Fill a part of buffer and return its length; 0 at the end."""
+        if not self._fill():
+            return 0
+        target = memoryview(buffer).cast("B")
+        count = min(len(self._ready), len(target))
+        target[:count] = self._take(count)
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, at most size and at least one, none at the end; all that is left for size -1."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(PIECE_BYTES), b""))
+        if not self._ready and size >= PIECE_BYTES:
+            piece = self.next_piece()
+            if len(piece) <= size:
+                self._place += len(piece)
+                return piece
+            self._ready = memoryview(piece)
+        return bytes(self._take(min(size, len(self._ready)))) if self._fill() else b""
+
+    def _fill(self) -> bool:
+        if not self._ready:
+            self._ready = memoryview(self.next_piece())
+        return len(self._ready) > 0
+
+    def _take(self, count: int) -> memoryview:
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        self._place += count
+        return taken
+
+
+class Rewound(ForwardReader):
+    """A stream with the bytes that were already read from it put back in front."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        super().__init__()
+        self._ready = memoryview(head)
+        self._rest = rest
+
+    def next_piece(self) -> bytes:
+        """Return the next bytes of the rest."""
+        return self._rest.read(STORED_BYTES)
+
+
+class Inflate(ForwardReader):
+    """The inflated bytes of a compressed stream, of all its parts if it has several.
+
+    Raises UnreadableArchive: corrupt_archive where a checksum fails, the data are damaged, or other bytes than zeros follow;
+    truncated_archive where the stored bytes end early, after all that could be inflated was given; too_large over the budget.
+    Once it has failed, each further read fails in the same way.
+    """
+
+    def __init__(self, stored: Readable, codec: Codec, budget: Budget) -> None:
+        super().__init__()
+        self._stored, self._codec, self._budget = stored, codec, budget
+        self._decompressor = codec.open()
+        self._stored_count = self._inflated_count = 0
+        self._failure: UnreadableArchive | None = None
+        self._ended = False
+        self._pushed_back = b""
+
+    def next_piece(self) -> bytes:
+        """Return the next inflated bytes."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            piece = self._inflate()
+            self._inflated_count += len(piece)
+            self._budget.spend(len(piece))
+            self._budget.check_ratio(self._inflated_count, self._stored_count)
+        except UnreadableArchive as failure:
+            self._failure = failure
+            raise
+        return piece
+
+    def _inflate(self) -> bytes:
+        while not self._ended:
+            if self._decompressor.eof:
+                self._start_next_part()
+                continue
+            data = b""
+            if self._decompressor.needs_input:
+                data = self._read_stored()
+                if not data:
+                    raise truncated(f"the {self._codec.name} data end after {self._stored_count} stored bytes, before their end mark")
+            piece = self._decompress(data)
+            if piece:
+                return piece
+        return b""
+
+    def _decompress(self, data: bytes) -> bytes:
+        try:
+            return self._decompressor.decompress(data, PIECE_BYTES)
+        except _DAMAGE as error:
+            if "emory usage limit" in str(error) or "too much memory" in str(error):
+                found = f"unpacking its {self._codec.name} data needs too much memory"
+                raise UnreadableArchive("unsupported_archive", found, "pack it again with the usual settings") from error
+            raise corrupt(f"the {self._codec.name} data are damaged near stored byte {self._stored_count}: {error}") from error
+
+    def _start_next_part(self) -> None:
+        """Go on with the next compressed stream behind the one that ended, over padding of zeros."""
+        rest = self._decompressor.unused_data
+        if self._codec is DEFLATE:
+            self._ended = True
+            return
+        while not (rest := rest.lstrip(b"\0")):
+            rest = self._read_stored()
+            if not rest:
+                self._ended = True
+                return
+        if len(rest) < 16:
+            rest += self._read_stored()
+        if not self._codec.recognises(rest):
+            raise corrupt(f"{self._codec.name} data are followed by other bytes ({rest[:8]!r})")
+        self._decompressor = self._codec.open()
+        self._pushed_back = rest
+
+    def _read_stored(self) -> bytes:
+        if self._pushed_back:
+            data, self._pushed_back = self._pushed_back, b""
+            return data
+        data = self._stored.read(STORED_BYTES)
+        self._stored_count += len(data)
+        return data
+
+
+def drain(stream: Readable) -> None:
+    """Read a stream to its end, so that its checksum is verified."""
+    while stream.read(PIECE_BYTES):
+        pass
+
+
+def read_up_to(stream: Readable, count: int) -> bytes:
+    """Return the next count bytes, fewer only where the stream ends or is cut there (reading on raises what is wrong)."""
+    pieces = []
+    while count > 0:
+        try:
+            piece = stream.read(count)
+        except UnreadableArchive as failure:
+            if failure.reason != "truncated_archive":
+                raise
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
