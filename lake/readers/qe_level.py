@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -145,26 +147,31 @@ def mesh_spacing(mesh: tuple[int, int, int] | None, cell: Floats) -> float | Non
 def find_mesh(points: Floats, weights: Floats) -> tuple[int, int, int] | None:
     """Return the regular mesh that a list of k points comes from, or None where there is no one such mesh.
 
-    points, shape (n, 3), are in units of the reciprocal vectors; the list may be reduced by symmetry. Every coordinate must be
-    j/m or (2j+1)/(2m), and every weight a whole multiple of 1/(m1 m2 m3), the multiples adding up to it.
+    points, shape (n, 3), are in units of the reciprocal vectors; the list may be reduced by symmetry, so that one axis can show
+    fewer values than another. Every coordinate must be j/m or (2j+1)/(2m), every weight a whole multiple of 1/(m1 m2 m3).
     """
     if len(points) == 0 or not bool(np.isfinite(points).all()) or not float(weights.sum()) > 0:
         return None
-    mesh = [_divisions(points[:, axis]) for axis in range(3)]
-    if 0 in mesh:
+    least = [next((m for m in range(1, 65) if _divides(points[:, axis], m)), 0) for axis in range(3)]
+    if 0 in least:
         return None
-    share = weights / weights.sum() * float(np.prod(mesh))
-    whole = np.round(share)
-    if bool((np.abs(share - whole) > 0.02).any()) or bool((whole < 1).any()):
+    choices = [[m for m in sorted(set(least)) if m >= least[axis] and _divides(points[:, axis], m)] for axis in range(3)]
+    shares = weights / weights.sum()
+    meshes = sorted((mesh for mesh in product(*choices) if _fits(shares, prod(mesh))), key=prod)
+    if not meshes or (len(meshes) > 1 and prod(meshes[0]) == prod(meshes[1])):
         return None
-    return mesh[0], mesh[1], mesh[2]
+    first, second, third = meshes[0]
+    return first, second, third
 
 
-def _divisions(coordinates: Floats) -> int:
-    for count in range(1, 65):
-        scaled = coordinates * count
-        for shift in (0.0, 0.5):
-            off = scaled - shift
-            if bool((np.abs(off - np.round(off)) < 2e-4 * count).all()):
-                return count
-    return 0
+def _divides(coordinates: Floats, count: int) -> bool:
+    for shift in (0.0, 0.5):
+        off = coordinates * count - shift
+        if bool((np.abs(off - np.round(off)) < 2e-4 * count).all()):
+            return True
+    return False
+
+
+def _fits(shares: Floats, total: int) -> bool:
+    whole = np.round(shares * total)
+    return bool((np.abs(shares * total - whole) < 0.02).all()) and bool((whole >= 1).all())

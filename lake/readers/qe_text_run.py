@@ -77,7 +77,7 @@ class RunBuilder:
             self._begin(piece)
         elif piece.startswith(b"\nCELL_PARAMETERS"):
             self._cell = read_cell(piece, self._header.alat)
-            self._variable_cell = True
+            self._variable_cell = self._variable_cell or b"\nBegin final coordinates" not in self._tail
         elif piece.startswith(b"\nATOMIC_POSITIONS"):
             self._move(piece, self._header)
         self._watch(piece)
@@ -103,6 +103,7 @@ class RunBuilder:
     def _watch(self, piece: bytes) -> None:
         """Note what the piece says about the run as a whole."""
         self._motion = next((kind for words, kind in _MOTIONS if words in piece), "") or self._motion
+        self._variable_cell = self._variable_cell or b"Cell gradient error" in piece or b"Cell Dynamics" in piece
         self._final = self._final or _FINAL_SCF in piece
         self._bands_only = self._bands_only or b"End of band structure calculation" in piece
         self._done = self._done or b"JOB DONE." in piece

@@ -96,7 +96,7 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> 
 
 def last_threshold(text: bytes, current: float) -> float:
     """Return the SCF threshold (Ry) in force behind text, or current where text states none."""
-    start = max(text.rfind(b"convergence threshold"), text.rfind(b"new conv_thr"))
+    start = max(text.rfind(b"convergence threshold "), text.rfind(b"new conv_thr"))
     match = _THRESHOLD.match(text, text.rfind(b"\n", 0, start)) if start > 0 else None
     value = number(match.group(1)) if match else _NAN
     return value if value > 0 else current
