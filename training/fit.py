@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,11 @@ from training.data import FrameData
 from training.job import Job, read_job
 from training.potentials import find_potential
 from training.potentials.base import EnergyModel
+from training.progress import Progress
 from training.task import FittingTask
 
 STANDARD_FRAMES = 256
 """Most frames that the means and spreads of descriptors are taken from."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is after an epoch."""
-
-    epoch: int
-    epochs: int
-    step: int
-    energy_mae: float
-    """eV/atom, training frames."""
-    force_mae: float
-    """eV/Å, training frames."""
-    validation_energy_mae: float
-    """eV/atom of the moving average of the weights; NaN before the first validation."""
-    validation_force_mae: float
-    """eV/Å"""
-    seconds: float
 
 
 def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:

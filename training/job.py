@@ -16,7 +16,7 @@ from schemas.elements import element_system, symbols_of
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
 from training.references import elements_of, fit_references
-from training.settings import TrainSettings, from_mapping
+from training.settings import TrainSettings, settings_from
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,7 +101,9 @@ def write_job(job: Job, work: Path) -> None:
     if mark.is_file():
         there = json.loads(mark.read_text())
         if there["fingerprint"] != record["fingerprint"]:
-            raise TrainingError(f"{work} holds another training run ({_difference(there, record)}); take another folder, or delete this one")
+            raise TrainingError(
+                f"{work} holds another training run ({_difference(there, record)}); take another folder, or delete this one"
+            )
         return
     for split in ("train", "validation"):
         arrays = getattr(job, split)
@@ -121,7 +123,7 @@ def read_job(work: Path) -> Job:
     record = json.loads(mark.read_text())
     splits = {split: _read_arrays(work / f"{split}.npz") for split in ("train", "validation")}
     return Job(
-        from_mapping(record["settings"], where=str(mark)),
+        settings_from(record["settings"], where=str(mark)),
         tuple(record["references"]),
         record["references"],
         record["scale"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from schemas.errors import SettingsError, closest
 
@@ -91,47 +91,35 @@ class TrainSettings:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
 
 
-def from_mapping(values: Mapping[str, object], *, where: str = "settings", base: TrainSettings | None = None) -> TrainSettings:
+def settings_from(values: Mapping[str, object], *, where: str = "training settings", base: TrainSettings | None = None) -> TrainSettings:
     """Return base (the defaults) with values put in; where names their origin in errors.
 
     Raises SettingsError for an unknown name, with the closest known one, and for a value of another type.
     """
     hints = get_type_hints(TrainSettings)
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            raise SettingsError(f"{where}: there is no training setting {name!r}{closest(name, hints)}")
+            raise SettingsError(f"{where}: there is no setting {name!r}{closest(name, hints)}")
         changes[name] = _as_type(value, hints[name], f"{where}: {name}")
-    return dataclasses.replace(base or TrainSettings(), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(base or TrainSettings(), **changes)
 
 
-def from_toml(text: str, *, where: str = "settings") -> TrainSettings:
+def settings_from_toml(text: str, *, where: str = "training settings") -> TrainSettings:
     """Return the settings that a TOML text gives; fields that it does not name keep their defaults."""
     try:
-        return from_mapping(tomllib.loads(text), where=where)
+        return settings_from(tomllib.loads(text), where=where)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not TOML: {error}") from error
+        raise SettingsError(f"{where}: the text is not TOML: {error}") from error
 
 
-def from_assignments(pairs: Iterable[str], base: TrainSettings | None = None) -> TrainSettings:
-    """Return base (the defaults) with 'name=value' texts put in, as they are given on a command line."""
-    settings = base or TrainSettings()
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator:
-            raise SettingsError(f"{pair!r} is not NAME=VALUE; write it like epochs=100")
-        try:
-            value: object = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        settings = from_mapping({name.strip(): value}, where="command line", base=settings)
-    return settings
+_EXPECTED = ((bool, "true or false"), (int, "a whole number"), (float, "a finite number"), (str, "text"))
 
 
 def _as_type(value: object, kind: object, where: str) -> object:
-    """Return value as the declared type; a whole number passes as a float, nothing else is bent."""
-    if kind is bool and isinstance(value, bool):
-        return value
+    """Return value as the declared type; a whole number passes as a float, and the text of a truth value as that."""
+    if kind is bool and (isinstance(value, bool) or str(value) in ("True", "False")):
+        return str(value) == "True"
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
@@ -140,7 +128,7 @@ def _as_type(value: object, kind: object, where: str) -> object:
         return value
     if kind == tuple[int, ...] and isinstance(value, list | tuple) and all(type(item) is int for item in value):
         return tuple(value)
-    expected = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}.get(kind, "a list of whole numbers")  # type: ignore[call-overload]
+    expected = next((words for known, words in _EXPECTED if kind is known), "a list of whole numbers")
     raise SettingsError(f"{where} is {value!r}, expected {expected}")
 
 

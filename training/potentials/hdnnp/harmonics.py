@@ -56,9 +56,7 @@ def harmonics(l_max: int) -> Floats:
 def gaunt(l_max: int) -> Floats:
     """Return (n, n, n) integrals over the sphere of three harmonics, n = (l_max+1)²."""
     powers, table = monomials(l_max), harmonics(l_max)
-    integrals = np.array(
-        [[[sphere_integral(_added(p, q, r)) for r in powers] for q in powers] for p in powers]
-    )
+    integrals = np.array([[[sphere_integral(_added(p, q, r)) for r in powers] for q in powers] for p in powers])
     return np.einsum("pqr,pa,qb,rc->abc", integrals, table, table, table, optimize=True)
 
 

@@ -1,0 +1,179 @@
+"""A trained potential: what it predicts, and its files in a folder or in the lake."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+
+from schemas.errors import TrainingError
+from schemas.frames import Floats, FrameArrays
+from schemas.json import from_json, to_json
+from schemas.potentials import PotentialCard
+from training.batch import collate, graph
+from training.neighbours import neighbours
+from training.potentials import find_potential
+from training.potentials.base import EnergyModel
+
+if TYPE_CHECKING:
+    from lake import Lake
+    from training.calculator import PotentialCalculator
+
+FORMAT = 1
+"""Of config.json; older ones stay readable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a potential says of frames, in their order."""
+
+    energy: Floats
+    """(n,) eV"""
+    forces: Floats
+    """(atoms, 3) eV/Å"""
+    stress: Floats
+    """(n, 3, 3) eV/Å³, tension positive; NaN for frames that are not periodic along three axes."""
+    atomic_energies: Floats
+    """(atoms,) eV"""
+
+
+@dataclass(frozen=True, eq=False)
+class Potential:
+    """A trained potential with its card."""
+
+    model: EnergyModel
+    card: PotentialCard
+    extra_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What is stored beside weights and configuration: 'parity.png', 'history.json'."""
+    work: Path | None = None
+    """Folder of the run that made it; None for one that was loaded."""
+
+    def in_precision(self, dtype: str) -> Potential:
+        """Return the same potential in float32 or float64."""
+        return dataclasses.replace(self, model=copy.deepcopy(self.model).to(getattr(torch, dtype)))
+
+    def calculator(self, *, dtype: str = "float64", skin: float = 0.0) -> PotentialCalculator:
+        """Return an ASE calculator; skin (Å) lets it keep its neighbour list while no atom moved by half of that."""
+        from training.calculator import PotentialCalculator
+
+        return PotentialCalculator(self.in_precision(dtype), skin=skin)
+
+    def energy_forces_stress(self, arrays: FrameArrays, *, max_atoms: int = 1024) -> Predictions:
+        """Return predictions for all frames, in the precision of the weights; max_atoms bounds the memory of a step."""
+        parts, start = [], 0
+        while start < arrays.count:
+            stop = max(int(np.searchsorted(arrays.offsets, arrays.offsets[start] + max_atoms, side="right")) - 1, start + 1)
+            parts.append(self._predict(arrays, start, stop))
+            start = stop
+        rows = list(zip(*parts, strict=True)) if parts else [[np.zeros(0)], [np.zeros((0, 3))], [np.zeros((0, 3, 3))], [np.zeros(0)]]
+        return Predictions(*(np.concatenate(row) for row in rows))
+
+    def to_files(self, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
+        """Return the card, with version and hashes put in, and all files: what `load` reads back."""
+        files = {"weights.safetensors": save_weights(_weights(self.model)), "config.json": _config(self.model), **self.extra_files}
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+        card = dataclasses.replace(self.card, version=version or self.card.version, files=hashes)
+        return card, {**files, "card.json": to_json(card).encode()}
+
+    def save(self, folder: Path) -> None:
+        """Write all files into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.to_files()[1].items():
+            (folder / name).write_bytes(content)
+
+    def clear_work(self) -> None:
+        """Delete the checkpoints and logs of the run that made it."""
+        if self.work is not None:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def _predict(self, arrays: FrameArrays, start: int, stop: int) -> tuple[Floats, Floats, Floats, Floats]:
+        graphs = []
+        for frame in range(start, stop):
+            atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
+            edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.model.cutoff)
+            graphs.append(graph(arrays, frame, edges, self.model.elements))
+        with torch.no_grad():
+            found = self.model(collate(graphs))
+        tensors = (found.energy, found.forces.double(), found.stress.double(), found.atomic_energies)
+        energy, forces, stress, atomic = (tensor.numpy() for tensor in tensors)
+        return energy, forces, stress, atomic
+
+
+def load(name_or_path: str | Path, *, lake: Lake | None = None, version: int | None = None) -> Potential:
+    """Return a potential out of a folder, or of the lake by name (the champion, or else the newest, without a version).
+
+    Raises TrainingError for files that do not fit together, and where a name is given without a lake.
+    """
+    folder = Path(name_or_path)
+    if (folder / "config.json").is_file():
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        if "card.json" not in files:
+            raise TrainingError(f"{folder} has no card.json; save a potential with Potential.save or atomlake potentials export")
+        return from_files(from_json(PotentialCard, files["card.json"]), files, where=str(folder))
+    if lake is None:
+        raise TrainingError(
+            f"{name_or_path!r} is no folder with a potential (config.json); give a folder, or a lake to look the name up in"
+        )
+    from lake.potentials import read_potential
+
+    card, stored = read_potential(lake, str(name_or_path), version)
+    return from_files(card, stored, where=f"potential {card.name} version {card.version}")
+
+
+def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -> Potential:
+    """Return the potential of these files; where names them in errors. Raises TrainingError for damaged or missing ones."""
+    for name in ("config.json", "weights.safetensors"):
+        if name not in files:
+            raise TrainingError(f"{where} has no {name}; its files are {', '.join(sorted(files)) or 'none'}")
+        found, expected = hashlib.sha256(files[name]).hexdigest(), card.files.get(name)
+        if expected not in (None, found):
+            raise TrainingError(f"{where}: {name} has SHA-256 {found[:12]}, the card says {str(expected)[:12]}; the file is damaged")
+    config = json.loads(files["config.json"])
+    if config["format"] > FORMAT:
+        raise TrainingError(f"{where} has format {config['format']}, this atomlake reads up to {FORMAT}; update atomlake")
+    model = model_from_config(config)
+    try:
+        model.load_state_dict(load_weights(files["weights.safetensors"]))
+    except (RuntimeError, SafetensorError) as error:
+        raise TrainingError(f"{where}: the weights do not fit the configuration: {error}") from error
+    extra = {name: content for name, content in files.items() if name not in ("config.json", "weights.safetensors", "card.json")}
+    return Potential(model, card, extra)
+
+
+def model_from_config(config: Mapping[str, object]) -> EnergyModel:
+    """Return the model of a configuration, its weights not yet set."""
+    elements = tuple(config["elements"])  # type: ignore[arg-type]
+    model = find_potential(str(config["potential"])).build(elements, float(config["cutoff"]), config["shape"])  # type: ignore[arg-type]
+    model.references = tuple(config["references"])  # type: ignore[arg-type]
+    model.scale = float(config["scale"])  # type: ignore[arg-type]
+    return model.to(getattr(torch, str(config["dtype"])))
+
+
+def _config(model: EnergyModel) -> bytes:
+    record = {
+        "format": FORMAT,
+        "potential": model.name,
+        "elements": model.elements,
+        "cutoff": model.cutoff,
+        "references": model.references,
+        "scale": model.scale,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "shape": model.config(),
+    }
+    return json.dumps(record, indent=1).encode()
+
+
+def _weights(model: EnergyModel) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
