@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,7 +142,16 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, [table.flags[k] for k in chosen])
     free = np.array([e.free for e in energies]) - pressure_work
     malformed = geometry.malformed[chosen] | ~np.isfinite(free)
-    flags = _frame_flags(header, table, chosen, judgements, malformed, in_energy, cell)
+    marks = {
+        "malformed_values": malformed,
+        "pressure_in_energy": in_energy,
+        "pulay_suspect": np.abs(cell - cell[0]).max(axis=(1, 2)) > _CELL_CHANGE,
+        "virtual_crystal": np.full(len(chosen), virtual_crystal(header.tags)),
+        "stray_step": _foreign(header.tags, table, chosen),
+        "scf_not_converged": np.array([j.converged == 0 for j in judgements]),
+        "scf_unknown": np.array([j.converged == -1 for j in judgements]),
+    }
+    flags = _frame_flags([table.flags[k] for k in chosen], marks)
     frames = FrameBlock(
         numbers=numbers,
         pbc=np.ones(3, dtype=bool),
@@ -230,30 +239,14 @@ def _pressure_work(
     return work, unknown
 
 
-def _frame_flags(
-    header: Header,
-    table: StepTable,
-    chosen: NDArray[np.int64],
-    judgements: Sequence[Judgement],
-    malformed: NDArray[np.bool_],
-    in_energy: NDArray[np.bool_],
-    cell: Floats,
-) -> tuple[tuple[str, ...], ...]:
-    moved = np.abs(cell - cell[0]).max(axis=(1, 2)) > _CELL_CHANGE
-    mixed = virtual_crystal(header.tags)
-    foreign = _foreign(header.tags, table, chosen)
+def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:
+    """Return the sorted flags of each step: its own and those of marks; a machine-learned step has no cycle to judge."""
     found = []
-    for k, place in enumerate(chosen):
-        flags = set(table.flags[place])
-        if "machine_learned" not in flags:
-            flags |= {"scf_not_converged"} if judgements[k].converged == 0 else set()
-            flags |= {"scf_unknown"} if judgements[k].converged == -1 else set()
-        flags |= {"malformed_values"} if malformed[k] else set()
-        flags |= {"pressure_in_energy"} if in_energy[k] else set()
-        flags |= {"pulay_suspect"} if moved[k] else set()
-        flags |= {"virtual_crystal"} if mixed else set()
-        flags |= {"stray_step"} if foreign[k] else set()
-        found.append(tuple(sorted(flags)))
+    for k, flags in enumerate(own):
+        names = {name for name, holds in marks.items() if holds[k]}
+        if "machine_learned" in flags:
+            names -= {"scf_unknown", "scf_not_converged"}
+        found.append(tuple(sorted(names.union(flags))))
     return tuple(found)
 
 
@@ -262,7 +255,7 @@ def _foreign(tags: Tags, table: StepTable, chosen: NDArray[np.int64]) -> NDArray
     result = np.zeros(len(chosen), dtype=bool)
     if any("stray_step" in flags for flags in table.flags) and tags.number("PSTRESS", 0.0) == 0.0:
         energies = [table.energies[k] for k in chosen]
-        result[:] = [abs(e.free - e.cycle_free) > 1e-6 for e in energies]
+        result[:] = [not abs(e.free - e.cycle_free) <= 1e-6 for e in energies]
     return result
 
 

@@ -8,6 +8,7 @@ of eigenvalues, densities of states and projections, which are passed over.
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Final
 
 from lake.readers.base import ReaderSpec
@@ -64,7 +65,9 @@ class VaspXmlReader:
         self._at = 0
         if len(self._buffer) > _MOST_OPEN:
             raise UnreadableOutput(
-                "unreadable_output", f"{len(self._buffer)} bytes of vasprun.xml without a complete step", "deposit the file as VASP wrote it"
+                "unreadable_output",
+                f"{len(self._buffer)} bytes of vasprun.xml without a complete step",
+                "deposit the file as VASP wrote it",
             )
 
     def _pass_over(self, to: int) -> None:
@@ -147,7 +150,7 @@ class VaspXmlReader:
         shut = self._buffer.find(b"</structure>", structure)
         energy = self._child_energy(shut) if shut >= 0 else -1
         end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
-        torn = self._torn_at(structure, shut, energy)
+        torn = self._torn_at(structure, energy)
         if torn >= 0:
             if self._current is not None:
                 self._current.lost += 1
@@ -173,10 +176,8 @@ class VaspXmlReader:
             place = self._buffer.find(b"</scstep>", energy)
             if place < 0:
                 return -1
-            if self._current is not None:
-                self._current.linear_response = True
 
-    def _torn_at(self, structure: int, shut: int, energy: int) -> int:
+    def _torn_at(self, structure: int, energy: int) -> int:
         """Return where another step starts before this one is whole, -1 for nowhere."""
         end = energy if energy >= 0 else len(self._buffer)
         tags = (b"<structure>", b"calculation>", b"modeling>")
@@ -232,6 +233,7 @@ class _OpenRun:
         self._stress = BlockBatch(3, tagged=True)
         self._learns = header.tags.true("ML_LMLFF")
         self._taken = 0
+        self._strays = 0
 
     def take(self, buffer: bytearray, places: tuple[int, int, int, int, int], *, inside: bool) -> None:
         """Take one step: places are where it begins, of `<structure>`, `</structure>`, `<energy>` and `</energy>`."""
@@ -241,6 +243,8 @@ class _OpenRun:
         count = buffer.count(b"<scstep>", begins, structure) if inside else 0
         learned = self._learns and count == 0
         flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
+        self._strays += "stray_step" in flags
+        self.linear_response |= buffer.find(b"<scstep>", shut, energy) >= 0
         judgement = Judgement() if learned else judge(self.header.tags, count)
         self._steps.add(step, _energies(buffer, (begins, structure), (energy, end), count), judgement, flags)
         self._cells.add(_rows(buffer, b'"basis"', structure, shut))
@@ -266,7 +270,7 @@ class _OpenRun:
             stress_source="VASP stress",
             complete=self.complete,
             lost_steps=self.lost,
-            linear_response=self.linear_response,
+            linear_response=self.linear_response and not self._strays,
             enthalpy=True,
         )
         return finish_run(self.header, self._steps, geometry, ending)
@@ -293,9 +297,10 @@ def _energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int],
     cycle_free = _last(buffer, b"e_fr_energy", *cycle) if count else NAN
     sigma0 = _last(buffer, b"e_0_energy", *cycle) if count else NAN
     internal = _last(buffer, b"e_wo_entrp", *cycle) if count else NAN
-    if cycle_free == cycle_free and sigma0 == sigma0:
+    if isfinite(cycle_free) and isfinite(sigma0):
         return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
-    return StepEnergies(free, *_without_cycle(free, _last(buffer, b"e_wo_entrp", *final), _last(buffer, b"e_0_energy", *final)), cycle_free)
+    second, third = _last(buffer, b"e_wo_entrp", *final), _last(buffer, b"e_0_energy", *final)
+    return StepEnergies(free, *_without_cycle(free, second, third), cycle_free)
 
 
 def _without_cycle(free: float, second: float, third: float) -> tuple[float, float]:
@@ -314,7 +319,7 @@ def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
     return number(bytes(buffer[place : buffer.find(b"<", place, end)])) if place > 0 else NAN
 
 
-def _recognises(name: str, head: bytes) -> bool:
+def _recognises(_name: str, head: bytes) -> bool:
     """Return whether the head is that of a vasprun.xml; the name plays no part."""
     return b"<modeling>" in head and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
 

@@ -82,9 +82,10 @@ def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
         indices = [index for index, kind in enumerate(kinds) for _ in range(min(kind.count, len(listed)))]
     declared = re.search(rb"<atoms>\s*(\d{1,9})\s*</atoms>", section)
     if not kinds or not indices or (declared and int(declared.group(1)) != len(indices)):
+        told = declared.group(1).decode() if declared else "no"
         raise UnreadableOutput(
             "unreadable_output",
-            f"atominfo lists {len(listed)} ions of {len(kinds)} types, {declared.group(1).decode() if declared else 'no'} ions are declared",
+            f"atominfo lists {len(listed)} ions of {len(kinds)} types, {told} ions are declared",
             "deposit the whole vasprun.xml, or the OUTCAR of the same run",
         )
     return kinds, np.array(indices, dtype=np.int32)
