@@ -37,6 +37,8 @@ class SourceObject:
     last_modified: datetime
     parts: tuple[InboxObject, ...]
     version_id: str = ""
+    attempt: int = 1
+    """1 at first; one more each time the same bytes are read again on demand. Settled when the source is discovered."""
 
     @property
     def source_id(self) -> str:

@@ -1,0 +1,87 @@
+"""Rows of `frames` as flat numpy arrays, column by column; no Python object a frame."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from schemas.frames import FrameArrays
+
+ARRAY_COLUMNS: Final = ("frame_id", "element_system", "natoms", "numbers", "positions", "cell", "pbc", "energy", "forces", "stress")
+"""The columns that `frame_arrays` needs."""
+
+HASHED_COLUMNS: Final = ("frame_id", "calculation_id", "split", "energy", "numbers", "positions", "cell", "pbc", "forces", "stress")
+"""The columns that `content_digest` covers."""
+
+
+def frame_arrays(rows: pl.DataFrame) -> FrameArrays:
+    """Return rows with ARRAY_COLUMNS as arrays, in their order; missing energies, forces and stresses are NaN."""
+    natoms = rows["natoms"].to_numpy().astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms)])
+    return FrameArrays(
+        offsets=offsets,
+        numbers=_flat(rows["numbers"]).astype(np.int16, copy=False),
+        positions=_flat(rows["positions"]).reshape(-1, 3),
+        cell=_flat(rows["cell"]).reshape(-1, 3, 3),
+        pbc=_flat(rows["pbc"]).reshape(-1, 3),
+        energy=rows["energy"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        forces=_filled(rows["forces"], natoms).reshape(-1, 3),
+        stress=_filled(rows["stress"], np.full(len(rows), 3)).reshape(-1, 3, 3),
+        frame_ids=rows["frame_id"].to_list(),
+        element_systems=rows["element_system"].to_list(),
+    )
+
+
+def joined(parts: list[FrameArrays]) -> FrameArrays:
+    """Return the frames of several arrays one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    natoms = np.concatenate([np.zeros(1, np.int64), *(part.natoms for part in parts)])
+    names = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return FrameArrays(
+        offsets=np.cumsum(natoms),
+        frame_ids=[name for part in parts for name in part.frame_ids],
+        element_systems=[name for part in parts for name in part.element_systems],
+        **columns,
+    )
+
+
+def content_digest(rows: pl.DataFrame) -> str:
+    """Return the SHA-256 (hex) of rows with HASHED_COLUMNS, in the order of their frame_id."""
+    rows = rows.sort("frame_id")
+    digest = hashlib.sha256()
+    for name in HASHED_COLUMNS:
+        column = rows[name].to_arrow()
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+            digest.update("\n".join(column.to_pylist()).encode())
+        elif pa.types.is_large_list(column.type) or pa.types.is_list(column.type):
+            digest.update(np.asarray(pc.list_value_length(column).fill_null(-1).cast(pa.int64())).tobytes())
+            digest.update(_flat(rows[name]).tobytes())
+        else:
+            digest.update(np.asarray(column.is_valid()).tobytes())
+            digest.update(rows[name].fill_null(float("nan")).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _flat(lists: pl.Series) -> NDArray[Any]:
+    """Return the values of all lists that are not null, one after another."""
+    array = lists.rechunk().to_arrow()
+    return np.asarray(array.flatten().to_numpy(zero_copy_only=False))
+
+
+def _filled(lists: pl.Series, rows_each: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the values of lists of rows_each x 3 numbers as (rows, 3); a list that is null becomes NaN."""
+    there = lists.is_not_null().to_numpy()
+    values = _flat(lists).reshape(-1, 3)
+    if there.all():
+        return values
+    filled = np.full((int(rows_each.sum()), 3), np.nan)
+    filled[np.repeat(there, rows_each)] = values
+    return filled

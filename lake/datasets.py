@@ -1,0 +1,243 @@
+"""Datasets: a selection pinned under a name, with its split and a hash of its content, that can be read again for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arrays, joined
+from lake.query import select_from
+from lake.rows import level_of_theory
+from lake.splits import SPLITS, assign, limit
+from lake.tables import to_parquet
+from lake.theory import conflicts
+from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnknownName, closest
+from schemas.frames import FrameArrays
+from schemas.json import from_json, to_json
+from schemas.version import __version__
+
+if TYPE_CHECKING:
+    from lake.lake import Lake
+
+FOLDER: Final = "datasets"
+INDEX_COLUMNS: Final = ("frame_id", "calculation_id", "element_system", "natoms", "split")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_CHUNK_ATOMS: Final = 4_000_000
+"""Atoms read at a time: about 400 MB of positions and forces on their way into arrays."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published selection, read at the versions of the tables that it was made from."""
+
+    lake: Lake
+    manifest: DatasetManifest
+
+    @cached_property
+    def index(self) -> pl.DataFrame:
+        """frame_id, calculation_id, element_system, natoms and split of each frame, in the order of the arrays."""
+        data = self.lake.store.get(_index_key(self.manifest.name, self.manifest.content_hash))
+        return pl.from_arrow(pq.read_table(io.BytesIO(data)))  # type: ignore[return-value]
+
+    def frame_ids(self, split: str | None = None) -> list[str]:
+        """Return the ids of the frames of a split ('train', 'validation', 'test'), or of all."""
+        return self._rows(split)["frame_id"].to_list()
+
+    def frames(self, split: str | None = None) -> pl.LazyFrame:
+        """Return the frames of a split, or of all, with the columns of the table and the column split; in no certain order."""
+        return _pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split))
+
+    def arrays(self, split: str | None = None) -> FrameArrays:
+        """Return the frames of a split, or of all, as arrays in the order of the index."""
+        rows = self._rows(split)
+        version = self.manifest.table_versions["frames"]
+        parts = [
+            frame_arrays(_in_order(_pinned(self.lake, version, chunk).select(ARRAY_COLUMNS).collect(), chunk)) for chunk in _chunks(rows)
+        ]
+        if parts:
+            return joined(parts)
+        return frame_arrays(_pinned(self.lake, version, rows).select(ARRAY_COLUMNS).collect())
+
+    def verify(self) -> None:
+        """Read everything again and compare with the hash of the manifest; raises TableError where they differ."""
+        found = _content_hash(self.lake, self.manifest.table_versions["frames"], self.index)
+        if found != self.manifest.content_hash:
+            raise TableError(
+                f"{self.lake.url}: dataset {self.manifest.name!r} reads as {found[:16]}, its manifest says "
+                f"{self.manifest.content_hash[:16]}; "
+                "files of the table or the index were changed or lost: restore them from a backup, or publish under a new name"
+            )
+
+    def _rows(self, split: str | None) -> pl.DataFrame:
+        if split is None:
+            return self.index
+        if split not in SPLITS:
+            raise UnknownName(
+                f"dataset {self.manifest.name!r} has no split {split!r}{closest(split, SPLITS)}; splits are {', '.join(SPLITS)}"
+            )
+        return self.index.filter(pl.col("split") == split)
+
+
+def publish(lake: Lake, name: str, query: FrameQuery, split: Split) -> Dataset:
+    """Pin what a query selects now under a name, and return it; a second time with the same content returns the first.
+
+    Raises AlreadyThere for a name that holds other content, MixedTheory where the levels of theory do not go together,
+    QueryError for a selection without frames. Frames are split as `lake.splits.assign` says, then cut to the limits.
+    """
+    if not _NAME.fullmatch(name):
+        raise QueryError(
+            f"{name!r} cannot name a dataset; use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    frames = lake.table("frames")
+    # Opened after the frames, so that no frame is without its calculation.
+    calculations = lake.table("calculations")
+    columns = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory")
+    index = select_from(lake, frames, query).select(columns).collect()
+    if index.is_empty():
+        raise QueryError(
+            f"dataset {name!r}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters"
+        )
+    wanted = index.select("calculation_id").unique().lazy()
+    described = lake.scan(calculations).join(wanted, on="calculation_id", how="semi").sort("ingested_at", "calculation_id").collect()
+    _check_theory(name, index, described)
+    index = assign(index, described["calculation_id"].to_list(), split)
+    index = limit(index, query.limits, split.salt).sort("element_system", "calculation_id", "step")
+    versions = {"frames": int(frames.version()), "calculations": int(calculations.version())}
+    content_hash = _content_hash(lake, versions["frames"], index)
+    manifest = _manifest(name, query, split, versions=versions, index=index, content_hash=content_hash)
+    return _store(lake, manifest, index.select(INDEX_COLUMNS))
+
+
+def open_dataset(lake: Lake, name: str) -> Dataset:
+    """Return a published dataset; raises UnknownName with the closest name."""
+    try:
+        return Dataset(lake, from_json(DatasetManifest, lake.store.get(_manifest_key(name))))
+    except ObjectMissing as error:
+        names = [manifest.name for manifest in list_datasets(lake)]
+        raise UnknownName(
+            f"{lake.url}: there is no dataset {name!r}{closest(name, names)}; there are {', '.join(names) or 'none'}"
+        ) from error
+
+
+def list_datasets(lake: Lake) -> list[DatasetManifest]:
+    """Return the manifests of all datasets, sorted by name."""
+    keys = [found.key for found in lake.store.list(FOLDER) if found.key.endswith("/manifest.json")]
+    return [from_json(DatasetManifest, lake.store.get(key)) for key in sorted(keys)]
+
+
+def _store(lake: Lake, manifest: DatasetManifest, index: pl.DataFrame) -> Dataset:
+    """Write the index, then the manifest, which makes the dataset; of two that publish one name the first one wins."""
+    lake.store.put(_index_key(manifest.name, manifest.content_hash), to_parquet(index.to_arrow(), row_group=1_000_000))
+    if lake.store.put_if_absent(_manifest_key(manifest.name), to_json(manifest).encode()):
+        return Dataset(lake, manifest)
+    first = open_dataset(lake, manifest.name)
+    if first.manifest.content_hash == manifest.content_hash:
+        return first
+    lake.store.delete(_index_key(manifest.name, manifest.content_hash))
+    old, new = (sum(each.n_frames.values()) for each in (first.manifest, manifest))
+    raise AlreadyThere(
+        f"{lake.url}: dataset {manifest.name!r} of {first.manifest.created_at} has {old} frames, this selection {new}, with another "
+        f"content; a dataset never changes: choose a new name, such as {_next_name(manifest.name)!r}"
+    )
+
+
+def _next_name(name: str) -> str:
+    match = re.fullmatch(r"(.*?)-?v?(\d+)", name)
+    return f"{match.group(1)}-{int(match.group(2)) + 1}" if match and match.group(1) else f"{name}-2"
+
+
+def _manifest(
+    name: str, query: FrameQuery, split: Split, *, versions: Mapping[str, int], index: pl.DataFrame, content_hash: str
+) -> DatasetManifest:
+    by_split = {key: index.filter(pl.col("split") == key) for key in SPLITS}
+    systems = sorted(index["element_system"].unique().to_list())
+    counted = {(system, key): n for system, key, n in index.group_by("element_system", "split").len().iter_rows()}
+    return DatasetManifest(
+        name=name,
+        query=query,
+        split=split,
+        table_versions=versions,
+        content_hash=content_hash,
+        theories=tuple(sorted(index["theory"].unique().to_list())),
+        n_frames={key: rows.height for key, rows in by_split.items()},
+        n_calculations={key: rows["calculation_id"].n_unique() for key, rows in by_split.items()},
+        n_atoms={key: int(rows["natoms"].sum()) for key, rows in by_split.items()},
+        element_systems={system: {key: counted.get((system, key), 0) for key in SPLITS} for system in systems},
+        elements=tuple(sorted({symbol for system in systems for symbol in system.split("-")})),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        atomlake_version=__version__,
+    )
+
+
+def _check_theory(name: str, index: pl.DataFrame, described: pl.DataFrame) -> None:
+    """Raise MixedTheory where levels of theory among the calculations do not go together as they are."""
+    rows: Iterable[dict[str, Any]] = described.iter_rows(named=True)
+    found = conflicts(dict.fromkeys(level_of_theory(row) for row in rows))
+    if not found:
+        return
+    counts = (
+        index.group_by("theory").agg(pl.len().alias("frames"), pl.col("calculation_id").n_unique().alias("calculations")).sort("theory")
+    )
+    listed = "; ".join(f"{theory!r}: {n} frames of {c} calculations" for theory, n, c in counts.iter_rows())
+    reasons = "; ".join(dict.fromkeys(reason for conflict in found[:3] for reason in conflict.verdict.reasons))
+    choice = counts.sort("frames", descending=True)["theory"][0]
+    advice = f"choose one, such as theory={choice!r}" if counts.height > 1 else "narrow the selection by project, code or systems"
+    raise MixedTheory(f"dataset {name!r} would mix levels of theory ({reasons}). There are {listed}; {advice}")
+
+
+def _content_hash(lake: Lake, version: int, index: pl.DataFrame) -> str:
+    """Return the SHA-256 over the content of each element system, systems in order; memory is bounded by the largest chunk."""
+    digests: dict[str, str] = {}
+    for chunk in _chunks(index.select(INDEX_COLUMNS)):
+        rows = _pinned(lake, version, chunk).select(*HASHED_COLUMNS, "element_system").collect()
+        if rows.height != chunk.height:
+            systems = ", ".join(chunk["element_system"].unique().sort().to_list()[:5])
+            raise TableError(
+                f"{lake.url}: version {version} of 'frames' has {rows.height} of {chunk.height} frames of {systems}; files were lost"
+            )
+        for part in rows.partition_by("element_system"):
+            digests[part["element_system"][0]] = content_digest(part)
+    return hashlib.sha256("\n".join(f"{system} {digests[system]}" for system in sorted(digests)).encode()).hexdigest()
+
+
+def _chunks(index: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the index in runs of whole element systems, of about _CHUNK_ATOMS atoms or one larger system."""
+    atoms = index.group_by("element_system", maintain_order=True).agg(pl.col("natoms").cast(pl.Int64).sum())
+    systems: list[str] = []
+    size = 0
+    for system, n in atoms.iter_rows():
+        if systems and size + n > _CHUNK_ATOMS:
+            yield index.filter(pl.col("element_system").is_in(systems))
+            systems, size = [], 0
+        systems.append(system)
+        size += n
+    if systems:
+        yield index.filter(pl.col("element_system").is_in(systems))
+
+
+def _pinned(lake: Lake, version: int, index: pl.DataFrame) -> pl.LazyFrame:
+    systems = index["element_system"].unique().sort().to_list()
+    frames = lake.scan(lake.table("frames", version)).filter(pl.col("element_system").is_in(systems))
+    return frames.join(index.lazy().select("frame_id", "split"), on="frame_id", how="inner")
+
+
+def _in_order(rows: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
+    return index.select("frame_id").join(rows, on="frame_id", how="left", maintain_order="left")
+
+
+def _manifest_key(name: str) -> str:
+    return f"{FOLDER}/{name}/manifest.json"
+
+
+def _index_key(name: str, content_hash: str) -> str:
+    return f"{FOLDER}/{name}/frames-{content_hash[:16]}.parquet"

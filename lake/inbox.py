@@ -1,0 +1,237 @@
+"""The inbox: what lies in it, what of that is new, and how files get there. Nothing in it is ever moved, changed or deleted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from lake.store import PART_BYTES, ObjectStore
+from schemas.errors import ObjectMissing, QueryError
+from schemas.settings import IngestSettings
+from schemas.sources import InboxObject, SourceObject
+
+if TYPE_CHECKING:
+    from lake.lake import Lake
+
+ARCHIVE_ENDINGS: Final = (
+    ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar",
+    ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.z", ".tar.lz4",
+)  # fmt: skip
+"""Names that promise a container: a source by itself wherever it lies. What it is, its bytes decide when it is read."""
+
+COMPRESSIONS: Final = (".gz", ".bz2", ".xz", ".zst", ".z")
+
+RUN_FOLDER_NAMES: Final = frozenset(
+    {"OUTCAR", "vasprun.xml", "INCAR", "POSCAR", "CONTCAR", "KPOINTS", "OSZICAR", "XDATCAR", "data-file-schema.xml"}
+)
+"""Names that a code always gives to its files: where one lies, the folder holds one run, and its loose files belong together."""
+
+METADATA_FILE: Final = "atomlake.yaml"
+UNSORTED: Final = "unsorted"
+_MD5: Final = "atomlake-md5"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Which objects have been read, so that only others are taken."""
+
+    attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Newest attempt at each (key, etag)."""
+    retry: frozenset[tuple[str, str]] = frozenset()
+    """(key, etag) that are to be read once more."""
+
+    def next_attempt(self, key: str, etag: str) -> int | None:
+        """Return the number of the attempt to make at an object now, or None where it has been read."""
+        before = self.attempts.get((key, etag), 0)
+        return before + 1 if not before or (key, etag) in self.retry else None
+
+
+def read_ledger(lake: Lake, bucket: str, *, retry: frozenset[str] = frozenset()) -> Ledger:
+    """Return the ledger of an inbox bucket from the table `sources`; retry holds the source ids to be read once more.
+
+    Raises QueryError for a source id that was never read.
+    """
+    rows = lake.sources().filter(pl.col("bucket") == bucket).select("source_id", "key", "etag", "attempt").collect()
+    attempts: dict[tuple[str, str], int] = {}
+    again: dict[tuple[str, str], str] = {}
+    for source_id, key, etag, attempt in rows.iter_rows():
+        attempts[key, etag] = max(attempt, attempts.get((key, etag), 0))
+        if source_id in retry:
+            again[key, etag] = source_id
+    unknown = sorted(retry - set(again.values()))
+    if unknown:
+        raise QueryError(f"inbox {bucket!r}: {', '.join(unknown)} has never been read, so it cannot be retried; see Lake.sources()")
+    return Ledger(attempts, frozenset(again))
+
+
+def discover(
+    store: ObjectStore, seen: Ledger | Collection[tuple[str, str]], *, bucket: str, quiet_seconds: float, now: datetime
+) -> list[SourceObject]:
+    """Return the sources of the inbox that have not been read, sorted by key.
+
+    seen is the ledger, or the set of (key, etag) that were read. A source of which anything changed within quiet_seconds
+    before now is left for the next look.
+
+    What a source is: an archive, wherever it lies; all other objects below PROJECT/FOLDER/ together (with their sub-folders,
+    key 'PROJECT/FOLDER/'); of what lies directly in the root or in PROJECT/ each object by itself, unless the names in
+    PROJECT/ are those of one run (RUN_FOLDER_NAMES), which then is one source 'PROJECT/'. `atomlake.yaml` describes, it is
+    no source.
+    """
+    ledger = seen if isinstance(seen, Ledger) else Ledger(dict.fromkeys(seen, 1))
+    settled = now - timedelta(seconds=quiet_seconds)
+    sources = []
+    for source in sources_in(store.list(), bucket):
+        attempt = ledger.next_attempt(source.key, source.etag)
+        if attempt is not None and source.last_modified <= settled:
+            sources.append(source if attempt == 1 else _with_attempt(source, attempt))
+    return sorted(sources, key=lambda source: source.key)
+
+
+def _with_attempt(source: SourceObject, attempt: int) -> SourceObject:
+    return SourceObject(source.bucket, source.key, source.etag, source.size, source.last_modified, source.parts, source.version_id, attempt)
+
+
+def sources_in(objects: Iterable[InboxObject], bucket: str) -> Iterator[SourceObject]:
+    """Yield the sources that the objects of a bucket form; see `discover`."""
+    folders: dict[str, list[InboxObject]] = {}
+    for found in objects:
+        if found.key.endswith("/"):
+            continue
+        parts = found.key.split("/")
+        if parts[-1].lower().endswith(ARCHIVE_ENDINGS):
+            yield _single(found, bucket)
+        elif len(parts) == 1:
+            if parts[0] != METADATA_FILE:
+                yield _single(found, bucket)
+        else:
+            folders.setdefault("/".join(parts[: min(2, len(parts) - 1)]) + "/", []).append(found)
+    for folder, members in folders.items():
+        yield from _folder_sources(folder, members, bucket)
+
+
+def _folder_sources(folder: str, members: list[InboxObject], bucket: str) -> Iterator[SourceObject]:
+    described = [m for m in members if m.key.rpartition("/")[2] != METADATA_FILE]
+    if not described:
+        return
+    one_run = any(_plain_name(member.key) in RUN_FOLDER_NAMES for member in members)
+    if folder.count("/") == 1 and not one_run:
+        for member in described:
+            yield _single(member, bucket)
+        return
+    ordered = sorted(members, key=lambda member: member.key)
+    names = "\n".join(f"{member.key}\t{member.etag}" for member in ordered)
+    yield SourceObject(
+        bucket=bucket,
+        key=folder,
+        etag=hashlib.sha256(names.encode()).hexdigest(),
+        size=sum(member.size for member in ordered),
+        last_modified=max(member.last_modified for member in ordered),
+        parts=tuple(ordered),
+    )
+
+
+def _single(found: InboxObject, bucket: str) -> SourceObject:
+    return SourceObject(bucket, found.key, found.etag, found.size, found.last_modified, (found,), found.version_id)
+
+
+def _plain_name(key: str) -> str:
+    name = key.rpartition("/")[2]
+    ending = next((e for e in COMPRESSIONS if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def plan_batches(sources: Sequence[SourceObject], ingest: IngestSettings) -> list[tuple[SourceObject, ...]]:
+    """Return the sources in batches of at most batch_sources and batch_bytes (or one larger source), in the order of their keys."""
+    batches: list[tuple[SourceObject, ...]] = []
+    batch: list[SourceObject] = []
+    size = 0
+    for source in sorted(sources, key=lambda source: (source.key, source.etag)):
+        if batch and (len(batch) >= ingest.batch_sources or size + source.size > ingest.batch_bytes):
+            batches.append(tuple(batch))
+            batch, size = [], 0
+        batch.append(source)
+        size += source.size
+    return [*batches, tuple(batch)] if batch else batches
+
+
+def batch_id(sources: Sequence[SourceObject]) -> str:
+    """Return the SHA-256 (hex) of the sources of a batch and their attempts, whatever their order."""
+    names = sorted(f"{source.source_id}:{source.attempt}" for source in sources)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def upload(
+    store: ObjectStore,
+    paths: Sequence[Path],
+    *,
+    project: str = "",
+    materials: Sequence[str] = (),
+    licence: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[str]:
+    """Put files and folders into the inbox as PROJECT/NAME (folders with all that is below them) and return the keys written.
+
+    Files that are there already with the same content are left alone. progress is called with key, bytes done and size; a file
+    left alone is reported once, with -1 bytes done. Raises QueryError for a path that is not there or a project with a '/' in it.
+    """
+    if "/" in project.strip("/"):
+        raise QueryError(f"project {project!r} has a '/' in it; a project is one folder of the inbox")
+    files = [pair for path in paths for pair in _files_of(path, project.strip("/") or UNSORTED)]
+    metadata = {"project": project.strip("/"), "material": ";".join(materials), "licence": licence}
+    metadata = {name: value for name, value in metadata.items() if value}
+    written = []
+    for file, key in files:
+        size = file.stat().st_size
+        if _is_there(store, key, file):
+            if progress is not None:
+                progress(key, -1, size)
+            continue
+        store.upload(key, file, {**metadata, _MD5: _md5(file)}, _counted(progress, key, size))
+        written.append(key)
+    return written
+
+
+def _counted(progress: Callable[[str, int, int], None] | None, key: str, size: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    done = [0]
+
+    def count(n: int) -> None:
+        done[0] += n
+        progress(key, done[0], size)
+
+    return count
+
+
+def _files_of(path: Path, project: str) -> Iterator[tuple[Path, str]]:
+    path = path.expanduser().absolute()
+    if path.is_file():
+        yield path, f"{project}/{path.name}"
+    elif path.is_dir():
+        for file in sorted(each for each in path.rglob("*") if each.is_file()):
+            yield file, f"{project}/{path.name}/{file.relative_to(path).as_posix()}"
+    else:
+        raise QueryError(f"{path} is neither a file nor a folder; check the spelling")
+
+
+def _is_there(store: ObjectStore, key: str, file: Path) -> bool:
+    try:
+        found = store.head(key)
+    except ObjectMissing:
+        return False
+    if found.size != file.stat().st_size:
+        return False
+    if store.metadata(key).get(_MD5) == _md5(file):
+        return True
+    return file.stat().st_size <= PART_BYTES and found.etag == _md5(file)
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

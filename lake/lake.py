@@ -1,0 +1,136 @@
+"""The lake as one object: an address and settings; every method hands on to the module that does the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lake.datasets import Dataset, list_datasets, open_dataset, publish
+from lake.inbox import Ledger, read_ledger
+from lake.query import frame_query, select, system_counts
+from lake.search import SearchResult, search
+from lake.store import ObjectStore, connect, local_folder, make_bucket, storage_options
+from lake.tables import SPECS, create_tables, open_table
+from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.settings import Settings, load
+
+if TYPE_CHECKING:
+    from polars._typing import StorageOptionsDict
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake at an address; opening it reads nothing. Can be pickled."""
+
+    url: str
+    """s3://BUCKET[/PREFIX] or the absolute path of a folder."""
+    settings: Settings
+    store: ObjectStore
+
+    def create(self) -> Lake:
+        """Make the bucket and the tables where they are not there yet, and return the lake."""
+        if self.store.bucket:
+            make_bucket(self.store.bucket, self.settings.store)
+        create_tables(self)
+        return self
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """What deltalake needs to reach the store; None for a local folder. Holds credentials."""
+        return storage_options(self.settings.store) if self.store.bucket else None
+
+    @property
+    def scan_options(self) -> StorageOptionsDict | None:
+        """What Polars needs to reach the store; None for a local folder. Holds credentials."""
+        options = self.storage_options
+        return None if options is None else {name: value for name, value in options.items() if name != "aws_conditional_put"}
+
+    def table_uri(self, name: str) -> str:
+        """Return the address of a table, which any Delta reader understands."""
+        return f"{self.url}/{name}"
+
+    def table(self, name: str, version: int | None = None) -> DeltaTable:
+        """Return a Delta table; raises TableError where it is not there."""
+        return open_table(self, name, version)
+
+    def scan(self, table: DeltaTable) -> pl.LazyFrame:
+        """Return the rows of an opened table, at its version, as a lazy frame."""
+        return pl.scan_delta(table, storage_options=self.scan_options, credential_provider=None)
+
+    def frames(self, *, version: int | None = None, **filters: Any) -> pl.LazyFrame:
+        """Return the frames that the filters leave, read from their partitions only; the filters are the fields of FrameQuery.
+
+        `lake.frames(elements={"Mg", "Ca", "O"}, subsystems=True)`. Raises QueryError for an unknown filter or element.
+        A calculation's frames are there all together or not at all, and never before its row in `calculations()`.
+        """
+        return self.select(frame_query(**filters), version)
+
+    def select(self, query: FrameQuery, version: int | None = None) -> pl.LazyFrame:
+        """Return the frames that a query selects; limits in it are the matter of datasets."""
+        return select(self, query, version)
+
+    def calculations(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of calculations.
+
+        The frames of a calculation come with the commit after its own: until then (or, after a crash, until the next ingest)
+        it stands here without frames. `sources()` names whole calculations only.
+        """
+        return self.scan(self.table("calculations", version))
+
+    def sources(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of sources: each object that was read, one row an attempt."""
+        return self.scan(self.table("sources", version))
+
+    def rejections(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of members and sources that could not be taken."""
+        return self.scan(self.table("rejections", version))
+
+    def potentials(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of potentials: every state of each; the newest row of a name and version holds."""
+        return self.scan(self.table("potentials", version))
+
+    def systems(self) -> pl.DataFrame:
+        """Return element_system, n_frames, n_files and bytes of each element system, from the log alone."""
+        return system_counts(self.table("frames"))
+
+    def search(self, text: str) -> SearchResult:
+        """Return what the lake has for an element list, element system, formula or name of a material."""
+        return search(self, text)
+
+    def versions(self) -> dict[str, int]:
+        """Return the newest version of each table; frames are looked at first, so none is without its calculation."""
+        return {name: int(self.table(name).version()) for name in SPECS}
+
+    def ledger(self, bucket: str, *, retry: frozenset[str] = frozenset()) -> Ledger:
+        """Return which objects of an inbox have been read; retry names source ids that are to be read again."""
+        return read_ledger(self, bucket, retry=retry)
+
+    def publish(self, name: str, query: FrameQuery, split: Split | None = None) -> Dataset:
+        """Pin what a query selects now, under a name, for ever; see `lake.datasets.publish`."""
+        return publish(self, name, query, split or Split())
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a published dataset; raises UnknownName with the closest name."""
+        return open_dataset(self, name)
+
+    def datasets(self) -> list[DatasetManifest]:
+        """Return the manifests of all datasets, by name."""
+        return list_datasets(self)
+
+
+def open(url: str | None = None, settings: Settings | None = None) -> Lake:
+    """Return the lake at s3://BUCKET[/PREFIX] or in a folder; without a URL the one that the settings name.
+
+    Settings are read from files and environment where none are given. Nothing is made: `Lake.create` makes the tables.
+    """
+    settings = settings or load()
+    url = url or settings.store.lake_url
+    folder = local_folder(url)
+    place = url.rstrip("/") if folder is None else str(folder)
+    return Lake(place, settings, connect(place, settings.store))
+
+
+__all__ = ["Lake", "open"]

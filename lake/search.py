@@ -1,0 +1,140 @@
+"""Search by what people type: elements, element systems, formulas in any order, names of materials in any language."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from lake.potentials import list_potentials
+from lake.query import canonical_formula, matching_systems
+from schemas.datasets import FrameQuery
+from schemas.elements import NUMBERS
+from schemas.errors import QueryError
+
+if TYPE_CHECKING:
+    from lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class SystemSummary:
+    """What the lake has of one element system, as far as the search found it."""
+
+    element_system: str
+    formulas: tuple[str, ...]
+    """Reduced formulas."""
+    materials: tuple[str, ...]
+    """Names given by depositors."""
+    n_calculations: int
+    n_frames: int
+    theories: Mapping[str, int]
+    """Frames by level of theory."""
+    potentials: tuple[str, ...]
+    """Potentials, not retired, that know all its elements: 'name:version'."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a text was taken for, and what was found."""
+
+    text: str
+    kind: str
+    """'elements' (systems made of these only), 'element system', 'formula', 'material'."""
+    systems: tuple[SystemSummary, ...]
+    """Most frames first."""
+    suggestions: tuple[str, ...] = ()
+    """Names of materials close to the text, where nothing was found."""
+
+
+def search(lake: Lake, text: str) -> SearchResult:
+    """Return what the lake has for a text.
+
+    'Mg,O' or 'Mg O': systems of these elements and their subsystems; 'Ca-Mg-O': that system; a formula in any order
+    ('Mg0.5Ca0.5O'): that composition; anything else, or a formula that is not there: a material's name, where case, accents and
+    width do not matter. Raises QueryError for an empty text.
+    """
+    if not text.strip():
+        raise QueryError("the search is empty; write elements ('Mg,O'), a system ('Mg-O'), a formula ('MgO') or the name of a material")
+    calculations = lake.calculations()
+    kind, condition = _meaning(text, calculations)
+    rows = _described(calculations.filter(condition)) if condition is not None else pl.DataFrame()
+    if rows.is_empty() and kind in ("formula", "material"):
+        names = _material_names(calculations)
+        matching = names.get(folded(text), set())
+        found = calculations.filter(pl.col("materials").list.eval(pl.element().is_in(sorted(matching))).list.any())
+        rows = _described(found) if matching else pl.DataFrame()
+        if not matching:
+            return SearchResult(text, kind, (), _suggestions(text, names))
+        kind = "material"
+    return SearchResult(text, kind, _summaries(lake, rows))
+
+
+def folded(name: str) -> str:
+    """Return a name without what does not matter in a search: case, accents, width, hyphens and runs of spaces."""
+    # Marks of kana (voiced sounds) are part of the letter and stay; marks on Latin, Greek and Cyrillic letters go.
+    kept = []
+    for letter in unicodedata.normalize("NFKC", name).casefold():
+        parts = unicodedata.normalize("NFD", letter)
+        kept.append(letter if len(parts) > 1 and parts[1] in "\u3099\u309a" else "".join(p for p in parts if not unicodedata.combining(p)))
+    return " ".join("".join(kept).replace("-", " ").split())
+
+
+def _meaning(text: str, calculations: pl.LazyFrame) -> tuple[str, pl.Expr | None]:
+    words = text.replace(",", " ").split()
+    if all(word in NUMBERS for word in words):
+        return "elements", _systems_of(FrameQuery(elements=tuple(words), subsystems=True), calculations)
+    symbols = text.strip().split("-")
+    if len(symbols) > 1 and all(symbol in NUMBERS for symbol in symbols):
+        return "element system", _systems_of(FrameQuery(systems=(text.strip(),)), calculations)
+    try:
+        return "formula", pl.col("reduced_formula") == canonical_formula(text)
+    except QueryError:
+        return "material", None
+
+
+def _systems_of(query: FrameQuery, calculations: pl.LazyFrame) -> pl.Expr:
+    known = calculations.select(pl.col("element_system").unique()).collect()["element_system"].to_list()
+    return pl.col("element_system").is_in(matching_systems(query, sorted(known)))
+
+
+def _described(calculations: pl.LazyFrame) -> pl.DataFrame:
+    return calculations.select("element_system", "reduced_formula", "materials", "n_frames", "theory").collect()
+
+
+def _material_names(calculations: pl.LazyFrame) -> dict[str, set[str]]:
+    names = calculations.select(pl.col("materials").explode().drop_nulls().unique()).collect()["materials"].to_list()
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(folded(name), set()).add(name)
+    return found
+
+
+def _suggestions(text: str, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    near = difflib.get_close_matches(folded(text), list(names), n=3, cutoff=0.6)
+    return tuple(min(names[name]) for name in near)
+
+
+def _summaries(lake: Lake, rows: pl.DataFrame) -> tuple[SystemSummary, ...]:
+    if rows.is_empty():
+        return ()
+    cards = [card for card in list_potentials(lake) if card.state != "retired"]
+    found = []
+    for part in rows.partition_by("element_system"):
+        system = part["element_system"][0]
+        theories = part.group_by("theory").agg(pl.col("n_frames").sum()).sort("theory")
+        found.append(
+            SystemSummary(
+                element_system=system,
+                formulas=tuple(part["reduced_formula"].unique().sort().to_list()),
+                materials=tuple(part["materials"].explode().drop_nulls().unique().sort().to_list()),
+                n_calculations=part.height,
+                n_frames=int(part["n_frames"].sum()),
+                theories={theory: int(n) for theory, n in theories.iter_rows()},
+                potentials=tuple(f"{card.name}:{card.version}" for card in cards if set(system.split("-")) <= set(card.elements)),
+            )
+        )
+    return tuple(sorted(found, key=lambda summary: (-summary.n_frames, summary.element_system)))

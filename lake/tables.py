@@ -1,0 +1,184 @@
+"""The Delta tables: made, opened, and written as Parquet files that a commit then names."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from schemas.columns import SCHEMA_VERSION, TABLES, TableSpec
+from schemas.errors import SchemaMismatch, TableError, UnknownName, closest
+
+if TYPE_CHECKING:
+    from lake.lake import Lake
+
+SPECS: Final[Mapping[str, TableSpec]] = {spec.name: spec for spec in TABLES}
+_VERSION_KEY: Final = "atomlake.schemaVersion"
+_CONFIGURATION: Final = {
+    _VERSION_KEY: str(SCHEMA_VERSION),
+    # Datasets name versions of long ago: the log is never cut.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+}
+ROW_GROUP_BYTES: Final = 32 * 2**20
+FILE_BYTES: Final = 256 * 2**20
+_MAX_STAT_LENGTH: Final = 200
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file that was written beside a table and is not part of it before a commit names it."""
+
+    path: str
+    """Relative to the table's folder."""
+    size: int
+    partition: Mapping[str, str]
+    stats: str
+    """JSON of the Delta protocol: numRecords, minValues, maxValues, nullCount."""
+
+    def action(self) -> AddAction:
+        """Return the entry of the transaction log that adds this file."""
+        return AddAction(self.path, self.size, self.partition, int(time.time() * 1000), True, self.stats)
+
+
+def spec_of(name: str) -> TableSpec:
+    """Return the declaration of a table; raises UnknownName."""
+    if name not in SPECS:
+        raise UnknownName(f"there is no table {name!r}{closest(name, SPECS)}; tables are {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def create_tables(lake: Lake) -> None:
+    """Make the tables that are not there yet; safe to call at the same time from many places."""
+    for spec in TABLES:
+        try:
+            DeltaTable.create(
+                lake.table_uri(spec.name),
+                schema=spec.arrow_schema(),
+                mode="ignore",
+                partition_by=list(spec.partition_by) or None,
+                name=spec.name,
+                description=spec.doc,
+                configuration=_CONFIGURATION,
+                storage_options=lake.storage_options,
+                raise_if_key_not_exists=False,
+            )
+        except DeltaError:
+            # Two makers met; the table of the first one serves both.
+            open_table(lake, spec.name)
+
+
+def open_table(lake: Lake, name: str, version: int | None = None) -> DeltaTable:
+    """Return a table at a version, or at the newest one.
+
+    Raises TableError where there is none (with how to make it), SchemaMismatch where its columns are not ours.
+    """
+    spec = spec_of(name)
+    where = f"{lake.url}: table {name!r}"
+    try:
+        table = DeltaTable(lake.table_uri(name), version=version, storage_options=lake.storage_options)
+    except TableNotFoundError as error:
+        raise TableError(f"{where} is not there; make the tables first ('atomlake up' or Lake.create())") from error
+    except (DeltaError, OSError) as error:
+        line = (str(error).strip().splitlines() or ["no message"])[0]
+        asked = "" if version is None else f" at version {version}"
+        raise TableError(f"{where} cannot be opened{asked}: {line}; check the address of the store and the version") from error
+    _check_schema(table, spec, where)
+    return table
+
+
+def _check_schema(table: DeltaTable, spec: TableSpec, where: str) -> None:
+    found_version = table.metadata().configuration.get(_VERSION_KEY, "none")
+    if found_version != str(SCHEMA_VERSION):
+        raise SchemaMismatch(
+            f"{where} has schema version {found_version}, this atomlake reads {SCHEMA_VERSION}; "
+            "install the atomlake that wrote it, or a newer one"
+        )
+    found, expected = [field.name for field in table.schema().fields], list(spec.names())
+    if found != expected:
+        missing, other = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+        raise SchemaMismatch(
+            f"{where} lacks {missing or 'no column'} and has {other or 'no column'} besides; "
+            f"expected {len(expected)} columns of schema version {SCHEMA_VERSION}"
+        )
+
+
+def portions(rows: pa.Table) -> Iterator[pa.Table]:
+    """Yield rows in slices of about FILE_BYTES of memory, each fit for one file."""
+    step = max(1, FILE_BYTES // max(1, rows.nbytes // max(1, rows.num_rows)))
+    for start in range(0, rows.num_rows, step):
+        yield rows.slice(start, step)
+
+
+def write_file(lake: Lake, name: str, rows: pa.Table, *, label: str, partition: Mapping[str, str] | None = None) -> DataFile:
+    """Write rows beside a table as one Parquet file and return it, to be named by a commit.
+
+    rows holds one partition only; its columns are left out of the file. The file's name is unique: label and a random part.
+    """
+    partition = dict(partition or {})
+    rows = rows.drop_columns([column for column in rows.column_names if column in partition])
+    folder = "".join(f"{column}={value}/" for column, value in partition.items())
+    path = f"{folder}{label}-{secrets.token_hex(6)}.parquet"
+    row_bytes = max(1, rows.nbytes // max(1, rows.num_rows))
+    data = to_parquet(rows, row_group=max(1, ROW_GROUP_BYTES // row_bytes))
+    lake.store.put(f"{name}/{path}", data)
+    return DataFile(path, len(data), partition, json.dumps(statistics(rows), allow_nan=False))
+
+
+def to_parquet(rows: pa.Table, *, row_group: int) -> bytes:
+    """Return rows as Parquet: zstd, BYTE_STREAM_SPLIT for floats and lists of floats, dictionaries for text that repeats."""
+    split: dict[str, str] = {}
+    dictionary: list[str] = []
+    for field in rows.schema:
+        if pa.types.is_floating(field.type):
+            split[field.name] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type):
+            split[f"{field.name}.list.element"] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_list(field.type):
+            dictionary.append(f"{field.name}.list.element")
+        elif pa.types.is_string(field.type) and not field.name.endswith(("frame_id", "_hash")):
+            dictionary.append(field.name)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, rows.schema, compression="zstd", use_dictionary=dictionary, column_encoding=split) as writer:
+        writer.write_table(rows, row_group_size=row_group)
+    return bytes(sink.getvalue())
+
+
+def statistics(rows: pa.Table) -> dict[str, Any]:
+    """Return the statistics of the Delta protocol: counts, least and largest of scalar columns, nulls of all."""
+    least: dict[str, Any] = {}
+    largest: dict[str, Any] = {}
+    nulls = {name: rows[name].null_count for name in rows.column_names}
+    for field in rows.schema:
+        if not _has_order(field.type) or nulls[field.name] == rows.num_rows:
+            continue
+        found = pc.min_max(rows[field.name]).as_py()
+        if isinstance(found["max"], str) and len(found["max"]) + len(found["min"]) > _MAX_STAT_LENGTH:
+            continue
+        least[field.name], largest[field.name] = found["min"], found["max"]
+    return {"numRecords": rows.num_rows, "minValues": least, "maxValues": largest, "nullCount": nulls}
+
+
+def _has_order(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind))
+
+
+def live_files(table: DeltaTable, systems: Sequence[str] | None = None) -> pa.Table:
+    """Return the files of a table version from its log: path, size_bytes, num_records, partition.*, min.*, max.* columns.
+
+    systems keeps those of the named element systems. Costs memory and time with the number of files, reads none of them.
+    """
+    files = pa.table(table.get_add_actions(flatten=True))
+    if systems is not None and files.num_rows:
+        files = files.filter(pc.is_in(files["partition.element_system"], pa.array(systems, pa.string())))
+    return files
