@@ -14,9 +14,30 @@ from schemas.frames import Floats
 
 _BATCH_BYTES: Final = 2 << 20
 _POINT: Final = ord(".")
-_WIDTH_OF_THREE: Final = 39
-"""Columns of the positions in a force table of OUTCAR (3F13.5); the forces follow (3X,3F14.6)."""
-_END_OF_SIX: Final = 84
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the numbers of a row stand: (first column, column behind the last, how many) of each group of one format."""
+
+    groups: tuple[tuple[int, int, int], ...]
+    tagged: bool = False
+    """Rows are `<v> x y z </v>`, with any indentation between them."""
+
+    @property
+    def count(self) -> int:
+        """Numbers in a row."""
+        return sum(count for _, _, count in self.groups)
+
+
+VARRAY: Final = Layout(((0, 1 << 16, 3),), tagged=True)
+"""Rows of a varray in vasprun.xml."""
+FORCE_TABLE: Final = Layout(((0, 39, 3), (39, 84, 3)))
+"""POSITION and TOTAL-FORCE of OUTCAR, 3F13.5,3X,3F14.6; with van der Waals forces three more columns follow that are not read."""
+LATTICE: Final = Layout(((0, 42, 3), (42, 84, 3)))
+"""Direct and reciprocal lattice vectors of OUTCAR, 3X,3F13.9,3X,3F13.9."""
+SIX: Final = Layout(((7, 1 << 16, 6),))
+"""`  in kB` and six numbers, XX YY ZZ XY YZ ZX."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +63,12 @@ class Blocks:
 
 
 class BlockBatch:
-    """Blocks of equally many rows, one block a step; `tagged` rows are `<v> x y z </v>`, others are x y z fx fy fz.
+    """Blocks of equally many rows of one layout, one block a step; waiting text is decoded when it passes 2 MiB."""
 
-    Waiting text is decoded when it passes 2 MiB.
-    """
-
-    def __init__(self, rows: int, *, tagged: bool) -> None:
+    def __init__(self, rows: int, layout: Layout) -> None:
         self.rows = rows
-        self.tagged = tagged
-        self.count = 3 if tagged else 6
+        self.layout = layout
+        self.count = layout.count
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._values: list[Floats] = []
@@ -91,7 +109,7 @@ class BlockBatch:
         regular = np.zeros(len(blocks), dtype=bool)
         sample = next((block for block in blocks if block), b"")
         stride = self._stride(sample)
-        groups = self._groups(sample[:stride])
+        groups = self._columns(sample[:stride])
         if stride <= 0 or not groups:
             return regular
         least, most = (self.rows - 1) * stride + max(group.end for group in groups), self.rows * stride
@@ -102,15 +120,17 @@ class BlockBatch:
         table = np.frombuffer(joined, dtype=np.uint8).reshape(len(fitting), self.rows, stride)
         points = [place for group in groups for place in _points(sample, group)]
         alike = (table[:, :, points] == _POINT).all(axis=(1, 2))
-        if self.tagged:
+        if self.layout.tagged:
             alike &= (table[:, :, 0] == ord("<")).all(axis=1)
         else:
             alike &= (table[:, :, stride - 1] == ord("\n")).all(axis=1)
         places = np.asarray(fitting)[alike]
         chosen = table if bool(alike.all()) else table[alike]
-        for k, group in enumerate(groups):
+        column = 0
+        for group in groups:
             fields = chosen[:, :, group.start : group.end].reshape(-1, group.width)
-            values[places, :, 3 * k : 3 * k + 3] = cast_fields(fields).reshape(len(places), self.rows, 3)
+            values[places, :, column : column + group.count] = cast_fields(fields).reshape(len(places), self.rows, group.count)
+            column += group.count
         regular[places] = True
         return regular
 
@@ -119,27 +139,29 @@ class BlockBatch:
         rows = [row for row in block.split(b"\n") if row.strip()]
         if len(rows) != self.rows:
             return False
-        if self.tagged:
-            values[:] = _tokens_or_columns([row.replace(b"<v>", b"   ").replace(b"</v>", b"") for row in rows])
-        else:
-            values[:, :3] = _tokens_or_columns([row[:_WIDTH_OF_THREE] for row in rows])
-            values[:, 3:] = _tokens_or_columns([row[_WIDTH_OF_THREE:_END_OF_SIX] for row in rows])
+        if self.layout.tagged:
+            rows = [row.replace(b"<v>", b"   ").replace(b"</v>", b"") for row in rows]
+        column = 0
+        for start, end, count in self.layout.groups:
+            values[:, column : column + count] = _tokens_or_columns([row[start:end] for row in rows], count)
+            column += count
         return True
 
     def _stride(self, block: bytes) -> int:
-        if self.tagged:
+        if self.layout.tagged:
             following = block.find(b"<v>", 1)
             return following if following > 0 else len(block)
         return block.find(b"\n") + 1
 
-    def _groups(self, row: bytes) -> list[Columns]:
-        if self.tagged:
-            found = find_columns(row, 3)
-            return [found] if found is not None and found.start >= len(b"<v>") else []
-        positions, forces = find_columns(row[:_WIDTH_OF_THREE], 3), find_columns(row[_WIDTH_OF_THREE:_END_OF_SIX], 3)
-        if positions is None or forces is None:
-            return []
-        return [positions, Columns(forces.start + _WIDTH_OF_THREE, forces.width, 3)]
+    def _columns(self, row: bytes) -> list[Columns]:
+        """Return the columns of each group in a row, nothing where a group is not in fixed columns."""
+        found = []
+        for start, end, count in self.layout.groups:
+            columns = find_columns(row[start:end], count)
+            if columns is None or (self.layout.tagged and columns.start < len(b"<v>")):
+                return []
+            found.append(Columns(columns.start + start, columns.width, count))
+        return found
 
 
 def _points(row: bytes, group: Columns) -> list[int]:
@@ -147,11 +169,11 @@ def _points(row: bytes, group: Columns) -> list[int]:
     return [first + k * group.width for k in range(group.count)]
 
 
-def _tokens_or_columns(rows: Sequence[bytes]) -> Floats:
-    """Return three numbers of each row, by blanks where these part three tokens, else by the columns of the decimal points."""
-    values = decode_rows(rows, 3)
+def _tokens_or_columns(rows: Sequence[bytes], count: int) -> Floats:
+    """Return the numbers of each row, by blanks where these part as many tokens, else by the columns of the decimal points."""
+    values = decode_rows(rows, count)
     for place, row in enumerate(rows):
         tokens = row.split()
-        if len(tokens) == 3:
+        if len(tokens) == count:
             values[place] = [number(token) for token in tokens]
     return values

@@ -14,7 +14,7 @@ from typing import Final
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
 from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, finish_run, judge
-from lake.readers.vasp_rows import BlockBatch
+from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_header import read_header
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -227,10 +227,10 @@ class _OpenRun:
         self.linear_response = False
         self.lost = 0
         self._steps = StepTable()
-        self._cells = BlockBatch(3, tagged=True)
-        self._positions = BlockBatch(header.natoms, tagged=True)
-        self._forces = BlockBatch(header.natoms, tagged=True)
-        self._stress = BlockBatch(3, tagged=True)
+        self._cells = BlockBatch(3, VARRAY)
+        self._positions = BlockBatch(header.natoms, VARRAY)
+        self._forces = BlockBatch(header.natoms, VARRAY)
+        self._stress = BlockBatch(3, VARRAY)
         self._learns = header.tags.true("ML_LMLFF")
         self._taken = 0
         self._strays = 0

@@ -1,0 +1,302 @@
+"""Reader of OUTCAR: the energy of an ionic step is the anchor, what belongs to it stands before it (VASP 5.3 and newer) or behind it.
+
+Newer versions print stress, lattice, force table, energies; older ones (to 5.2) print the energies first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import ReaderSpec
+from lake.readers.outcar_header import ion_count, read_header, read_tags
+from lake.readers.rows import number
+from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, finish_run, judge
+from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, BlockBatch
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+
+_PIECE: Final = 1 << 20
+_START: Final = re.compile(rb"^[ \t]*vasp\.\d", re.MULTILINE)
+_AGAIN: Final = b"\n vasp."
+_ENERGY: Final = b"free  energy "
+"""Two blanks: of an ionic step (`free  energy   TOTEN`, `free  energy ML TOTEN`); one blank is a step of the cycle."""
+_TABLE: Final = b"TOTAL-FORCE (eV"
+_REGULAR_END: Final = b"General timing and accounting"
+_MOST_OPEN: Final = 256 << 20
+_ENERGY_BLOCK: Final = 2048
+"""Bytes within which the energies of a step stand together."""
+_ITERATION: Final = re.compile(rb"Iteration\s+(?:\d+|\*+)\(\s*(\d{1,6})\)")
+_CHANGES: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)[ \t]*\([ \t]*([-+.\dEeDd]+)")
+_VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
+"""Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
+
+
+class OutcarReader:
+    """Push reader of one OUTCAR; several runs in one file give several `Run`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._at = 0
+        self._runs: list[Run] = []
+        self._refusals: list[UnreadableOutput] = []
+        self._current: _OpenRun | None = None
+        self._started = False
+        self._waiting = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        view = memoryview(chunk)
+        for start in range(0, len(view), _PIECE):
+            self._buffer += view[start : start + _PIECE]
+            self._advance()
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the runs of the file; raises UnreadableOutput where there is none."""
+        if self._started:
+            self._end_run(len(self._buffer))
+        if self._runs:
+            return tuple(self._runs)
+        if self._refusals:
+            raise self._refusals[0]
+        raise UnreadableOutput("unreadable_output", "OUTCAR without the line of the program's version", "deposit the file as VASP wrote it")
+
+    def _advance(self) -> None:
+        self._waiting = False
+        while not self._waiting:
+            if not self._started:
+                self._find_start()
+            elif self._current is None:
+                self._read_head()
+            else:
+                self._read_step(self._current)
+        del self._buffer[: self._at]
+        self._at = 0
+        if len(self._buffer) > _MOST_OPEN:
+            raise UnreadableOutput(
+                "unreadable_output", f"{len(self._buffer)} bytes of OUTCAR without a step", "deposit the file as VASP wrote it"
+            )
+
+    def _find_start(self) -> None:
+        match = _START.search(self._buffer, self._at)
+        if match is None:
+            self._at = max(self._at, self._buffer.rfind(b"\n"))
+            self._waiting = True
+            return
+        self._at = match.start()
+        self._started = True
+
+    def _read_head(self) -> None:
+        """Wait for the first energy or force table of the run, which also tells in which order they come."""
+        end = self._buffer.find(_AGAIN, self._at + len(_AGAIN))
+        stop = end if end >= 0 else len(self._buffer)
+        energy, table = self._buffer.find(_ENERGY, self._at, stop), self._buffer.find(_TABLE, self._at, stop)
+        if energy < 0 and table < 0:
+            if end >= 0:
+                self._end_run(end)
+            self._waiting = end < 0
+            return
+        iteration = self._buffer.find(b"Iteration ", self._at, stop)
+        first = min(place for place in (energy, table, iteration) if place >= 0)
+        try:
+            self._current = _OpenRun(bytes(self._buffer[self._at : first]), energies_first=table < 0 or 0 <= energy < table)
+        except UnreadableOutput as refusal:
+            self._refusals.append(refusal)
+            self._at = first
+            self._started = False
+            return
+        self._current.atomic_energy = _number_after(self._buffer, b"atomic energy  EATOM", first, stop)
+        self._at = first
+
+    def _read_step(self, current: _OpenRun) -> None:
+        energy = self._buffer.find(_ENERGY, self._at)
+        again = self._buffer.find(_AGAIN, self._at, energy if energy >= 0 else len(self._buffer))
+        if again >= 0:
+            self._end_run(again)
+            return
+        if energy < 0:
+            current.complete |= self._buffer.find(_REGULAR_END, self._at) >= 0
+            self._waiting = True
+            return
+        shut = self._end_of_energies(energy)
+        if shut is None:
+            self._waiting = True
+            return
+        if shut < 0:
+            current.lost += 1
+            self._at = energy + len(_ENERGY)
+            return
+        if current.energies_first:
+            self._read_table_behind(current, energy, shut)
+            return
+        table = self._buffer.rfind(_TABLE, self._at, energy)
+        current.take(self._buffer, (self._at, table, energy), energy)
+        self._at = shut
+
+    def _end_of_energies(self, energy: int) -> int | None:
+        """Return where the line of E(sigma->0) ends, None while it is not there, -1 where it is missing."""
+        sigma0 = self._buffer.find(b"energy(sigma->0)", energy, energy + _ENERGY_BLOCK)
+        end = self._buffer.find(b"\n", sigma0) if sigma0 >= 0 else -1
+        if end >= 0:
+            return end
+        return -1 if sigma0 < 0 and len(self._buffer) >= energy + _ENERGY_BLOCK else None
+
+    def _read_table_behind(self, current: _OpenRun, energy: int, shut: int) -> None:
+        """Take a step of an old version, whose force table follows its energies."""
+        table = self._buffer.find(_TABLE, shut)
+        following = self._buffer.find(_ENERGY, shut, table if table >= 0 else len(self._buffer))
+        if following >= 0:
+            current.lost += 1
+            self._at = following
+            return
+        bounds = _table_bounds(self._buffer, table, len(self._buffer)) if table >= 0 else None
+        if bounds is None:
+            self._waiting = True
+            current.complete |= self._buffer.find(_REGULAR_END, shut) >= 0
+            return
+        current.take(self._buffer, (self._at, table, bounds[1]), energy)
+        self._at = bounds[1]
+
+    def _end_run(self, end: int) -> None:
+        """End the run whose bytes end at a place; the next one may start there."""
+        current, self._current, self._started = self._current, None, False
+        rest = self._buffer[self._at : end]
+        self._at = end
+        try:
+            if current is None:
+                current = _OpenRun(bytes(rest), energies_first=False)
+            current.complete |= rest.find(_REGULAR_END) >= 0
+            self._runs.append(current.finish())
+        except UnreadableOutput as refusal:
+            self._refusals.append(refusal)
+
+
+class _OpenRun:
+    """One run of the file while its steps come in."""
+
+    def __init__(self, head: bytes, *, energies_first: bool) -> None:
+        natoms = ion_count(head)
+        self.energies_first = energies_first
+        self.atomic_energy = NAN
+        self.complete = False
+        self.lost = 0
+        self._head = head
+        self._tags = read_tags(head)
+        self._steps = StepTable()
+        self._cells = BlockBatch(3, LATTICE)
+        self._tables = BlockBatch(natoms, FORCE_TABLE)
+        self._stress = BlockBatch(1, SIX)
+        self._cell = _lattice(head, 0, len(head))
+        self._taken = 0
+
+    def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
+        """Take one step: places are where its text starts, where its force table stands (-1 for none), and where its text ends."""
+        start, table, end = places
+        bounds = _table_bounds(buffer, table, end) if table >= 0 else None
+        learned = buffer.find(b" ML ", energy, energy + 24) >= 0
+        if bounds is None or (b"(ML)" in buffer[table : buffer.find(b"\n", table)]) != learned:
+            self.lost += 1
+            return
+        results = buffer.rfind(b"Iteration ", start, min(table, energy))
+        self._cell = _lattice(buffer, max(start, results), table) or self._cell
+        self._steps.add(
+            self._taken + self.lost,
+            _energies(buffer, energy),
+            Judgement() if learned else self._judge(buffer, results, max(table, energy)),
+            ("machine_learned",) if learned else (),
+        )
+        self._taken += 1
+        self._cells.add(self._cell)
+        self._tables.add(bytes(buffer[bounds[0] : bounds[1]]))
+        self._stress.add(_stress_line(buffer, max(start, results), table))
+
+    def _judge(self, buffer: bytearray, iteration: int, end: int) -> Judgement:
+        match = _ITERATION.match(buffer, iteration) if iteration >= 0 else None
+        if match is None:
+            return Judgement()
+        place = buffer.rfind(b"total energy-change", iteration, end)
+        printed = _CHANGES.match(buffer, place) if place >= 0 else None
+        changes = (number(printed.group(1)), number(printed.group(2))) if printed else None
+        said = buffer.find(b"EDIFF was not reached", iteration, end) >= 0
+        return judge(self._tags, int(match.group(1)), changes, said_unconverged=said)
+
+    def finish(self) -> Run:
+        """Return the run; raises UnreadableOutput where it has no complete step."""
+        header: Header = read_header(self._head, self.atomic_energy)
+        cell, table, stress = self._cells.blocks(), self._tables.blocks(), self._stress.blocks()
+        positions, forces = table.values[:, :, :3], table.values[:, :, 3:]
+        geometry = Geometry(
+            cell=cell.values[:, :, :3],
+            positions=positions,
+            forces=forces,
+            stress=_tensor(stress.values[:, 0, :]),
+            unreadable=cell.absent | cell.torn | table.torn | np.isnan(positions).any(axis=(1, 2)),
+            malformed=stress.malformed | np.isnan(forces).any(axis=(1, 2)),
+        )
+        ending = Ending(
+            format="OUTCAR",
+            energy_source="VASP free energy TOTEN",
+            stress_source="VASP in kB",
+            complete=self.complete,
+            lost_steps=self.lost,
+            notes=(f"{self.lost} steps have an energy but no force table, so no geometry (NWRITE)",) if self.lost else (),
+        )
+        return finish_run(header, self._steps, geometry, ending)
+
+
+def _table_bounds(buffer: bytearray, table: int, end: int) -> tuple[int, int] | None:
+    """Return where the rows of a force table start and end (at the closing line of dashes), None where it is not whole."""
+    dashes = buffer.find(b"\n", table, end)
+    first = buffer.find(b"\n", dashes + 1, end) + 1 if dashes >= 0 else 0
+    closing = buffer.find(b"\n ---", first - 1, end) + 1 if first > 0 else 0
+    return (first, closing) if closing > first > 0 else None
+
+
+def _lattice(buffer: bytes | bytearray, start: int, end: int) -> bytes:
+    """Return the last three rows of lattice vectors between two places, b'' for none."""
+    place = buffer.rfind(b"direct lattice vectors", start, end)
+    first = buffer.find(b"\n", place, end) + 1 if place >= 0 else 0
+    last = first
+    for _ in range(3 if first > 0 else 0):
+        last = buffer.find(b"\n", last, end) + 1
+        if last <= 0:
+            return b""
+    return bytes(buffer[first:last])
+
+
+def _stress_line(buffer: bytearray, start: int, end: int) -> bytes:
+    place = buffer.rfind(b"\n  in kB", start, end)
+    return bytes(buffer[place + 1 : buffer.find(b"\n", place + 1, end) + 1]) if place >= 0 else b""
+
+
+def _tensor(printed: Floats) -> Floats:
+    """Return (n, 3, 3) tensors of (n, 6) components in the order XX YY ZZ XY YZ ZX."""
+    return np.asarray(printed[:, np.array(_VOIGT)])
+
+
+def _energies(buffer: bytearray, energy: int) -> StepEnergies:
+    end = min(len(buffer), energy + _ENERGY_BLOCK)
+    return StepEnergies(
+        _number_after(buffer, _ENERGY, energy, end),
+        _number_after(buffer, b"energy(sigma->0)", energy, end),
+        _number_after(buffer, b"without entropy", energy, end),
+    )
+
+
+def _number_after(buffer: bytearray, name: bytes, start: int, end: int) -> float:
+    """Return the number behind `name ... =`, NaN for none."""
+    place = buffer.find(name, start, end)
+    place = buffer.find(b"=", place, end) if place >= 0 else -1
+    words = bytes(buffer[place + 1 : min(end, place + 40)]).split(None, 1) if place >= 0 else []
+    return number(words[0]) if words else NAN
+
+
+def _recognises(_name: str, head: bytes) -> bool:
+    """Return whether the head is that of an OUTCAR: the program's line, then where it was executed."""
+    return re.search(rb"^[ \t]*vasp\.\d[^\n]*\n(?:[^\n]*\n){0,3}?[ \t]*executed on", head, re.MULTILINE) is not None
+
+
+SPEC: Final = ReaderSpec("OUTCAR", "vasp", _recognises, OutcarReader, rank=1)
