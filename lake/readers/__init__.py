@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.outcar import OUTCAR
 from lake.readers.qe_text import PW_STDOUT
+from lake.readers.vasp_xml import VASPRUN_XML
 
-READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT,)
+READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT, VASPRUN_XML, OUTCAR)
 """All readers, in the order in which they are asked."""
 
 

@@ -30,7 +30,7 @@ _MOST_OPEN: Final = 256 << 20
 _ENERGY_BLOCK: Final = 2048
 """Bytes within which the energies of a step stand together."""
 _ITERATION: Final = re.compile(rb"Iteration\s+(?:\d+|\*+)\(\s*(\d{1,6})\)")
-_CHANGES: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)[ \t]*\([ \t]*([-+.\dEeDd]+)")
+_CHANGE: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)")
 _VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
 """Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
 
@@ -218,10 +218,10 @@ class _OpenRun:
         if match is None:
             return Judgement()
         place = buffer.rfind(b"total energy-change", iteration, end)
-        printed = _CHANGES.match(buffer, place) if place >= 0 else None
-        changes = (number(printed.group(1)), number(printed.group(2))) if printed else None
+        printed = _CHANGE.match(buffer, place) if place >= 0 else None
+        change = number(printed.group(1)) if printed else NAN
         said = buffer.find(b"EDIFF was not reached", iteration, end) >= 0
-        return judge(self._tags, int(match.group(1)), changes, said_unconverged=said)
+        return judge(self._tags, int(match.group(1)), change, said_unconverged=said)
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""
@@ -299,4 +299,4 @@ def _recognises(_name: str, head: bytes) -> bool:
     return re.search(rb"^[ \t]*vasp\.\d[^\n]*\n(?:[^\n]*\n){0,3}?[ \t]*executed on", head, re.MULTILINE) is not None
 
 
-SPEC: Final = ReaderSpec("OUTCAR", "vasp", _recognises, OutcarReader, rank=1)
+OUTCAR: Final = ReaderSpec("OUTCAR", "vasp", _recognises, OutcarReader, rank=1)

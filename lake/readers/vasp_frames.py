@@ -113,20 +113,16 @@ class Ending:
     notes: tuple[str, ...] = ()
 
 
-def judge(tags: Tags, steps: int, changes: tuple[float, float] | None = None, *, said_unconverged: bool = False) -> Judgement:
-    """Return whether a self-consistency cycle met its criterion, from its count, NELM, and the last changes (eV) where printed.
+def judge(tags: Tags, steps: int, change: float = NAN, *, said_unconverged: bool = False) -> Judgement:
+    """Return whether a self-consistency cycle met its criterion, from its count, NELM, and its last change of energy (eV).
 
-    VASP stops when the changes of total energy and of band energy are both below EDIFF, or after NELM steps in silence.
+    VASP stops when the changes of total energy and of band energy are below EDIFF, or after NELM steps, whatever its words are; a
+    cycle of NELM steps counts as not converged, and so does a shorter one that was broken off (STOPCAR) above EDIFF.
     """
     if steps <= 0 or no_cycle(tags):
-        return Judgement(max(steps, 0) or -1, -1)
-    limit = abs(tags.number("EDIFF", 1e-4)) * 1.01
-    below = changes is not None and all(abs(change) <= limit for change in changes)
-    if said_unconverged:
-        return Judgement(steps, 0)
-    if steps >= tags.integer("NELM", 60):
-        return Judgement(steps, int(below))
-    return Judgement(steps, 1)
+        return Judgement(steps if steps > 0 else -1, -1)
+    broken_off = abs(change) > 1.01 * abs(tags.number("EDIFF", 1e-4))
+    return Judgement(steps, int(steps < tags.integer("NELM", 60) and not said_unconverged and not broken_off))
 
 
 def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:

@@ -324,4 +324,4 @@ def _recognises(_name: str, head: bytes) -> bool:
     return b"<modeling>" in head and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
 
 
-SPEC: Final = ReaderSpec("vasprun.xml", "vasp", _recognises, VaspXmlReader, rank=0)
+VASPRUN_XML: Final = ReaderSpec("vasprun.xml", "vasp", _recognises, VaspXmlReader, rank=0)
