@@ -36,7 +36,9 @@ _OLD_U: Final = re.compile(rb"(Simplified|Full) (?:LDA|DFT)\+U calculation[^\n]*
 _NEW_U: Final = re.compile(rb"^ +([UJ])\((\S+?)-(\d?[spdf])\) *= *([-\d.]+)", re.M)
 _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Martyna-Tuckerman method", "isolated", "martyna-tuckerman"),
-    (b"Effective Screening Medium Method", "isolated", "esm"),
+    (b"Boundary Conditions: Vacuum-Slab-Vacuum", "isolated", "esm bc1"),
+    (b"Boundary Conditions: Metal-Slab-Metal", "isolated", "esm bc2"),
+    (b"Boundary Conditions: Vacuum-Slab-Metal", "isolated", "esm bc3"),
     (b"Using Berry phase electric field", "electric_field", "berry phase"),
     (b"Adding external electric field", "electric_field", "sawtooth"),
     (b"Adding charged plate", "gate", "charged plate"),
@@ -287,7 +289,7 @@ def _energy(pattern: bytes, text: bytes) -> float | None:
 
 
 def _whole(pattern: bytes, text: bytes) -> int | None:
-    found = _first(pattern + rb"\s*(\d+)", text)
+    found = _first(pattern + rb"\s*(\d{1,9})(?!\d)", text)
     return int(found) if found else None
 
 

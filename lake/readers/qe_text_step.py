@@ -15,10 +15,10 @@ from schemas.units import BOHR
 Floats = NDArray[np.float64]
 
 _NAN: Final = float("nan")
-_ENERGY: Final = re.compile(rb"\n!+ +total energy +=([^\n]*?)Ry *\n")
+_ENERGY: Final = re.compile(rb"\n(!!?) +total energy +=([^\n]*?)Ry *(?=\n)")
 _ACCURACY: Final = re.compile(rb"estimated scf accuracy +<([^\n]*?)Ry *\n")
 _THRESHOLD: Final = re.compile(rb"\n *(?:(?:scf )?convergence threshold|new conv_thr) +=([^\n]*?)(?:Ry *)?\n")
-_ITERATIONS: Final = re.compile(rb"\n +convergence has been achieved in +(\d+) iterations")
+_ITERATIONS: Final = re.compile(rb"\n +convergence has been achieved in +(\d{1,6}) iterations")
 _BLOCK: Final = re.compile(rb"\n(?:ATOMIC_POSITIONS|CELL_PARAMETERS) *[({]? *(alat|bohr|angstrom|crystal)?(?: *= *([\d.]+))? *[)}]? *\n")
 _ENDED: Final = (
     b"\n     Writing output data", b"\n     Writing all to output", b"\n     Writing config", b"\n     init_run  ", b"JOB DONE.",
@@ -69,21 +69,21 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> 
     The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text.
     """
     hybrid = hybrid or b"EXX: now go back" in text
-    inner = text.rfind(b"\n! ")
-    outer = text.rfind(b"\n!!")
-    place = outer if outer >= 0 else inner
-    match = _ENERGY.match(text, place) if place >= 0 else None
+    lines = list(_ENERGY.finditer(text))
+    outer = [match for match in lines if match.group(1) == b"!!"]
     not_achieved = b"convergence NOT achieved" in text
-    if match is None or (hybrid and outer < 0 and not not_achieved):
+    if not lines or (hybrid and not outer and not not_achieved):
         return None
-    energy = number(match.group(1))
+    match = (outer or lines)[-1]
+    place, inner = match.start(), max((line.start() for line in lines if line.group(1) == b"!"), default=match.start())
+    energy = number(match.group(2))
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
     counts = [int(found) for found in _ITERATIONS.findall(text)]
     return Labels(
         energy=energy,
-        internal=_internal(text, inner if inner >= 0 else place, energy),
-        converged=0 if not_achieved else _converged(text, inner if inner >= 0 else place, threshold),
+        internal=_internal(text, inner, energy),
+        converged=0 if not_achieved else _converged(text, inner, threshold),
         n_scf=(sum(counts) if hybrid else counts[-1]) if counts else -1,
         forces=forces,
         stress=stress,

@@ -23,6 +23,8 @@ _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\Z")
 _POINT: Final = ord(".")
 _NEWLINE: Final = ord("\n")
 _BATCH_BYTES: Final = 4 << 20
+_LIMIT: Final = 1e100
+"""No physical number is above it; a damaged exponent is."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Columns:
 
 
 def number(text: bytes) -> float:
-    """Return the number that a field holds, NaN for anything else (blank, stars, words); D exponents are read."""
+    """Return the number that a field holds, NaN for anything else (blank, stars, words, above 1e100); D exponents are read."""
     text = text.strip()
     if _NUMBER.match(text) is None:
         return float("nan")
-    return float(text.replace(b"d", b"e").replace(b"D", b"e"))
+    value = float(text.replace(b"d", b"e").replace(b"D", b"e"))
+    return value if abs(value) < _LIMIT else float("nan")
 
 
 def find_columns(row: bytes, count: int) -> Columns | None:
@@ -66,7 +69,7 @@ def find_columns(row: bytes, count: int) -> Columns | None:
 
 
 def cast_fields(fields: NDArray[np.uint8]) -> Floats:
-    """Return the numbers in fields, shape (n, width) of ASCII; NaN where a field holds no finite number."""
+    """Return the numbers in fields, shape (n, width) of ASCII; NaN where a field holds no number below 1e100."""
     n, width = fields.shape
     if n == 0:
         return np.empty(0)
@@ -80,7 +83,7 @@ def cast_fields(fields: NDArray[np.uint8]) -> Floats:
             pass
         else:
             values = np.frombuffer(numbers.buffers()[1], dtype=np.float64, count=n).copy()
-            values[~np.isfinite(values)] = np.nan
+            values[~(np.abs(values) < _LIMIT)] = np.nan
             return values
     raw = flat.tobytes()
     return np.array([number(raw[i * width : (i + 1) * width]) for i in range(n)])
