@@ -19,7 +19,7 @@ import polars as pl
 
 import lake
 from pipelines.demo_page import write_page
-from pipelines.reference import Comparison, compare
+from pipelines.reference import Comparison, compare, largest
 from schemas.errors import AtomlakeError, ServiceFailed
 from schemas.settings import Settings, environment_of_child, load
 
@@ -76,12 +76,12 @@ def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
     """Put archives into the inbox and wait until the scheduled flow has seen them; returns {archive name: key}."""
     demo.run("put", *map(str, files), "--project", project, "--licence", "Apache-2.0")
     keys = {file.name: f"{project}/{file.name}" for file in files}
-    opened = lake.open(settings=demo.settings)
+    opened = lake.open(settings=demo.settings).create()
     deadline = time.monotonic() + 240
     before = -1
     while time.monotonic() < deadline:
-        seen = opened.sources().filter(pl.col("key").is_in(list(keys.values()))) if opened.exists() else None
-        count = 0 if seen is None else int(seen.select(pl.col("key").n_unique()).collect().item())
+        seen = opened.sources().filter(pl.col("key").is_in(list(keys.values())))
+        count = int(seen.select(pl.col("key").n_unique()).collect().item())
         if count != before:
             print(f"  the scheduled flow has taken {count} of {len(keys)} archives", flush=True)
             before = count
@@ -95,7 +95,7 @@ def check_against_expected(demo: Demo, keys: dict[str, str]) -> list[Comparison]
     """Compare frames, energies, forces and stress with the expected values; raises ServiceFailed where any differs."""
     found = compare(lake.open(settings=demo.settings), demo.archives / "expected.csv", keys)
     wrong = [c for c in found if not c.agrees]
-    worst = [max((getattr(c, name) for c in found if getattr(c, name) == getattr(c, name)), default=0.0) for name in Comparison.ERRORS]
+    worst = [largest(found, name) for name in Comparison.ERRORS]
     print(
         f"  {len(found)} calculations, {sum(c.frames for c in found)} frames (expected {sum(c.expected_frames for c in found)}); "
         f"largest differences: energy {worst[0]:.1e} eV, force {worst[1]:.1e} eV/Å, stress {worst[2]:.1e} GPa; {len(wrong)} differ"
@@ -150,8 +150,10 @@ def tell(demo: Demo) -> None:
     dynamics = demo.ask("md", MIXED, "--repeat", "3", "--steps", "400", "--temperature", "600")
     demo.say("Ask the retraining schedule whether there is something new to learn")
     demo.run("retrain", MIXED)
-    page = write_page(demo.output, demo.settings, comparisons, errors, gradient, dynamics)
-    print(f"\nThe page:      {page}\nThe Prefect UI: {demo.settings.prefect.api_url.removesuffix('/api')}   (stop everything: make demo-stop)")
+    page = write_page(demo.output, demo.settings, comparisons, errors, (gradient, dynamics))
+    print(
+        f"\nThe page:      {page}\nThe Prefect UI: {demo.settings.prefect.api_url.removesuffix('/api')}   (stop everything: make demo-stop)"
+    )
     print(f"Done in {time.monotonic() - demo.started:.0f} s.")
 
 

@@ -27,7 +27,9 @@ class Served:
 def ask(url: str, body: object | None = None, *, seconds: float = 5.0) -> httpx.Response:
     """GET url, or POST body to it as JSON; raises httpx.HTTPError, for an error status too."""
     local = urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
-    with httpx.Client(timeout=seconds, trust_env=not local, follow_redirects=True) as client:
+    # The Prefect server sends a browser, which asks for HTML, to its newer pages.
+    accept = {"Accept": "text/html, application/json"}
+    with httpx.Client(timeout=seconds, headers=accept, trust_env=not local, follow_redirects=True) as client:
         response = client.get(url) if body is None else client.post(url, json=body)
     response.raise_for_status()
     return response

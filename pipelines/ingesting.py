@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 import lake
 from lake.commit import BatchReport, StagedBatch, commit_batch, stage
 from lake.inbox import batch_id, discover, plan_batches
 from lake.reading import read_source
 from lake.store import connect
+from schemas.errors import UnknownName, closest
 from schemas.settings import Settings
 from schemas.sources import SourceObject
 
@@ -26,18 +29,15 @@ def no_progress(_what: str, _done: int, _total: int) -> None:
     """Show nothing."""
 
 
-def waiting_batches(settings: Settings) -> list[tuple[SourceObject, ...]]:
-    """Return the sources that the lake has not seen, in batches; one listing of the inbox and one look at the ledger."""
+def waiting_batches(settings: Settings, *, retry: frozenset[str] = frozenset()) -> list[tuple[SourceObject, ...]]:
+    """Return the sources that the lake has not seen, in batches; retry holds the ids of sources to read once more.
+
+    Costs one listing of the inbox and one look at the ledger. Makes the lake's tables where they are not there yet.
+    """
     inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
-    opened = lake.open(settings=settings)
-    opened.create()
-    sources = discover(
-        inbox,
-        opened.seen_sources(),
-        bucket=settings.store.inbox_bucket,
-        quiet_seconds=settings.ingest.quiet_seconds,
-        now=datetime.now(UTC),
-    )
+    ledger = lake.open(settings=settings).create().ledger(settings.store.inbox_bucket, retry=retry)
+    quiet = settings.ingest.quiet_seconds
+    sources = discover(inbox, ledger, bucket=settings.store.inbox_bucket, quiet_seconds=quiet, now=datetime.now(UTC))
     return plan_batches(sources, settings.ingest)
 
 
@@ -93,7 +93,28 @@ def ingest_once(
     settings: Settings, *, progress: Progress = no_progress, on_batch: Callable[[BatchReport], None] | None = None
 ) -> list[BatchReport]:
     """Take everything that waits in the inbox; starts no worker where nothing waits."""
-    batches = waiting_batches(settings)
+    return _take(settings, waiting_batches(settings), progress, on_batch)
+
+
+def retry_source(settings: Settings, key: str, *, progress: Progress = no_progress) -> list[BatchReport]:
+    """Read the source of this key again, as a new attempt; raises UnknownName where the lake has never read it."""
+    bucket = settings.store.inbox_bucket
+    rows = lake.open(settings=settings).sources().filter(pl.col("bucket") == bucket).select("key", "source_id").unique().collect()
+    known = dict(rows.iter_rows())
+    if key not in known:
+        raise UnknownName(f"the lake has never read {key!r} from inbox {bucket!r}{closest(key, known)}; `atomlake rejections` lists keys")
+    ids = frozenset(rows.filter(pl.col("key") == key)["source_id"])
+    batches = waiting_batches(settings, retry=ids)
+    wanted = [tuple(source for source in batch if source.source_id in ids) for batch in batches]
+    return _take(settings, [batch for batch in wanted if batch], progress, None)
+
+
+def _take(
+    settings: Settings,
+    batches: Sequence[tuple[SourceObject, ...]],
+    progress: Progress,
+    on_batch: Callable[[BatchReport], None] | None,
+) -> list[BatchReport]:
     if not batches:
         return []
     reports = []

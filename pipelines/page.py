@@ -10,7 +10,8 @@ from html import escape
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
     "h1{font-size:1.8rem}h2{margin-top:2.2rem;border-bottom:1px solid #d8dee4}"
-    "table{border-collapse:collapse;margin:1rem 0;font-size:.92rem}td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dee4;text-align:right}"
+    "table{border-collapse:collapse;margin:1rem 0;font-size:.92rem}"
+    "td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dee4;text-align:right}"
     "td:first-child,th:first-child{text-align:left}tr.strong td{font-weight:600;background:#eef6ee}"
     "img{max-width:100%}code,pre{background:#f3f4f6;padding:.1rem .3rem;border-radius:4px}footer{margin-top:3rem;color:#57606a}"
 )

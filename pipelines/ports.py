@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 
 import psutil  # type: ignore[import-untyped]
@@ -14,8 +16,7 @@ HOST = "127.0.0.1"
 GRPC_ABOVE = 10_000
 """SeaweedFS listens for gRPC at this distance above each of its ports."""
 _HAS_GRPC = frozenset({"s3_port", "master_port", "volume_port", "filer_port"})
-_SEARCHED = range(21_000, 32_000)
-"""Below the ports that the system gives to outgoing connections, gRPC ports aside."""
+_LOWEST, _HIGHEST = 11_000, 65_535 - GRPC_ABOVE
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def ports_of(settings: Settings, *names: str) -> tuple[Port, ...]:
     found: list[Port] = []
     for name in names:
         number: int = getattr(settings.stack, name)
-        highest = 65_535 - (GRPC_ABOVE if name in _HAS_GRPC else 0)
+        highest = _HIGHEST if name in _HAS_GRPC else 65_535
         if not 1 <= number <= highest:
             raise SettingsError(f"stack.{name} is {number}, expected 1 to {highest}; set ATOMLAKE_STACK_{name.upper()}")
         found.append(Port(number, name))
@@ -81,31 +82,38 @@ def check_free(service: str, ports: tuple[Port, ...]) -> None:
         if is_free(port.number):
             continue
         above = f"gRPC, {GRPC_ABOVE} above " if port.grpc else ""
-        other, who = free_number({port.number}), holder(port.number)
+        other, who = free_number((), start=port.number + 1 - (GRPC_ABOVE if port.grpc else 0)), holder(port.number)
         raise PortTaken(
             f"{service} needs port {port.number} ({above}stack.{port.setting}), but {who} listens there; stop that program, "
             f"or set another port: {port.variable}={other} atomlake up"
         )
 
 
-def free_number(taken: set[int]) -> int:
-    """Return a port that is free now, with its gRPC port, and in none of taken."""
-    for number in _SEARCHED:
-        both = {number, number + GRPC_ABOVE}
-        if not both & taken and all(map(is_free, both)):
+def free_number(taken: Collection[int], *, start: int) -> int:
+    """Return the first port from start upwards that is free now, with its gRPC port, and has neither of them in taken."""
+    for number in range(start, _HIGHEST):
+        both = (number, number + GRPC_ABOVE)
+        if not any(port in taken for port in both) and all(map(is_free, both)):
             return number
-    raise PortTaken(f"no free port between {_SEARCHED.start} and {_SEARCHED.stop}; stop some programs that listen")
+    raise PortTaken(f"no free port between {start} and {_HIGHEST}; stop some programs that listen")
 
 
 def with_free_ports(settings: Settings, *, keep: bool = True) -> Settings:
-    """Return settings with every taken port of the stack moved to a free one; with keep=False all of them are moved."""
+    """Return settings with every taken port of the stack moved to a free one; with keep=False all of them are moved.
+
+    Where the search begins is left to chance, so that two programs that look at the same time seldom find the same ports.
+    """
     stack = settings.stack
-    taken: set[int] = set()
+    kept = {f.name: _with_grpc(f.name, getattr(stack, f.name)) for f in fields(stack)}
+    kept = {name: numbers for name, numbers in kept.items() if keep and all(map(is_free, numbers))}
+    taken = {number for numbers in kept.values() for number in numbers}
     for field in fields(stack):
-        number: int = getattr(stack, field.name)
-        ports = {number, number + GRPC_ABOVE} if field.name in _HAS_GRPC else {number}
-        if not keep or ports & taken or not all(map(is_free, ports)):
-            number = free_number(taken)
+        if field.name not in kept:
+            number = free_number(taken, start=_LOWEST + secrets.randbelow(10_000))
+            taken |= {number, number + GRPC_ABOVE}
             stack = replace(stack, **{field.name: number})
-        taken |= {number, number + GRPC_ABOVE}
     return replace(settings, stack=stack)
+
+
+def _with_grpc(name: str, number: int) -> tuple[int, ...]:
+    return (number, number + GRPC_ABOVE) if name in _HAS_GRPC else (number,)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lake
-from lake.potentials import read_potential
+from lake.potentials import list_potentials
 from schemas.potentials import PotentialCard
 from schemas.settings import Settings
 
@@ -19,8 +19,7 @@ def train_as_flow(settings: Settings, dataset: str, name: str, options: Mapping[
         from pipelines.flows import train_potential
 
         train_potential(dataset=dataset, name=name, options=dict(options))
-    card, _ = read_potential(lake.open(settings=settings), name)
-    return card
+    return list_potentials(lake.open(settings=settings), name)[-1]
 
 
 def retrain_as_flow(settings: Settings, name: str) -> str:

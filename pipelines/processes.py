@@ -25,6 +25,8 @@ MARK = "STACK_OF_ATOMLAKE"
 _SAME_START = 5.0
 """Seconds by which two readings of one start time may differ (the clock may have been set)."""
 _FULL_LOG = 16 * 2**20
+_SECONDS_TO_DIE = 10.0
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,29 @@ def end(processes: Iterable[psutil.Process], grace: float) -> int:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=grace)
-    for process in alive:
+    stubborn = _alive_after(processes, grace)
+    for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=10)
-    return len(alive)
+    _alive_after(stubborn, _SECONDS_TO_DIE)
+    return len(stubborn)
+
+
+def _alive_after(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return those that still run after so many seconds, at once when none does; a zombie only waits to be counted by its parent."""
+    end, alive = time.monotonic() + seconds, list(processes)
+    while alive := [process for process in alive if _runs(process)]:
+        if time.monotonic() > end:
+            break
+        time.sleep(_POLL)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_of_log(place: Place, running: Running, lines: int = 15) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -66,6 +67,11 @@ def compare(lake: Lake, expected: Path, keys: dict[str, str]) -> list[Comparison
     frames = lake.frames(only_good=False).filter(pl.col("calculation_id").is_in(wanted)).select(columns).sort("step").collect()
     by_calculation = {key[0]: group for key, group in frames.partition_by("calculation_id", as_dict=True).items()}
     return [_compare_row(row, by_calculation.get(ids.get((keys[row["archive"]], row["member"]), ""))) for row in rows]
+
+
+def largest(comparisons: Sequence[Comparison], error: str) -> float:
+    """Return the largest of one of Comparison.ERRORS; 0 where nothing was expected."""
+    return max((value for c in comparisons if not math.isnan(value := getattr(c, error))), default=0.0)
 
 
 def _compare_row(row: dict[str, str], found: pl.DataFrame | None) -> Comparison:

@@ -15,11 +15,12 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 
 def deployments(settings: Settings) -> list[RunnerDeployment]:
     """Return the deployments: the watcher on its interval, retraining on its cron schedule, training on demand."""
-    return [
+    made = [
         watch_inbox.to_deployment("inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
         retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
         train_potential.to_deployment("on-demand", tags=["atomlake"]),
     ]
+    return [deployment for deployment in made if isinstance(deployment, RunnerDeployment)]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import lake
-from lake.potentials import champion, read_potential
+from lake.potentials import champion, list_potentials, read_potential
 from schemas.datasets import DatasetManifest
 from schemas.errors import ServiceFailed, UnknownName
 from schemas.potentials import PotentialCard
@@ -56,7 +56,9 @@ def run_training(settings: Settings, request: TrainRequest, report: Callable[[st
                 last = [*last[-19:], line.rstrip()]
     if child.returncode != 0:
         raise ServiceFailed(f"training {request.potential} on {request.dataset} ended with code {child.returncode}:\n" + "\n".join(last))
-    card, files = read_potential(lake.open(settings=settings), request.potential)
+    opened = lake.open(settings=settings)
+    newest = list_potentials(opened, request.potential)[-1]
+    card, files = read_potential(opened, request.potential, newest.version)
     return card, files["parity.png"]
 
 

@@ -1,8 +1,9 @@
-"""One training from a pinned dataset to a registered potential; under DDP it runs in every rank, and rank 0 registers."""
+"""One training, from a pinned dataset to a registered potential."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import lake
@@ -14,35 +15,28 @@ TOLERANCE = 1.05
 """A new version may be this much worse in one figure, as training is not exact, and still take the place of the old one."""
 
 
-def train_and_register(settings: Settings, dataset: str, name: str, options: Mapping[str, Any]) -> PotentialCard | None:
-    """Train, evaluate, store and register a potential; returns None in the ranks that do not register.
+def train_and_register(settings: Settings, dataset: str, name: str, options: Mapping[str, Any]) -> PotentialCard:
+    """Train, evaluate, store and register a potential, and let it take the place of the champion where it is better.
 
-    Work (checkpoints, logs) lies in HOME/training/NAME, so that the same command after a kill goes on where it was.
+    Work (checkpoints, logs) lies in HOME/training, so that the same command after a kill goes on where it was.
     """
     import training
 
     opened = lake.open(settings=settings)
     pinned = opened.dataset(dataset)
-    trained = training.train(pinned, name=name, settings=training.settings_from(options), work=settings.home / "training")
-    if trained is None:
-        return None
-    card, files = trained.to_files(version=next_version(opened, name))
-    card = publish_potential(opened, card, files)
+    trained = training.train(pinned, training.settings_from(options), name=name, work=settings.home / "training")
+    card, files = trained.to_files(next_version(opened, name))
+    card = publish_potential(opened, card, {file: content for file, content in files.items() if file != "card.json"})
+    state, why = "champion", "the first version of its name"
     before = champion(opened, name)
-    wins, why = True, "the first version of its name"
     if before is not None:
-        old = training.evaluate(
-            training.load(name, lake=opened, version=before.version), pinned.arrays("test"), "test", baseline=pinned.arrays("train")
-        )
-        wins, why = is_better(card.metrics["test"], old, before.version)
-    if wins:
-        if before is not None:
-            set_state(opened, name, before.version, "retired", f"version {card.version} took its place")
-        card = set_state(opened, name, card.version, "champion", why)
-    else:
-        card = set_state(opened, name, card.version, "candidate", why)
+        old = training.load(name, lake=opened, version=before.version)
+        metrics = training.evaluate(old, pinned.arrays("test"), "test", baseline=pinned.arrays("train"))
+        better, why = is_better(card.metrics["test"], metrics, before.version)
+        state = "champion" if better else "candidate"
+    set_state(opened, name, card.version, state, why)
     trained.clear_work()
-    return card
+    return replace(card, state=state)
 
 
 def is_better(new: Metrics, old: Metrics, old_version: int) -> tuple[bool, str]:

@@ -71,11 +71,15 @@ def print_frame(frame: pl.DataFrame, *, as_json: bool, title: str = "", empty: s
     print_rows(frame.to_dicts(), as_json=as_json, title=title, empty=empty)
 
 
+def _print_line(what: str, done: int, total: int) -> None:
+    sys.stderr.write(f"{what}: {done} of {total}\n")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Yield report(what, done, total), shown as bars in a terminal and as plain lines elsewhere."""
     if not ERR.is_terminal:
-        yield lambda what, done, total: sys.stderr.write(f"{what}: {done} of {total}\n") and None
+        yield _print_line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=ERR) as progress:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,9 @@ from pipelines.commands.console import OUT, AsJson, print_frame, print_json, pri
 from schemas.settings import load
 
 app = typer.Typer()
+
+SHOWN_BYTES = 4 * 2**20
+"""Uploads smaller than this need no bar."""
 
 Paths = Annotated[list[Path], typer.Argument(help="Archives, single outputs, or folders.", exists=True)]
 
@@ -31,10 +36,17 @@ def put(
 
     settings = load()
     store = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
+    there: list[str] = []
+
+    def count(report: Callable[[str, int, int], None], key: str, done: int, size: int) -> None:
+        if done < 0:
+            there.append(key)
+        elif size > SHOWN_BYTES:
+            report(key, done, size)
+
     with progress_bar() as report:
-        uploads = upload(store, paths, project=project, materials=tuple(material or ()), licence=licence, progress=report)
-    sent = [u for u in uploads if u.sent]
-    OUT.print(f"{len(sent)} objects sent, {len(uploads) - len(sent)} were there already with the same content", highlight=False)
+        sent = upload(store, paths, project=project, materials=tuple(material or ()), licence=licence, progress=partial(count, report))
+    OUT.print(f"{len(sent)} objects sent; {len(there)} were there already with the same content, and were not sent again", highlight=False)
 
 
 @app.command()
@@ -94,7 +106,8 @@ def retry(
     from pipelines.ingesting import retry_source
 
     with progress_bar() as report:
-        print_rows(batch_table(retry_source(load(), key, progress=report)), as_json=as_json)
+        reports = retry_source(load(), key, progress=report)
+    print_rows([row for batch in reports for row in batch_table(batch)], as_json=as_json, empty=f"{key} is not in the inbox any more")
 
 
 @app.command()

@@ -12,8 +12,9 @@ import typer
 
 import lake
 from pipelines.artifacts import METRICS_HEADER, metrics_rows
-from pipelines.commands.console import OUT, AsJson, print_frame, print_json, print_rows, progress_bar
+from pipelines.commands.console import OUT, AsJson, print_json, print_rows, progress_bar
 from schemas.errors import SettingsError
+from schemas.json import to_json
 from schemas.potentials import Metrics, PotentialCard
 from schemas.settings import load
 
@@ -85,10 +86,7 @@ def train(
     else:
         from pipelines.training_session import train_and_register
 
-        registered = train_and_register(settings, dataset, name, options)
-        if registered is None:
-            return
-        card = registered
+        card = train_and_register(settings, dataset, name, options)
     print_card(card, as_json=as_json)
 
 
@@ -123,9 +121,8 @@ def evaluate(
 
     opened = lake.open(settings=load())
     pinned = opened.dataset(dataset)
-    metrics = training.evaluate(
-        training.load(potential, lake=opened, version=version), pinned.arrays(split), split, baseline=pinned.arrays("train")
-    )
+    loaded = training.load(potential, lake=opened, version=version)
+    metrics = training.evaluate(loaded, pinned.arrays(split), split, baseline=pinned.arrays("train"))
     if as_json:
         print_json(asdict(metrics))
     else:
@@ -137,7 +134,7 @@ def structure(potential_elements: tuple[str, ...], file: Path | None, dataset: s
     if file is not None:
         from ase.io import read
 
-        atoms = read(file)
+        atoms: Atoms = read(file, index=-1)  # type: ignore[assignment]
     else:
         from training.structures import to_atoms
 
@@ -147,7 +144,8 @@ def structure(potential_elements: tuple[str, ...], file: Path | None, dataset: s
         raise SettingsError(
             f"the structure holds {', '.join(unknown)}, the potential knows {', '.join(potential_elements)}; choose another structure"
         )
-    return atoms.repeat(repeat)
+    repeated: Atoms = atoms.repeat(repeat)
+    return repeated
 
 
 @app.command()
@@ -189,14 +187,19 @@ def validate(potential: Name, version: Version = None, as_json: AsJson = False) 
 
 
 @registry.command("list")
-def list_potentials(as_json: AsJson = False) -> None:
+def list_all(as_json: AsJson = False) -> None:
     """List the potentials with their state and test errors."""
-    columns = ["name", "version", "state", "architecture", "elements", "dataset", "test_energy_mae", "test_force_mae", "recorded_at"]
-    print_frame(
-        lake.open(settings=load()).potentials().select(columns).sort("name", "version").collect(),
-        as_json=as_json,
-        empty="no potentials yet",
-    )
+    from lake.potentials import list_potentials
+
+    rows = [
+        {
+            "name": card.name, "version": card.version, "state": card.state, "architecture": card.architecture,
+            "elements": list(card.elements), "dataset": card.dataset, "test energy MAE, eV/atom": card.metrics["test"].overall.energy_mae,
+            "test force MAE, eV/Å": card.metrics["test"].overall.force_mae, "created": card.created_at,
+        }
+        for card in list_potentials(lake.open(settings=load()))
+    ]  # fmt: skip
+    print_rows(rows, as_json=as_json, empty="no potentials yet: train one with `atomlake train`")
 
 
 @registry.command()
@@ -215,6 +218,7 @@ def export(name: Name, folder: Annotated[Path, typer.Argument(help="Folder to wr
 
     card, files = read_potential(lake.open(settings=load()), name, version)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").write_text(to_json(card))
     for file, content in files.items():
         (folder / file).write_bytes(content)
     OUT.print(f"{card.name} version {card.version}: {', '.join(sorted(files))} in {folder}", highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -63,12 +64,18 @@ def search(
     """Find systems by material name (any language), formula in any order, element list or element system."""
     result = lake.open(settings=load()).search(text)
     if as_json:
-        print_json(
-            {"text": result.text, "matched_as": result.matched_as, "systems": result.rows(), "suggestions": list(result.suggestions)}
-        )
+        print_json(asdict(result))
         return
-    OUT.print(f"{text}: taken as {result.matched_as}", highlight=False)
-    print_rows(result.rows(), as_json=False)
+    OUT.print(f"{text}: taken as {result.kind}", highlight=False)
+    rows = [
+        {
+            "system": found.element_system, "formulas": found.formulas, "materials": found.materials, "calculations": found.n_calculations,
+            "frames": found.n_frames, "theories": [f"{theory}: {count}" for theory, count in found.theories.items()],
+            "potentials": found.potentials,
+        }
+        for found in result.systems
+    ]  # fmt: skip
+    print_rows(rows, as_json=False)
     if result.suggestions:
         OUT.print(f"did you mean: {', '.join(result.suggestions)}?", highlight=False)
 
@@ -105,8 +112,9 @@ def frames(
     if export is not None:
         from lake.exports import export as write
 
+        total = selected.select(pl.len()).collect().item()
         with progress_bar() as report:
-            count = write(selected, export, progress=report)
+            count = write(selected, export, progress=lambda done: report("frames", done, total))
         OUT.print(f"{count} frames written to {export}", highlight=False)
         return
     if show:
