@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lake.store import connect
+from pipelines import processes, seaweedfs
+from pipelines.ports import GRPC_ABOVE, is_free, ports_of, with_free_ports
+from pipelines.processes import MARK, Place, Recipe
+from pipelines.services import NAMES, external, services, to_write
+from pipelines.stack import down, status, up
+from schemas.errors import PortTaken, ServiceFailed, SettingsError, StoreError
+from schemas.settings import PrefectSettings, Settings, StoreSettings, load, merge
+
+SLEEPER = (sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)")
+STUBBORN = (
+    sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('awake', flush=True); time.sleep(600)",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def listener(port: int) -> Iterator[None]:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        yield
+
+
+def pids(settings: Settings) -> dict[str, int | None]:
+    return {service.name: service.pid for service in status(settings)}
+
+
+def marked(settings: Settings) -> list[psutil.Process]:
+    return [process for name in NAMES for process in processes.marked(Place(settings.home, name))]
+
+
+def until_awake(place: Place) -> None:
+    while "awake" not in place.log.read_text():
+        assert processes.find(place)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path, "sleeper")
+    yield place
+    processes.end(processes.marked(place), 0.1)
+
+
+# Ports
+
+
+@pytest.mark.parametrize("above", [0, GRPC_ABOVE])
+def test_taken_port_is_named_with_its_holder_and_the_setting(empty_home: Settings, above: int) -> None:
+    port = empty_home.stack.s3_port + above
+    with listener(port), pytest.raises(PortTaken) as caught:
+        up(empty_home)
+    message = str(caught.value)
+    assert message.startswith(f"seaweedfs needs port {port} ")
+    assert f"process {os.getpid()}" in message
+    assert "ATOMLAKE_STACK_S3_PORT=" in message
+    suggested = int(message.split("ATOMLAKE_STACK_S3_PORT=")[1].split(maxsplit=1)[0])
+    assert is_free(suggested)
+    assert marked(empty_home) == [], "nothing is started where a port is taken"
+    assert not empty_home.stack_file.exists()
+
+
+def test_every_port_is_checked_and_can_be_moved(empty_home: Settings) -> None:
+    ports = [port for service in services(empty_home) for port in service.ports]
+    assert {port.setting for port in ports} == set(vars(empty_home.stack)), "each setting of a port belongs to a service"
+    assert len({port.number for port in ports}) == len(ports)
+    for port in ports:
+        assert load({"ATOMLAKE_HOME": "/nowhere", port.variable: "1234"}).stack != Settings().stack
+
+
+def test_port_without_room_for_grpc_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"stack\.s3_port is 60000, expected 1 to 55535; set ATOMLAKE_STACK_S3_PORT"):
+        ports_of(merge(Settings(), {"stack": {"s3_port": 60_000}}, where="test"), "s3_port")
+
+
+def test_taken_ports_alone_are_moved(empty_home: Settings) -> None:
+    assert with_free_ports(empty_home) == empty_home
+    with listener(empty_home.stack.prefect_port):
+        moved = with_free_ports(empty_home)
+        assert moved.stack.prefect_port != empty_home.stack.prefect_port
+        assert replace(moved.stack, prefect_port=empty_home.stack.prefect_port) == empty_home.stack
+
+
+# Processes
+
+
+def test_recycled_process_id_is_not_believed(place: Place) -> None:
+    running = processes.spawn(place, Recipe(SLEEPER, place.home))
+    assert processes.find(place) == running
+    record = place.pid_file.read_text()
+    place.pid_file.write_text(record.replace(f'"pid": {running.pid}', f'"pid": {os.getpid()}'))
+    assert processes.find(place) is None, "this process has neither the mark nor the start time"
+    place.pid_file.write_text(record.replace(str(running.started), str(running.started - 3600)))
+    assert processes.find(place) is None, "the same id, started at another time"
+
+
+def test_orphans_are_found_without_a_pid_file(place: Place) -> None:
+    parent = (sys.executable, "-c", f"import subprocess; subprocess.run({SLEEPER!r})")
+    running = processes.spawn(place, Recipe(parent, place.home))
+    until_awake(place)
+    assert len(processes.marked(place)) == 2
+    os.kill(running.pid, signal.SIGKILL)
+    while processes.find(place):
+        pass
+    place.pid_file.unlink()
+    (orphan,) = processes.marked(place)
+    assert orphan.pid != running.pid
+    assert processes.end([orphan], grace=5) == 0
+    assert processes.marked(place) == []
+
+
+def test_process_that_does_not_stop_is_killed(place: Place) -> None:
+    processes.spawn(place, Recipe(STUBBORN, place.home))
+    until_awake(place)
+    assert processes.end(processes.marked(place), grace=0.3) == 1
+    assert processes.find(place) is None
+
+
+def test_variables_are_put_in_and_withheld(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of another store")
+    monkeypatch.setenv("AWSOME", "kept")
+    running = processes.spawn(place, Recipe(SLEEPER, place.home, {"PUT_IN": "yes"}, without=("AWS_",)))
+    found = psutil.Process(running.pid).environ()
+    assert (found["PUT_IN"], found["AWSOME"], found[MARK]) == ("yes", "kept", f"{place.home}#sleeper")
+    assert "AWS_ACCESS_KEY_ID" not in found
+
+
+def test_recipe_has_another_digest_when_anything_in_it_changes(tmp_path: Path) -> None:
+    recipe = Recipe(SLEEPER, tmp_path, {"A": "1"})
+    others = [Recipe(STUBBORN, tmp_path, {"A": "1"}), Recipe(SLEEPER, tmp_path / "b", {"A": "1"}), Recipe(SLEEPER, tmp_path, {"A": "2"})]
+    assert len({recipe.digest(), *(other.digest() for other in others)}) == 4
+    assert recipe.digest() == Recipe(SLEEPER, tmp_path, {"A": "1"}).digest()
+
+
+# What is ours
+
+
+def test_endpoints_of_others_are_not_started(empty_home: Settings) -> None:
+    elsewhere = {"store": {"endpoint_url": "https://s3.example.org"}, "dask": {"scheduler_address": "tcp://10.0.0.1:8786"}}
+    settings = merge(empty_home, elsewhere, where="test")
+    assert {name: found.address for name, found in external(settings).items()} == {
+        "store": "https://s3.example.org",
+        "dask": "tcp://10.0.0.1:8786",
+    }
+    assert [service.name for service in services(settings)] == ["prefect", "flows"]
+    assert set(to_write(settings)) == {"stack", "prefect"}
+
+
+def test_our_own_endpoints_are_ours_even_when_the_ports_are_moved(empty_home: Settings) -> None:
+    from schemas.settings import write_toml
+
+    seaweedfs.prepare(empty_home)
+    write_toml(to_write(empty_home), empty_home.stack_file)
+    seen = load({"ATOMLAKE_HOME": str(empty_home.home)})
+    assert seen.stack == empty_home.stack, "the next command finds the ports without being told"
+    assert external(seen) == {}
+    moved = with_free_ports(seen, keep=False)
+    assert moved.store.endpoint_url == seen.store.endpoint_url
+    assert external(moved) == {}
+
+
+def test_credentials_of_another_store_do_not_hide_ours(empty_home: Settings) -> None:
+    from schemas.settings import write_toml
+
+    ours = seaweedfs.prepare(empty_home)[seaweedfs.SERVICE]
+    write_toml(to_write(empty_home), empty_home.stack_file)
+    seen = load({"ATOMLAKE_HOME": str(empty_home.home), "AWS_ACCESS_KEY_ID": "other", "AWS_SECRET_ACCESS_KEY": "other"})
+    assert (seen.store.access_key, seen.store.secret_key) == (ours.access_key, ours.secret_key)
+
+
+def test_credentials_are_random_kept_and_private(empty_home: Settings, tmp_path: Path) -> None:
+    first = seaweedfs.prepare(empty_home)
+    assert seaweedfs.prepare(empty_home) == first
+    assert seaweedfs.prepare(Settings(home=tmp_path / "other")) != first
+    file = seaweedfs.folder(empty_home) / "identities.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    pair = first[seaweedfs.SERVICE]
+    assert len(pair.secret_key) == 40
+    assert pair.secret_key not in repr(pair)
+    assert all(pair.secret_key not in " ".join(service.recipe.command) for service in services(empty_home))
+
+
+# The stack
+
+
+@pytest.mark.stack
+def test_stack_tells_where_it_is(stack) -> None:
+    assert stack.started == NAMES
+    assert [service.state for service in status(stack.settings)] == ["running"] * len(NAMES)
+    written = tomllib.loads(stack.settings.stack_file.read_text())
+    assert stat.S_IMODE(stack.settings.stack_file.stat().st_mode) == 0o600
+    assert written["store"]["endpoint_url"] == f"http://127.0.0.1:{stack.settings.stack.s3_port}"
+    assert written["prefect"]["api_url"] == f"http://127.0.0.1:{stack.settings.stack.prefect_port}/api"
+    assert written["dask"]["scheduler_address"] == f"tcp://127.0.0.1:{stack.settings.stack.dask_port}"
+    assert load({"ATOMLAKE_HOME": str(stack.settings.home)}) == stack.complete
+    secret = stack.complete.store.secret_key
+    assert all(secret not in what for _, what in stack.said)
+    assert all(secret not in log.read_text(errors="replace") for log in (stack.settings.home / "logs").iterdir())
+
+
+@pytest.mark.stack
+def test_second_up_finds_the_first(stack) -> None:
+    before = pids(stack.settings)
+    again = up(load({"ATOMLAKE_HOME": str(stack.settings.home)}), flow_server=stack.flow_server)
+    assert again.started == ()
+    assert pids(stack.settings) == before
+    assert again.settings == stack.complete
+
+
+@pytest.mark.stack
+def test_killed_services_come_back_with_all_data(stack) -> None:
+    inbox = connect(f"s3://{stack.complete.store.inbox_bucket}", stack.complete.store)
+    objects = {f"killed/{n}.txt": os.urandom(n) for n in (1, 10_000, 6_000_000)}
+    for key, data in objects.items():
+        inbox.put(key, data)
+    before = pids(stack.settings)
+    for name in ("seaweedfs", "workers"):
+        os.kill(before[name], signal.SIGKILL)
+    assert {s.name for s in status(stack.settings) if s.state == "stopped"} == {"seaweedfs", "workers"}
+    again = up(stack.settings, flow_server=stack.flow_server)
+    assert set(again.started) == {"seaweedfs", "workers"}
+    after = pids(stack.settings)
+    assert {name: after[name] for name in ("prefect", "scheduler", "flows")} == {n: before[n] for n in ("prefect", "scheduler", "flows")}
+    assert again.settings.store == stack.complete.store, "the credentials stay"
+    assert {key: inbox.get(key) for key in objects} == objects
+
+
+@pytest.mark.stack
+def test_depositor_and_reader_may_do_no_more_than_their_part(stack) -> None:
+    made = seaweedfs.credentials(stack.settings)
+    inbox, lake = f"s3://{stack.complete.store.inbox_bucket}", stack.complete.store.lake_url
+    owner = connect(lake, stack.complete.store)
+    owner.put("proof.txt", b"of the lake")
+
+    def store_of(name: str) -> StoreSettings:
+        return replace(stack.complete.store, access_key=made[name].access_key, secret_key=made[name].secret_key)
+
+    connect(inbox, store_of("depositor")).put("dropped.txt", b"an archive")
+    assert connect(inbox, store_of("depositor")).get("dropped.txt") == b"an archive"
+    assert connect(lake, store_of("reader")).get("proof.txt") == b"of the lake"
+    for name, url, key in (("depositor", lake, "proof.txt"), ("reader", inbox, "dropped.txt")):
+        with pytest.raises(StoreError):
+            connect(url, store_of(name)).get(key)
+    with pytest.raises(StoreError):
+        connect(lake, store_of("reader")).put("proof.txt", b"overwritten")
+    assert owner.get("proof.txt") == b"of the lake"
+
+
+@pytest.mark.stack
+def test_flow_server_that_dies_is_told_with_the_end_of_its_log(stack, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings = replace(stack.complete, home=home, stack=free_stack())
+    with pytest.raises(ServiceFailed, match=r"flows ended while it was starting(.|\n)*No module named 'no_such_module'"):
+        up(settings, flow_server=(sys.executable, "-c", "import no_such_module"))
+    assert [service.state for service in status(settings)] == ["elsewhere", "elsewhere", "elsewhere", "stopped"]
+    down(settings)
+
+
+def free_stack():
+    return with_free_ports(Settings(), keep=False).stack
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+def test_down_leaves_nothing_but_data_which_move_to_other_ports(stack, tmp_path: Path) -> None:
+    prefect = PrefectSettings(stack.complete.prefect.api_url)
+    settings = replace(Settings(home=tmp_path / "home"), prefect=prefect, stack=free_stack())
+    first = up(settings, flow_server=stack.flow_server)
+    assert first.started == ("seaweedfs", "scheduler", "workers", "flows")
+    inbox = f"s3://{settings.store.inbox_bucket}"
+    connect(inbox, first.settings.store).put("kept.txt", b"kept")
+    connect(inbox, first.settings.store).put("large.bin", b"x" * 9_000_000)
+    alive = marked(settings)
+    assert len(alive) >= 1 + 1 + 3 + 1
+
+    down(settings)
+    assert marked(settings) == []
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in alive)
+    assert not settings.stack_file.exists()
+    assert all(is_free(port.number) for service in services(settings) for port in service.ports)
+    assert {service.state for service in status(settings)} == {"stopped", "elsewhere"}
+    down(settings)
+
+    moved = replace(settings, stack=free_stack())
+    second = up(moved, flow_server=stack.flow_server)
+    assert second.s3_url != first.s3_url
+    assert connect(inbox, second.settings.store).get("kept.txt") == b"kept"
+    assert len(connect(inbox, second.settings.store).get("large.bin")) == 9_000_000
+    down(moved)
