@@ -43,6 +43,8 @@ class File:
     """What follows; may raise UnreadableArchive, and then says so again by a Rejection after it."""
     stands_alone: bool
     """Compressed by itself, or not at all: where it is cut, what came before is still a file's beginning."""
+    is_source: bool = False
+    """It is all there is in the source."""
 
     @property
     def name(self) -> str:
@@ -88,17 +90,18 @@ class _Place:
         return self.path or self.name
 
 
-def walk(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Found]:
+def walk(name: str, stream: BinaryIO, budget: Budget, *, path: str = "") -> Iterator[Found]:
     """Yield the files of one object and what could not be taken of it.
 
-    name is its base name, a hint only: containers are recognised by their bytes. stream is seekable. Files of an archive come
+    name is its base name, a hint only: containers are recognised by their bytes. stream is seekable. path is the object's place in
+    the source where that is a folder, else ''. Files of an archive come
     before its checksum is known; where that fails, Withdrawn follows. Never raises for bad data; errors of the store pass.
     """
     head = read_up_to(stream, HEAD_BYTES)
-    if not head:
+    if not head and not path:
         yield Rejection("", "empty_object", "0 bytes", "upload it again; the transfer or the run was probably cut off")
         return
-    yield from _open(_Place("", name, 0), _Stream(head, stream, seekable=True), budget)
+    yield from _open(_Place(path, name, 0), _Stream(head, stream, seekable=True), budget)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
     elif _is_container(place, head):
         yield from _container(place, stream, budget)
     else:
-        yield File(place.file_path, head, stream.rest, stands_alone=place.depth == 0)
+        yield File(place.file_path, head, stream.rest, stands_alone=place.depth == 0, is_source=not place.path)
 
 
 def _open_inflated(place: _Place, stream: Readable, budget: Budget) -> Iterator[Found]:
@@ -157,7 +160,7 @@ def _open_inflated(place: _Place, stream: Readable, budget: Budget) -> Iterator[
         yield from _container(place, _Stream(head, stream), budget)
     elif find_codec(head) is None:
         watched = _Watched(stream)
-        yield File(place.file_path, head, watched, stands_alone=True)
+        yield File(place.file_path, head, watched, stands_alone=True, is_source=not place.path)
         if watched.failure is not None:
             yield _rejection(place, watched.failure)
     elif place.depth < budget.limits.max_nesting:

@@ -65,6 +65,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("unsupported_archive", "A container or compression that is not read (encrypted, rar, 7z, ...)."),
     Reason("unsafe_member", "A link, device, absolute or parent-directory name; never followed, never written."),
     Reason("duplicate_member", "A second member of the same name in the same archive with other bytes; the first is used."),
+    Reason("bad_metadata", "An atomlake.yaml that cannot be read or has unknown keys; the rest of the source was taken."),
     Reason("too_large", "A limit on bytes, on the inflate ratio or on the number of members was passed."),
     Reason("nested_too_deep", "Archives inside archives beyond the limit."),
     Reason("unknown_format", "No reader knows the bytes, though the name promises an output of a DFT code."),

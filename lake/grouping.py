@@ -1,0 +1,227 @@
+"""Outputs of the same run, found in one folder, made into one calculation, and cross-checked on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.checks import check
+from lake.identity import calculation_id
+from lake.readers.base import ReaderSpec
+from schemas.calculations import Calculation, Run
+from schemas.frames import Floats, FrameBlock
+from schemas.theory import LevelOfTheory
+
+ENERGY_TOLERANCE: Final = 1e-5
+"""eV; two outputs of one run print the same energy to at least this."""
+FORCE_TOLERANCE: Final = 1e-3
+"""eV/Å"""
+PLACE_TOLERANCE: Final = 1e-3
+"""Å; positions that agree to this are the same step (an OUTCAR prints five decimals)."""
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """One run as one output says it."""
+
+    path: str
+    """The output's path in the source."""
+    spec: ReaderSpec
+    run: Run
+
+
+@dataclass(eq=False)
+class _Group:
+    """Outputs of one run, the best of them first."""
+
+    outputs: list[Output]
+    notes: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+
+
+def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
+    """Return one calculation for each run, in the order of their outputs; a run that is there twice comes once.
+
+    The output with the lowest reader rank gives the labels, unless it is cut off and another one has more steps. What it leaves open
+    in the level of theory comes from the others. Steps that differ in energy or forces raise sources_disagree, with both values in the
+    notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
+    """
+    order = list(outputs)
+    groups: dict[int, _Group] = {}
+    for output in sorted(order, key=lambda output: output.spec.rank):
+        home = _home(output, list(groups.values()))
+        if home is None:
+            groups[id(output)] = _Group([output])
+        else:
+            home.outputs.append(output)
+    made = [groups[id(output)] for output in order if id(output) in groups]
+    _flag_strangers(made)
+    folders = Counter(posixpath.dirname(group.outputs[0].path) for group in made)
+    found: dict[str, Calculation] = {}
+    for each in made:
+        calculation = _calculation(each, alone=folders[posixpath.dirname(each.outputs[0].path)] == 1)
+        found.setdefault(calculation.calculation_id, calculation)
+    return tuple(found.values())
+
+
+def _home(output: Output, groups: Sequence[_Group]) -> _Group | None:
+    """Return the group of the run that an output belongs to: in its folder, or above the scratch folder that it was written to."""
+    for folder in _folders(output.path):
+        here = [
+            g for g in groups if posixpath.dirname(g.outputs[0].path) == folder and all(_may_join(output, other) for other in g.outputs)
+        ]
+        for each in here:
+            if _same_run(each.outputs[0].run, output.run):
+                return each
+    return None
+
+
+def _folders(path: str) -> Iterator[str]:
+    """Yield where the main output of a run may be: beside, one folder up, and two above a folder PREFIX.save."""
+    folder = posixpath.dirname(path)
+    yield folder
+    for _ in range(2 if folder.endswith(".save") else 1):
+        if folder:
+            folder = posixpath.dirname(folder)
+            yield folder
+
+
+def _may_join(output: Output, other: Output) -> bool:
+    return output.spec.code == other.spec.code and output.spec.name != other.spec.name and output.path != other.path
+
+
+def _flag_strangers(groups: Sequence[_Group]) -> None:
+    """Say so where outputs of different kinds lie in one folder and are of different runs."""
+    for first in groups:
+        for second in groups:
+            a, b = first.outputs[0], second.outputs[0]
+            together = posixpath.dirname(a.path) == posixpath.dirname(b.path) and _may_join(a, b)
+            if together and len(first.outputs) == 1 and a.spec.rank < b.spec.rank:
+                first.flags.add("companion_of_other_run")
+                first.notes.append(f"{b.path} in the same folder is of another run and was not used for this one")
+
+
+def _same_run(a: Run, b: Run) -> bool:
+    """Return whether two outputs can be of one run: same atoms, same functional, and steps at the same places."""
+    if not np.array_equal(a.frames.numbers, b.frames.numbers):
+        return False
+    functionals = {a.level_of_theory.functional, b.level_of_theory.functional} - {""}
+    if len(functionals) > 1:
+        return False
+    first, second = _same_steps(a.frames, b.frames)
+    if 2 * len(first) < min(a.frames.count, b.frames.count) or not len(first):
+        return False
+    whole = a.complete and b.complete and a.frames.count != b.frames.count
+    apart = _differing(a.frames.energy[first], b.frames.energy[second], ENERGY_TOLERANCE)
+    return not (whole and apart.all())
+
+
+def _same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
+    """Return indices of frames of a and b that are the same step: of equal number, or counted from the end, whichever fits better."""
+    _, i, j = np.intersect1d(a.step, b.step, return_indices=True)
+    count = min(a.count, b.count)
+    tails = np.arange(a.count - count, a.count), np.arange(b.count - count, b.count)
+    fits = []
+    for first, second in ((i, j), tails):
+        near = _distance(a, b, first, second) < PLACE_TOLERANCE
+        fits.append((first[near], second[near]))
+    return max(fits, key=lambda fit: len(fit[0]))
+
+
+def _distance(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> Floats:
+    """Return (m,) the largest distance between an atom in a and the same atom in b, or between their cells if that is larger."""
+    cell = a.cell[first]
+    apart = a.positions[first] - b.positions[second]
+    sound = np.abs(np.linalg.det(cell)) > 1e-9
+    inverse = np.linalg.inv(np.where(sound[:, None, None], cell, np.eye(3)))
+    apart -= np.where(sound[:, None, None], np.rint(apart @ inverse) @ cell, 0.0)
+    places = np.sqrt((apart**2).sum(axis=-1)).max(axis=-1, initial=0.0)
+    cells = np.abs(cell - b.cell[second]).max(axis=(1, 2), initial=0.0)
+    return np.asarray(np.nan_to_num(np.maximum(places, cells), nan=np.inf))
+
+
+def _differing(a: Floats, b: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Return where two arrays both have a number and the numbers differ."""
+    return np.asarray(np.abs(a - b) > tolerance)
+
+
+def _calculation(each: _Group, *, alone: bool) -> Calculation:
+    outputs = each.outputs
+    label = _label_giver(outputs)
+    others = [output for output in outputs if output is not label]
+    if label is not outputs[0]:
+        best = outputs[0]
+        each.notes.append(
+            f"{best.path} is cut off after {best.run.frames.count} steps; labels are from {label.path} with {label.run.frames.count}"
+        )
+    for other in others:
+        each.notes += _cross_check(label, other, each.flags)
+    run = _merged(label.run, [other.run for other in others])
+    run = replace(run, flags=tuple(sorted({*run.flags, *each.flags})), notes=(*run.notes, *each.notes))
+    return Calculation(
+        calculation_id=calculation_id(label.run),
+        run=check(run),
+        member=posixpath.dirname(outputs[0].path) if alone else outputs[0].path,
+        files=(label.path, *(other.path for other in others)),
+    )
+
+
+def _label_giver(outputs: Sequence[Output]) -> Output:
+    best = outputs[0]
+    if best.run.complete:
+        return best
+    return max(outputs, key=lambda output: (output.run.frames.count, -output.spec.rank))
+
+
+def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
+    """Return in words where two outputs of one run differ, and raise the flag for it."""
+    a, b = label.run.frames, other.run.frames
+    notes = []
+    first, second = _same_steps(a, b)
+    comparable = np.array(["pressure_in_energy" not in a.flags[i] + b.flags[j] for i, j in zip(first, second, strict=True)], dtype=bool)
+    apart = np.flatnonzero(_differing(a.energy[first], b.energy[second], ENERGY_TOLERANCE) & comparable)
+    if len(apart):
+        i, j = first[apart[0]], second[apart[0]]
+        notes.append(
+            f"energies differ in {len(apart)} of {len(first)} steps, first at step {a.step[i]}: "
+            f"{a.energy[i]:.8f} eV in {label.path}, {b.energy[j]:.8f} eV in {other.path}"
+        )
+    forces = np.flatnonzero(_differing(a.forces[first], b.forces[second], FORCE_TOLERANCE).any(axis=(1, 2)))
+    if len(forces):
+        i, j = first[forces[0]], second[forces[0]]
+        largest = float(np.nanmax(np.abs(a.forces[i] - b.forces[j])))
+        notes.append(
+            f"forces differ in {len(forces)} of {len(first)} steps, first at step {a.step[i]}: "
+            f"by {largest:.6f} eV/Å between {label.path} and {other.path}"
+        )
+    if notes or (a.count < b.count and label.run.complete and other.run.complete):
+        flags.add("sources_disagree")
+    if a.count != b.count:
+        notes.append(f"{label.path} has {a.count} steps, {other.path} has {b.count}")
+    return notes
+
+
+def _merged(run: Run, others: Sequence[Run]) -> Run:
+    """Return the run with what it does not say filled in from other outputs of it."""
+    for other in others:
+        run = replace(
+            run,
+            level_of_theory=_filled(run.level_of_theory, other.level_of_theory),
+            code_version=run.code_version or other.code_version,
+            kind=other.kind if run.kind in ("", "unknown") else run.kind,
+        )
+    return run
+
+
+def _filled(level: LevelOfTheory, other: LevelOfTheory) -> LevelOfTheory:
+    unknown = {f.name: getattr(other, f.name) for f in dataclasses.fields(level) if getattr(level, f.name) in (None, "", ())}
+    return replace(level, **unknown)

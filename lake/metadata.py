@@ -1,0 +1,62 @@
+"""What the depositor says about a source: atomlake.yaml inside or beside it, or the user metadata of the object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import yaml
+
+from schemas.errors import UnreadableOutput, closest
+
+FILE_NAMES: Final = ("atomlake.yaml", "atomlake.yml")
+MAX_BYTES: Final = 2**16
+"""Longest atomlake.yaml that is read."""
+KEYS: Final = ("project", "owner", "licence", "notes", "material", "materials")
+"""Keys of atomlake.yaml; material is one name or a list of names, in any language, and materials the same."""
+
+
+def parse_metadata(text: bytes) -> dict[str, str]:
+    """Return the values of an atomlake.yaml, the names of the material joined by ';' under 'material'.
+
+    Raises UnreadableOutput('bad_metadata') for anything but known keys with text (or a list of texts for the material).
+    """
+    if len(text) > MAX_BYTES:
+        raise _bad(f"more than {MAX_BYTES} bytes", "write only the keys that are known")
+    try:
+        values = yaml.safe_load(text.decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise _bad(f"not YAML in UTF-8: {' '.join(str(error).split())}", "write lines like 'project: oxides'") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise _bad(f"a {type(values).__name__} instead of keys with values", "write lines like 'project: oxides'")
+    result: dict[str, str] = {}
+    for key, value in values.items():
+        if key not in KEYS:
+            raise _bad(f"an unknown key {key!r}{closest(str(key), KEYS)}", f"use only {', '.join(KEYS)}")
+        if value is None:
+            continue
+        name = "material" if key == "materials" else str(key)
+        result[name] = ";".join(part for part in (result.get(name, ""), _text(str(key), value)) if part)
+    return result
+
+
+def from_object(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the known keys among the user metadata of an object; others belong to other tools and are left aside."""
+    result = {name: metadata[name].strip() for name in ("project", "owner", "licence", "notes") if metadata.get(name, "").strip()}
+    names = [metadata.get(key, "") for key in ("material", "materials")]
+    materials = ";".join(part.strip() for text in names for part in text.split(";") if part.strip())
+    return {**result, "material": materials} if materials else result
+
+
+def _text(key: str, value: object) -> str:
+    if isinstance(value, list) and key in ("material", "materials") and all(isinstance(item, str | int | float) for item in value):
+        return ";".join(str(item).strip() for item in value)
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value).strip()
+    raise _bad(f"{key} is {value!r}", f"write one line of text after '{key}:'")
+
+
+def _bad(found: str, remedy: str) -> UnreadableOutput:
+    return UnreadableOutput("bad_metadata", found, remedy)

@@ -1,0 +1,308 @@
+"""Reading one source: from its bytes to calculations and rejections. Bad data never raises here; it becomes a Rejection."""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO, Final, Protocol
+
+from isal import isal_zlib
+
+from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn, walk
+from lake.decompress import Budget
+from lake.grouping import Output, group
+from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata
+from lake.readers import READERS
+from lake.readers.base import PushReader, ReaderSpec
+from schemas.calculations import Calculation, Run
+from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
+from schemas.settings import LimitSettings
+from schemas.sources import Rejection, SourceObject, SourceReading
+
+PROMISING: Final = re.compile(
+    r"(OUTCAR([._-].*)?|vasprun([._-].*)?\.xml([._-].*)?|data-file-schema.*\.xml|pw\.out|pwscf\.out|espresso\.out|.*\.pwo)$", re.IGNORECASE
+)
+"""Names that promise an output of a DFT code that is read."""
+REJECTIONS_OF_A_KIND: Final = 200
+"""More rejections of one source for one reason are summed up in one."""
+_BESIDE_THE_POINT: Final = frozenset({"unsafe_member", "duplicate_member", "bad_metadata"})
+"""Reasons that do not explain why a source has no calculation."""
+
+
+class ReadableStore(Protocol):
+    """What reading needs of an object store."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Return an object as a seekable file; raises ObjectMissing, StoreError."""
+        ...
+
+    def metadata(self, key: str) -> Mapping[str, str]:
+        """Return the user metadata of an object."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object of a source, or one local file."""
+
+    name: str
+    """Its base name."""
+    path: str
+    """Its path in the source; '' where it is the source."""
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What the parts of a source hold."""
+
+    calculations: tuple[Calculation, ...]
+    rejections: tuple[Rejection, ...]
+    metadata: Mapping[str, str]
+    """What an atomlake.yaml among them says."""
+    bytes_read: int
+
+
+def read_source(
+    source: SourceObject, store: ReadableStore, limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS
+) -> SourceReading:
+    """Return everything that one source gives; faults of the data, the store and of ours are rejections in it."""
+    start = time.perf_counter()
+    try:
+        contents = read_parts(_parts(source, store), limits, readers=readers)
+        beside, rejections = _beside(source, store)
+        metadata = {**beside, **contents.metadata}
+    except Exception as error:  # noqa: BLE001 the outermost edge of a worker
+        contents, metadata, rejections = Contents((), (), {}, 0), {}, (_our_fault("", "reading the source", error),)
+    return SourceReading(
+        source,
+        contents.calculations,
+        (*contents.rejections, *rejections),
+        metadata,
+        contents.bytes_read,
+        time.perf_counter() - start,
+    )
+
+
+def read_stream(
+    name: str, open_stream: Callable[[], BinaryIO], limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS
+) -> Contents:
+    """Return what one local file or archive of that base name holds."""
+    return read_parts([Part(name, "", open_stream)], limits, readers=readers)
+
+
+def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS) -> Contents:
+    """Return what the parts of one source hold together."""
+    budget = Budget(limits)
+    collected = _Collected(readers, limits)
+    for part in parts:
+        try:
+            with part.open() as stream:
+                for found in walk(part.name, stream, budget, path=part.path):
+                    collected.take(found)
+        except ObjectMissing as error:
+            collected.rejections.append(Rejection(part.path, "object_vanished", str(error), "it is read again if it comes back"))
+        except StoreError as error:
+            collected.rejections.append(Rejection(part.path, "store_failed", str(error), "check the store, then retry the source"))
+        except UnreadableArchive as error:
+            collected.rejections.append(Rejection(part.path, error.reason, error.detail, error.remedy))
+    calculations = group(collected.outputs)
+    rejections = collected.rejections
+    if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
+        found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
+        rejections = [*rejections, Rejection("", "no_calculation", found_here, "add the output of the code, not only its inputs")]
+    bytes_read = max(budget.inflated, collected.n_bytes)
+    return Contents(calculations, tuple(_summed_up(rejections)), collected.metadata, bytes_read)
+
+
+@dataclass(eq=False)
+class _Collected:
+    """What was found in a source so far."""
+
+    readers: Sequence[ReaderSpec]
+    limits: LimitSettings
+    outputs: list[Output] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Length and CRC-32 of the files that were read, by path."""
+    n_files: int = 0
+    n_bytes: int = 0
+
+    def take(self, found: Found) -> None:
+        """Read a file, keep a rejection, or forget what is not to be believed."""
+        if isinstance(found, Rejection):
+            self.rejections.append(found)
+        elif isinstance(found, Withdrawn):
+            inside = f"{found.path}/" if found.path else ""
+            self.outputs = [output for output in self.outputs if not output.path.startswith(inside)]
+            self.rejections = [rejection for rejection in self.rejections if not rejection.member.startswith(inside)]
+            self.metadata = {} if not inside else self.metadata
+        else:
+            self.n_files += 1
+            self._file(found)
+
+    def _file(self, file: File) -> None:
+        if file.name in FILE_NAMES:
+            self._depositor(file)
+            return
+        spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
+        if spec is None:
+            self._unknown(file)
+            return
+        fed = _Fed(file, None if file.path in self.digests else spec, self.limits)
+        runs = fed.runs()
+        self.n_bytes += fed.size
+        if fed.broken:
+            return
+        digest = (fed.size, fed.crc)
+        if self.digests.setdefault(file.path, digest) != digest:
+            words = "another member of this name came before it, with other bytes"
+            self.rejections.append(Rejection(file.path, "duplicate_member", words, "give each file its own name and upload again"))
+        elif isinstance(runs, Rejection):
+            self.rejections.append(runs)
+        else:
+            self.outputs += [Output(file.path, spec, run) for run in runs]
+
+    def _unknown(self, file: File) -> None:
+        """Reject a file that no reader knows where its name promises more."""
+        if ARCHIVE_NAME.search(file.path):
+            words = f"it begins with {_beginning(file.head)}, which is no archive"
+            member = "" if file.is_source else file.path
+            self.rejections.append(Rejection(member, "not_an_archive", words, "look at the file: a failed download is often an HTML page"))
+        elif PROMISING.match(file.name) and not file.head:
+            self.rejections.append(Rejection(file.path, "unreadable_output", "0 bytes", "upload it again if the run went on"))
+        elif PROMISING.match(file.name):
+            words = f"no reader knows it; it begins with {_beginning(file.head)}"
+            self.rejections.append(Rejection(file.path, "unknown_format", words, "look whether it is the output of the run"))
+
+    def _depositor(self, file: File) -> None:
+        text = b""
+        try:
+            for chunk in file.chunks():
+                text += chunk
+                if len(text) > MAX_BYTES:
+                    break
+            self.metadata = {**parse_metadata(text), **self.metadata}
+        except UnreadableArchive:
+            return
+        except UnreadableOutput as error:
+            self.rejections.append(Rejection(file.path, error.reason, error.detail, error.remedy))
+
+
+class _Fed:
+    """One file on its way through a reader, or past it (spec None), to its end."""
+
+    def __init__(self, file: File, spec: ReaderSpec | None, limits: LimitSettings) -> None:
+        self._file, self._spec, self._limits = file, spec, limits
+        self.size = self.crc = 0
+        self.broken = False
+        """The archive around it said that it is not whole; a Rejection about that follows."""
+
+    def runs(self) -> tuple[Run, ...] | Rejection:
+        """Read the file to its end, so that checksums are verified, and return its runs."""
+        spec = self._spec
+        reader = spec.open() if spec is not None else None
+        failure: Rejection | None = None
+        try:
+            for chunk in self._file.chunks():
+                self.size += len(chunk)
+                self.crc = isal_zlib.crc32(chunk, self.crc)
+                if self.size > self._limits.max_member_bytes:
+                    words = f"more than {self._limits.max_member_bytes} bytes"
+                    return Rejection(self._file.path, "too_large", words, "raise the setting limits.max_member_bytes if it is right")
+                if reader is not None and failure is None:
+                    failure = self._feed(reader, chunk)
+        except UnreadableArchive as error:
+            if error.reason != "truncated_archive" or not self._file.stands_alone:
+                self.broken = True
+        if self.broken or reader is None:
+            return ()
+        return failure or self._close(reader)
+
+    def _feed(self, reader: PushReader, chunk: bytes) -> Rejection | None:
+        try:
+            reader.feed(chunk)
+        except UnreadableOutput as error:
+            return Rejection(self._file.path, error.reason, error.detail, error.remedy)
+        except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
+            return _our_fault(self._file.path, self._reader_name, error)
+        return None
+
+    def _close(self, reader: PushReader) -> tuple[Run, ...] | Rejection:
+        try:
+            return reader.close()
+        except UnreadableOutput as error:
+            return Rejection(self._file.path, error.reason, error.detail, error.remedy)
+        except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
+            return _our_fault(self._file.path, self._reader_name, error)
+
+    @property
+    def _reader_name(self) -> str:
+        return f"the reader of {self._spec.name}" if self._spec is not None else "no reader"
+
+
+def _our_fault(member: str, doing: str, error: Exception) -> Rejection:
+    """Return the rejection for an exception that should not be, with the place it came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {last[0].name}:{last[0].lineno}" if last else ""
+    return Rejection(
+        member, "reader_failed", f"{doing}: {type(error).__name__}: {error}{place}", "report it with the file; a fixed version can retry"
+    )
+
+
+def _parts(source: SourceObject, store: ReadableStore) -> Iterator[Part]:
+    """Yield the objects of a source; those of a folder have their paths below it."""
+    is_folder = source.key.endswith("/")
+    for part in source.parts:
+        path = part.key.removeprefix(source.key) if is_folder else ""
+        yield Part(part.key.rpartition("/")[2], path, partial(store.open, part.key))
+
+
+def _beside(source: SourceObject, store: ReadableStore) -> tuple[dict[str, str], tuple[Rejection, ...]]:
+    """Return what an atomlake.yaml in the folder of an archive says, over the archive's own user metadata."""
+    result: dict[str, str] = {}
+    if source.parts:
+        with suppress(StoreError):
+            result = from_object(store.metadata(source.parts[0].key))
+    if source.key.endswith("/"):
+        return result, ()
+    folder = source.key.rpartition("/")[0]
+    for name in FILE_NAMES:
+        key = f"{folder}/{name}" if folder else name
+        try:
+            with store.open(key) as stream:
+                return {**result, **parse_metadata(stream.read(MAX_BYTES + 1))}, ()
+        except StoreError:
+            continue
+        except UnreadableOutput as error:
+            return result, (Rejection(f"../{name}", error.reason, error.detail, error.remedy),)
+    return result, ()
+
+
+def _beginning(head: bytes) -> str:
+    """Return in words what some bytes are."""
+    start = head[:512].lstrip()
+    if start[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if start.startswith(b"%PDF"):
+        return "a PDF document"
+    return repr(head[:32])
+
+
+def _summed_up(rejections: Sequence[Rejection]) -> Iterator[Rejection]:
+    """Yield the rejections, those of one reason beyond a number of them as one."""
+    counts: Counter[str] = Counter()
+    for rejection in rejections:
+        counts[rejection.reason] += 1
+        if counts[rejection.reason] <= REJECTIONS_OF_A_KIND:
+            yield rejection
+    for reason, count in counts.items():
+        if count > REJECTIONS_OF_A_KIND:
+            yield Rejection("", reason, f"{count - REJECTIONS_OF_A_KIND} more of this kind", "see the others of this reason")
