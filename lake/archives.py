@@ -51,6 +51,16 @@ class File:
         """Its base name without the ending of a compression."""
         return COMPRESSED_NAME.sub("", self.path.rpartition("/")[2])
 
+    def is_cut(self) -> bool:
+        """Return whether the stream broke within the first bytes, so that they are not all that there should be."""
+        if len(self.head) >= HEAD_BYTES:
+            return False
+        try:
+            self.rest.read(1)
+        except UnreadableArchive:
+            return True
+        return False
+
     def chunks(self) -> Iterator[bytes]:
         """Yield all of its bytes."""
         if self.head:
@@ -191,17 +201,17 @@ def _container(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found
     if place.depth > budget.limits.max_nesting:
         yield _too_deep(place, budget)
         return
-    count = 0
+    last = ""
     try:
         for member in _members(stream, budget):
-            count += 1
+            last = member.name if isinstance(member, Member) else member.member
             yield from _member(place, member, budget)
-        if not count:
+        if not last:
             yield Rejection(place.path, "empty_archive", "no files in it", "pack the run's folder again and look at the list of members")
     except UnreadableArchive as error:
         if error.reason != "truncated_archive":
             yield Withdrawn(place.path)
-        yield _rejection(place, error)
+        yield _rejection(place, error, f"; the last member begun is {last!r}" if last else "")
 
 
 def _members(stream: _Stream, budget: Budget) -> Iterator[Member | Rejection]:
@@ -257,5 +267,5 @@ def _too_deep(place: _Place, budget: Budget) -> Rejection:
     return Rejection(place.path, "nested_too_deep", found, "pack the runs' folders into one archive")
 
 
-def _rejection(place: _Place, error: UnreadableArchive) -> Rejection:
-    return Rejection(place.path, error.reason, error.detail, error.remedy)
+def _rejection(place: _Place, error: UnreadableArchive, where: str = "") -> Rejection:
+    return Rejection(place.path, error.reason, error.detail + where, error.remedy)

@@ -154,7 +154,8 @@ class _Collected:
             return
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
         if spec is None:
-            self._unknown(file)
+            if not file.is_cut():
+                self._unknown(file)
             return
         fed = _Fed(file, None if file.path in self.digests else spec, self.limits)
         runs = fed.runs()
