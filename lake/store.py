@@ -118,7 +118,7 @@ class ObjectStore:
         """
         with self._translated(key):
             try:
-                obstore.put(self._store, key, data, mode={"e_tag": f'"{etag}"', "version": None}, use_multipart=False)
+                obstore.put(self._store, key, data, mode=cast(Any, {"e_tag": f'"{etag}"'}), use_multipart=False)
             except PreconditionError:
                 return False
             return True
@@ -228,6 +228,13 @@ class _RangeReader(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        parts = []
+        while self._place < self._found.size:
+            parts.append(self._read(min(self._place + READ_AHEAD, self._found.size)))
+            self._place += len(parts[-1])
+        return b"".join(parts)
 
     def _read(self, end: int) -> bytes:
         key, etag = self._found.key, self._found.etag
