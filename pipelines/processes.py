@@ -172,7 +172,7 @@ def _alive_after(processes: Iterable[psutil.Process], seconds: float) -> list[ps
 
 def _runs(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
