@@ -1,9 +1,12 @@
 """A potential as an ASE calculator."""
 
+# ASE has few annotations of its own.
+# mypy: untyped-calls-exclude="ase"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +20,16 @@ from training.stored import Potential
 from training.structures import from_atoms
 
 
-class PotentialCalculator(Calculator):  # type: ignore[misc]
-    """ASE calculator: energy = free_energy (eV), energies by atom, forces (eV/Å), stress (eV/Å³, Voigt xx yy zz yz xz xy, tension positive).
+class PotentialCalculator(Calculator):
+    """ASE calculator: energy = free_energy and energies by atom (eV), forces (eV/Å), stress (eV/Å³, Voigt order, tension positive).
 
-    Stress is there for structures that are periodic along three axes. Raises TrainingError for an element that the potential does not know.
+    Stress is there for structures that are periodic along three axes. Raises TrainingError for an element that the potential lacks.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (as in ASE)
 
     def __init__(self, potential: Potential, *, skin: float = 0.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.potential = potential
         self.skin = skin
         self._listed: tuple[Atoms, Edges] | None = None
@@ -35,8 +38,9 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Sequence[str] = tuple(all_changes)
     ) -> None:
         """Compute all properties of a structure at once."""
-        super().calculate(atoms, properties, system_changes)
-        structure: Atoms = self.atoms
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        structure = self.atoms
+        assert structure is not None
         if "stress" in properties and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure that is periodic along three axes; this one is not")
         arrays = from_atoms([structure])

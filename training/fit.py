@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     data = FrameData(job.train, job.validation, job.elements, settings)
     _standardise(task.model, data)
     newest = newest_checkpoint(work)
-    trainer = _trainer(job, work, progress, fresh=newest is None)
+    trainer = _trainer(job, work, progress)
     with _quiet(), _alone(work, trainer.global_rank):
         trainer.fit(task, datamodule=data, ckpt_path=newest, weights_only=True)
         if trainer.global_rank == 0:
@@ -80,6 +81,7 @@ class Checkpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write where it is time; the last step of an epoch waits for the validation after it."""
+        del pl_module, outputs, batch, batch_idx
         step = trainer.global_step
         self._due |= bool(self.steps) and step % self.steps == 0
         if self.seconds and step % 10 == 0:
@@ -89,6 +91,7 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what waited."""
+        del pl_module
         if self._due:
             self._write(trainer)
 
@@ -132,7 +135,7 @@ class ProgressReport(Callback):
             self.told(now)
 
 
-def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None, *, fresh: bool) -> Trainer:
+def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) -> Trainer:
     settings = job.settings
     many = settings.devices * settings.nodes > 1
     strategy: Any = settings.strategy
@@ -150,7 +153,7 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None, 
             num_nodes=settings.nodes,
             strategy=strategy,
             max_epochs=settings.epochs,
-            max_time={"seconds": settings.max_seconds} if settings.max_seconds else None,
+            max_time=timedelta(seconds=settings.max_seconds) if settings.max_seconds else None,
             gradient_clip_val=settings.gradient_clip or None,
             check_val_every_n_epoch=settings.validate_every,
             callbacks=[checkpoints, ProgressReport(work / "progress.jsonl", progress)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -75,10 +76,8 @@ def _tell(lines: Path, seen: int, progress: Callable[[Progress], None] | None) -
 
 def _end_group(workers: subprocess.Popen[bytes]) -> None:
     """End all processes of the group: the first one may have gone without the others."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(workers.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     workers.wait()
     assert workers.stdin is not None
     workers.stdin.close()

@@ -49,9 +49,8 @@ def shown(name: str) -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal:
         yield _Lines(console, name).show
         return
-    columns = (
-        TextColumn("{task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-    )  # fmt: skip
+    what, errors = TextColumn("{task.fields[name]}"), TextColumn("{task.description}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), errors)
     with Bars(*columns, console=console) as bars:
         task = bars.add_task("starting", total=None, name=name)
         yield lambda progress: bars.update(task, completed=progress.epoch, total=progress.epochs, description=progress.words())

@@ -52,7 +52,7 @@ def fit_references(arrays: FrameArrays) -> References:
     notes: tuple[str, ...] = ()
     if rank < len(elements):
         notes = (
-            f"Element references of rank {rank} for {len(elements)} elements ({', '.join(elements)}): the compositions do not tell them apart,"
-            " the solution of minimum norm was taken; energies of other compositions are on no common scale.",
+            f"Element references of rank {rank} for {len(elements)} elements ({', '.join(elements)}): the compositions do not tell them"
+            " apart, the solution of minimum norm was taken; energies of compositions that are no mixture of these have no common zero.",
         )
     return References(dict(zip(elements, map(float, solution), strict=True)), int(rank), notes)

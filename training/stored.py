@@ -77,8 +77,10 @@ class Potential:
             stop = max(int(np.searchsorted(arrays.offsets, arrays.offsets[start] + max_atoms, side="right")) - 1, start + 1)
             parts.append(self._predict(arrays, start, stop))
             start = stop
-        rows = list(zip(*parts, strict=True)) if parts else [[np.zeros(0)], [np.zeros((0, 3))], [np.zeros((0, 3, 3))], [np.zeros(0)]]
-        return Predictions(*(np.concatenate(row) for row in rows))
+        if not parts:
+            return Predictions(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0))
+        energy, forces, stress, atomic = (np.concatenate(row) for row in zip(*parts, strict=True))
+        return Predictions(energy, forces, stress, atomic)
 
     def to_files(self, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
         """Return the card, with version and hashes put in, and all files: what `load` reads back."""
@@ -154,7 +156,7 @@ def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -
 
 def model_from_config(config: Mapping[str, object]) -> EnergyModel:
     """Return the model of a configuration, its weights not yet set."""
-    elements = tuple(config["elements"])  # type: ignore[arg-type]
+    elements: tuple[str, ...] = tuple(config["elements"])  # type: ignore[arg-type]
     model = find_potential(str(config["potential"])).build(elements, float(config["cutoff"]), config["shape"])  # type: ignore[arg-type]
     model.references = tuple(config["references"])  # type: ignore[arg-type]
     model.scale = float(config["scale"])  # type: ignore[arg-type]

@@ -31,8 +31,8 @@ def error_sums(prediction: Prediction, batch: Batch) -> Tensor:
     )
     rows = []
     for error, known in pairs:
-        error = torch.where(known, error, torch.zeros_like(error))
-        rows.append(torch.stack([error.square().sum(), error.detach().abs().sum(), known.sum().double()]))
+        counted = torch.where(known, error, torch.zeros_like(error))
+        rows.append(torch.stack([counted.square().sum(), counted.detach().abs().sum(), known.sum().double()]))
     return torch.stack(rows)
 
 

@@ -24,6 +24,8 @@ class DensityInvariants(nn.Module):
     Descriptors: A_{n,00}; sum_m A_{n,lm} A_{n',lm} for l = 1..l_max and n <= n'; with four_body also Gaunt contractions of three A.
     """
 
+    pairs: Tensor
+
     def __init__(
         self,
         n_elements: int,
@@ -54,7 +56,7 @@ class DensityInvariants(nn.Module):
         """Return (atoms, size) descriptors; vectors is (edges, 3) in Å."""
         moments = self.moments(batch, vectors)
         parts = [moments[:, :, 0]]
-        first, second = self.pairs[0], self.pairs[1]  # type: ignore[index]
+        first, second = self.pairs[0], self.pairs[1]
         for degree in range(1, self.l_max + 1):
             part = moments[:, :, degree**2 : (degree + 1) ** 2]
             parts.append((part[:, first] * part[:, second]).sum(dim=2) / math.sqrt(2 * degree + 1))
@@ -76,7 +78,8 @@ class DensityInvariants(nn.Module):
         density = (radial[..., None] * element).flatten(2)
         angular = self._monomials(table / distance[..., None])
         raw = torch.bmm(density.transpose(1, 2), angular)
-        return torch.bmm(self.mixing[batch.species], raw) @ self.harmonics.to(raw)
+        mixed: Tensor = torch.bmm(self.mixing[batch.species], raw) @ self.harmonics.to(raw)
+        return mixed
 
     def _monomials(self, unit: Tensor) -> Tensor:
         """Return (atoms, width, monomials) of unit vectors by degree."""
@@ -93,7 +96,7 @@ class DensityInvariants(nn.Module):
         low = moments[:, :, : table.shape[0]]
         paired = (low[..., :, None] * low[..., None, :]).flatten(2)
         triples = table.permute(1, 2, 3, 0).reshape(paired.shape[2], table.shape[3] * table.shape[0])
-        contracted = (paired @ triples).view(*low.shape[:2], table.shape[3], low.shape[2])
+        contracted: Tensor = (paired @ triples).view(*low.shape[:2], table.shape[3], low.shape[2])
         return (contracted * low[:, :, None, :]).sum(dim=3).flatten(1)
 
 
@@ -101,8 +104,8 @@ def _first_embedding(n_elements: int, width: int) -> Tensor:
     """Return (elements, width): one number an element where that fits, else random directions of length one."""
     if n_elements <= width:
         return torch.eye(n_elements)
-    rows = torch.randn(n_elements, width)
-    return rows / rows.norm(dim=1, keepdim=True)
+    rows: Tensor = torch.randn(n_elements, width)
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
 
 
 def _contractions(l_max: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], int]:

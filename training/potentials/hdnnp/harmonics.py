@@ -49,7 +49,7 @@ def harmonics(l_max: int) -> Floats:
     for degree in range(l_max + 1):
         rows = [row for row, p in enumerate(powers) if sum(p) == degree]
         space = _harmonic_space([powers[row] for row in rows])
-        table[np.ix_(rows, np.arange(degree**2, (degree + 1) ** 2))] = space
+        table[rows, degree**2 : (degree + 1) ** 2] = space
     return table
 
 
@@ -57,7 +57,8 @@ def gaunt(l_max: int) -> Floats:
     """Return (n, n, n) integrals over the sphere of three harmonics, n = (l_max+1)²."""
     powers, table = monomials(l_max), harmonics(l_max)
     integrals = np.array([[[sphere_integral(_added(p, q, r)) for r in powers] for q in powers] for p in powers])
-    return np.einsum("pqr,pa,qb,rc->abc", integrals, table, table, table, optimize=True)
+    contracted: Floats = np.einsum("pqr,pa,qb,rc->abc", integrals, table, table, table, optimize=True)
+    return contracted
 
 
 def _harmonic_space(powers: list[Powers]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ SPREAD_FLOOR = 1e-3
 class ElementNetwork(nn.Module):
     """Small network with SiLU and a linear skip; weights are shared, each element has its own skip, scales and shifts."""
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, n_elements: int, size: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_elements, size))
@@ -21,14 +25,14 @@ class ElementNetwork(nn.Module):
         self.skip = nn.Parameter(torch.zeros(n_elements, size))
         self.shift = nn.Parameter(torch.zeros(n_elements))
         widths = (size, *hidden)
-        self.hidden = nn.ParameterList(nn.Parameter(torch.randn(n, m) / math.sqrt(n)) for n, m in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ParameterList(nn.Parameter(torch.randn(n, m) / math.sqrt(n)) for n, m in pairwise(widths))
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(n_elements, m)) for m in hidden)
         self.shifts = nn.ParameterList(nn.Parameter(0.1 * torch.randn(n_elements, m)) for m in hidden)
         self.last = nn.Parameter(torch.randn(n_elements, widths[-1]) / math.sqrt(widths[-1])) if hidden else None
 
     def forward(self, descriptors: Tensor, species: Tensor) -> Tensor:
         """Return (atoms,) from (atoms, size)."""
-        values = (descriptors - self.mean[species]) / self.spread  # type: ignore[index]
+        values = (descriptors - self.mean[species]) / self.spread
         energy = (values * self.skip[species]).sum(dim=1) + self.shift[species]
         if self.last is None:
             return energy
@@ -38,12 +42,11 @@ class ElementNetwork(nn.Module):
 
     def standardise(self, descriptors: Tensor, species: Tensor) -> None:
         """Take the mean of each descriptor by element, and one spread of all atoms around the means of their elements."""
-        mean: Tensor = self.mean  # type: ignore[assignment]
-        spread: Tensor = self.spread  # type: ignore[assignment]
+        mean = self.mean
         for element in range(mean.shape[0]):
             own = descriptors[species == element]
             if len(own):
                 mean[element] = own.mean(dim=0)
         around = (descriptors - mean[species]).square().mean(dim=0).sqrt()
         floor = SPREAD_FLOOR * float(around.median()) + 1e-6
-        spread.copy_(around.clamp(min=floor))
+        self.spread.copy_(around.clamp(min=floor))
