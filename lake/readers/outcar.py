@@ -13,7 +13,7 @@ import numpy as np
 from lake.readers.base import ReaderSpec
 from lake.readers.outcar_header import ion_count, read_header, read_tags
 from lake.readers.rows import number
-from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, finish_run, judge
+from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
 from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, BlockBatch
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -184,7 +184,7 @@ class _OpenRun:
         self.complete = False
         self.lost = 0
         self._head = head
-        self._tags = read_tags(head)
+        self._criterion = criterion_of(read_tags(head))
         self._steps = StepTable()
         self._cells = BlockBatch(3, LATTICE)
         self._tables = BlockBatch(natoms, FORCE_TABLE)
@@ -221,7 +221,7 @@ class _OpenRun:
         printed = _CHANGE.match(buffer, place) if place >= 0 else None
         change = number(printed.group(1)) if printed else NAN
         said = buffer.find(b"EDIFF was not reached", iteration, end) >= 0
-        return judge(self._tags, int(match.group(1)), change, said_unconverged=said)
+        return self._criterion.judge(int(match.group(1)), change, said_unconverged=said)
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""

@@ -113,16 +113,32 @@ class Ending:
     notes: tuple[str, ...] = ()
 
 
-def judge(tags: Tags, steps: int, change: float = NAN, *, said_unconverged: bool = False) -> Judgement:
-    """Return whether a self-consistency cycle met its criterion, from its count, NELM, and its last change of energy (eV).
+@dataclass(frozen=True)
+class Criterion:
+    """When the self-consistency cycle of a run is converged."""
 
-    VASP stops when the changes of total energy and of band energy are below EDIFF, or after NELM steps, whatever its words are; a
-    cycle of NELM steps counts as not converged, and so does a shorter one that was broken off (STOPCAR) above EDIFF.
-    """
-    if steps <= 0 or no_cycle(tags):
-        return Judgement(steps if steps > 0 else -1, -1)
-    broken_off = abs(change) > 1.01 * abs(tags.number("EDIFF", 1e-4))
-    return Judgement(steps, int(steps < tags.integer("NELM", 60) and not said_unconverged and not broken_off))
+    most_steps: int
+    """NELM"""
+    change: float
+    """EDIFF, eV"""
+    cycle: bool
+    """False where electrons are not made self-consistent at all."""
+
+    def judge(self, steps: int, change: float = NAN, *, said_unconverged: bool = False) -> Judgement:
+        """Return whether a cycle met its criterion, from its count and its last change of energy (eV) where that is printed.
+
+        VASP stops when the changes of total energy and of band energy are below EDIFF, or after NELM steps, whatever its words
+        are; a cycle of NELM steps counts as not converged, and so does a shorter one that was broken off (STOPCAR) above EDIFF.
+        """
+        if steps <= 0 or not self.cycle:
+            return Judgement(steps if steps > 0 else -1, -1)
+        broken_off = abs(change) > 1.01 * self.change
+        return Judgement(steps, int(steps < self.most_steps and not said_unconverged and not broken_off))
+
+
+def criterion_of(tags: Tags) -> Criterion:
+    """Return the criterion that the tags of a run set."""
+    return Criterion(tags.integer("NELM", 60), abs(tags.number("EDIFF", 1e-4)), not no_cycle(tags))
 
 
 def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:
@@ -132,9 +148,10 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     elements = [element_of(kind) for kind in header.kinds]
     numbers = np.array([number for number, _ in elements], dtype=np.int16)[header.types]
     chosen = np.flatnonzero(keep)
+    which = slice(None) if bool(keep.all()) else chosen
     energies = [table.energies[k] for k in chosen]
     judgements = [table.judgements[k] for k in chosen]
-    cell, stress, notes = geometry.cell[chosen], *_symmetric(geometry.stress[chosen], table, chosen)
+    cell, (stress, notes) = geometry.cell[which], _symmetric(geometry.stress[which], table, chosen)
     pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, [table.flags[k] for k in chosen])
     free = np.array([e.free for e in energies]) - pressure_work
     malformed = geometry.malformed[chosen] | ~np.isfinite(free)
@@ -152,9 +169,9 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
         numbers=numbers,
         pbc=np.ones(3, dtype=bool),
         cell=cell,
-        positions=geometry.positions[chosen],
+        positions=geometry.positions[which],
         energy=free,
-        forces=geometry.forces[chosen],
+        forces=geometry.forces[which],
         stress=stress * -KBAR,
         energy_sigma0=np.array([e.sigma0 for e in energies]) - pressure_work,
         energy_internal=np.array([e.internal for e in energies]) - pressure_work,

@@ -88,7 +88,8 @@ class BlockBatch:
         if not self._values:
             nothing = np.empty(0, dtype=bool)
             return Blocks(np.empty((0, self.rows, self.count)), nothing, nothing)
-        return Blocks(np.concatenate(self._values), np.concatenate(self._absent), np.concatenate(self._torn))
+        values, self._values = self._values, []
+        return Blocks(np.concatenate(values), np.concatenate(self._absent), np.concatenate(self._torn))
 
     def _flush(self) -> None:
         blocks, self._waiting, self._bytes = self._waiting, [], 0

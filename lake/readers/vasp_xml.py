@@ -13,7 +13,7 @@ from typing import Final
 
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
-from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, finish_run, judge
+from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
 from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_header import read_header
 from schemas.calculations import Run
@@ -149,14 +149,14 @@ class VaspXmlReader:
         """Take the step whose `<structure>` is found, once its `<energy>` is closed."""
         shut = self._buffer.find(b"</structure>", structure)
         energy = self._child_energy(shut) if shut >= 0 else -1
-        end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
-        torn = self._torn_at(structure, energy)
+        torn = self._torn_at(structure, energy if energy >= 0 else len(self._buffer))
         if torn >= 0:
             if self._current is not None:
                 self._current.lost += 1
             self._at = torn
             self._state = self._between
             return
+        end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
         if end < 0:
             self._waiting = True
             return
@@ -177,12 +177,14 @@ class VaspXmlReader:
             if place < 0:
                 return -1
 
-    def _torn_at(self, structure: int, energy: int) -> int:
-        """Return where another step starts before this one is whole, -1 for nowhere."""
-        end = energy if energy >= 0 else len(self._buffer)
-        tags = (b"<structure>", b"calculation>", b"modeling>")
-        found = [place for tag in tags if (place := self._buffer.find(tag, structure + 11, end)) >= 0]
-        return self._buffer.rfind(b"<", structure, min(found) + 1) if found else -1
+    def _torn_at(self, structure: int, end: int) -> int:
+        """Return where another step or run starts before this step is whole, -1 for nowhere."""
+        found = [place for tag in (b"<structure>", b"calculation>") if (place := self._buffer.find(tag, structure + 11, end)) >= 0]
+        if not found:
+            return -1
+        place = self._buffer.rfind(b"<", structure, min(found) + 1)
+        again = self._buffer.find(b"<modeling>", structure, place)
+        return again if again >= 0 else place
 
     def _after_step(self) -> None:
         """Pass over what follows a step up to the end of its calculation."""
@@ -231,6 +233,7 @@ class _OpenRun:
         self._positions = BlockBatch(header.natoms, VARRAY)
         self._forces = BlockBatch(header.natoms, VARRAY)
         self._stress = BlockBatch(3, VARRAY)
+        self._criterion = criterion_of(header.tags)
         self._learns = header.tags.true("ML_LMLFF")
         self._taken = 0
         self._strays = 0
@@ -245,7 +248,7 @@ class _OpenRun:
         flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
         self._strays += "stray_step" in flags
         self.linear_response |= buffer.find(b"<scstep>", shut, energy) >= 0
-        judgement = Judgement() if learned else judge(self.header.tags, count)
+        judgement = Judgement() if learned else self._criterion.judge(count)
         self._steps.add(step, _energies(buffer, (begins, structure), (energy, end), count), judgement, flags)
         self._cells.add(_rows(buffer, b'"basis"', structure, shut))
         self._positions.add(_rows(buffer, b'"positions"', structure, shut))
