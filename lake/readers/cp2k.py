@@ -1,0 +1,74 @@
+"""Reader of what CP2K prints (2.6 to 2025): the log, with the trajectories written beside it where they are given.
+
+The energy is 'ENERGY| Total FORCE_EVAL', in which the entropy of smeared electrons is contained, so that the forces belong to it.
+A log prints positions of its first step, as a rule; those of the others stand in PROJECT-pos-1.xyz.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from lake.readers.base import ReaderSpec
+from lake.readers.cp2k_companions import Companions, companion_kind
+from lake.readers.cp2k_run import FORMAT, Log, LogBuilder, finish
+from lake.readers.text_steps import Cutter
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+
+_BANNER: Final = re.compile(rb"^  \*{4} \*{4} \*{6}  \*{2}  PROGRAM STARTED AT|^ CP2K\| version string:", re.M)
+_START: Final = b"\n  **** **** ******  **  PROGRAM STARTED AT"
+_ANCHORS: Final = (b"\n ENERGY| Total FORCE_EVAL", _START)
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of a CP2K log."""
+    del name
+    return _BANNER.search(head) is not None and b"CP2K|" in head
+
+
+class Cp2kReader:
+    """Push reader of a CP2K log: the text is cut at its ENERGY lines, and each piece is read as one evaluation."""
+
+    def __init__(self) -> None:
+        self._cutter = Cutter(_ANCHORS)
+        self._builder = LogBuilder()
+        self._logs: list[Log] = []
+        self._companions = Companions()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; line ends may be LF or CRLF."""
+        for piece in self._cutter.add(chunk):
+            self._take(piece)
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take a file that was written beside the log (positions, forces, cells); returns whether it is of a kind that is used."""
+        kind = companion_kind(name)
+        if kind:
+            self._companions = self._companions.with_text(kind, text)
+        return bool(kind)
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the runs of the log; raises UnreadableOutput where none has a complete step."""
+        for piece in self._cutter.rest():
+            self._take(piece)
+        self._logs.append(self._builder.log())
+        runs: list[Run] = []
+        failures: list[UnreadableOutput] = []
+        for log in self._logs:
+            try:
+                runs.append(finish(log, self._companions))
+            except UnreadableOutput as failure:
+                failures.append(failure)
+        if runs:
+            return tuple(runs)
+        raise failures[-1]
+
+    def _take(self, piece: bytes) -> None:
+        if piece.startswith(_START) and self._builder.begun:
+            self._logs.append(self._builder.log())
+            self._builder = LogBuilder()
+        self._builder.add(piece)
+
+
+CP2K_LOG: Final = ReaderSpec(name=FORMAT, code="cp2k", recognises=recognises, open=Cp2kReader, rank=0)

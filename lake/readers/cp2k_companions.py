@@ -1,0 +1,166 @@
+"""Trajectories that CP2K writes beside its log: PROJECT-pos-1.xyz, PROJECT-frc-1.xyz and PROJECT-1.cell.
+
+A frame of the positions belongs to the evaluation of the log whose energy it repeats: numbers of steps do not tell, for a restarted
+run and a line search evaluate energies that they do not write. The .stress file of a dynamics is not used: it holds the kinetic part
+(its trace is the printed pressure), and the kinetic tensor is printed nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.qe_text_header import letters
+from lake.readers.rows import RowBatch, number
+from lake.readers.text_steps import as_floats, lines_after
+from schemas.elements import NUMBERS
+from schemas.frames import Floats
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+_KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+    ("positions", re.compile(r"-pos-\d+\.xyz$")),
+    ("forces", re.compile(r"-frc-\d+\.xyz$")),
+    ("cells", re.compile(r"-\d+\.cell$")),
+)
+_COMMENT: Final = re.compile(rb"i = +(\d+),[^\n]*?E = +(-?\d+\.\d+)")
+_SAME_ENERGY: Final = 6e-11 * HARTREE
+"""eV; a trajectory repeats an energy with ten decimals of a hartree."""
+_SAME_PLACE: Final = 1e-4
+"""Å"""
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Texts of the files beside a log; empty where there is none."""
+
+    positions: bytes = b""
+    forces: bytes = b""
+    cells: bytes = b""
+
+    def with_text(self, kind: str, text: bytes) -> Companions:
+        """Return these companions with one more."""
+        return replace(self, **{kind: text.replace(b"\r", b"")})
+
+
+@dataclass(frozen=True, eq=False)
+class Printed:
+    """What the log says of one evaluation that a trajectory can be recognised by."""
+
+    energy: float
+    """eV"""
+    positions: Floats | None
+    """(natoms, 3) Å"""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """What the trajectories give for one evaluation."""
+
+    positions: Floats
+    """(natoms, 3) Å"""
+    forces: Floats | None
+    """(natoms, 3) eV/Å"""
+    cell: Floats | None
+    """(3, 3) Å"""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The evaluations that have a geometry in the trajectories."""
+
+    geometries: Mapping[int, Geometry] = field(default_factory=dict)
+    """By the number of the evaluation, from 0."""
+    stranger: bool = False
+    """The positions belong to another run."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Trajectory:
+    steps: list[int]
+    energies: Floats
+    """eV"""
+    rows: Floats
+    """(frames, natoms, 3)"""
+
+
+def companion_kind(name: str) -> str:
+    """Return 'positions', 'forces' or 'cells' for the name of a file that CP2K writes beside a log, else an empty string."""
+    return next((kind for kind, pattern in _KINDS if pattern.search(name)), "")
+
+
+def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed: Sequence[Printed]) -> Match:
+    """Return positions, forces and cells of those evaluations of a log that the trajectories hold."""
+    track = _read(companions.positions, numbers)
+    if track is None:
+        return Match(stranger=bool(companions.positions)) if companions.positions else Match()
+    forces = _read(companions.forces, numbers)
+    cells = _cells(companions.cells)
+    by_step = {step: k for k, step in enumerate(forces.steps)} if forces else {}
+    geometries: dict[int, Geometry] = {}
+    following = 0
+    for k, energy in enumerate(track.energies):
+        found = next((n for n in range(following, len(printed)) if abs(printed[n].energy - energy) <= _SAME_ENERGY), None)
+        if found is None or not _same_place(printed[found].positions, track.rows[k]):
+            continue
+        twin = by_step.get(track.steps[k])
+        own = forces.rows[twin] * HARTREE_PER_BOHR if forces and twin is not None and forces.energies[twin] == energy else None
+        geometries[found] = Geometry(track.rows[k], own, cells.get(track.steps[k]))
+        following = found + 1
+    unmatched = len(track.steps) - len(geometries)
+    notes = (f"{unmatched} of {len(track.steps)} frames of the positions beside the log repeat no energy of it",) if unmatched else ()
+    return Match(geometries, stranger=not geometries, notes=notes)
+
+
+def _same_place(printed: Floats | None, positions: Floats) -> bool:
+    return printed is None or bool((np.abs(printed - positions) < _SAME_PLACE).all())
+
+
+def _read(text: bytes, numbers: NDArray[np.int16]) -> _Trajectory | None:
+    """Return the whole frames of a trajectory, or None where its atoms are others than those of the log."""
+    natoms = len(numbers)
+    batch = RowBatch(natoms)
+    steps: list[int] = []
+    energies: list[float] = []
+    place = 0
+    while (end := text.find(b"\n", place)) >= 0:
+        count = text[place:end].strip()
+        comment_end = text.find(b"\n", end + 1)
+        if not count.isdigit() or comment_end < 0:
+            break
+        comment = _COMMENT.search(text, end, comment_end)
+        lines = lines_after(text, comment_end + 1, natoms)
+        if int(count) != natoms or comment is None or lines is None:
+            break
+        if not steps and not _same_atoms(lines, numbers):
+            return None
+        batch.add(lines)
+        steps.append(int(comment.group(1)))
+        energies.append(number(comment.group(2)) * HARTREE)
+        place = comment_end + 1 + len(lines)
+    if not steps:
+        return None
+    return _Trajectory(steps, np.array(energies), batch.values())
+
+
+def _same_atoms(lines: bytes, numbers: NDArray[np.int16]) -> bool:
+    labels = [line.split(maxsplit=1)[0].decode("latin-1") for line in lines.split(b"\n") if line.strip()]
+    found = np.array([NUMBERS.get(letters(label), 0) for label in labels])
+    return np.array_equal(found, numbers)
+
+
+def _cells(text: bytes) -> dict[int, Floats]:
+    """Return the cell of each step: rows of step, time, nine components in Å, volume."""
+    cells = {}
+    for line in text.split(b"\n"):
+        fields = line.split()
+        if len(fields) == 12 and fields[0].isdigit():
+            cell = as_floats(fields[2:11]).reshape(3, 3)
+            if bool(np.isfinite(cell).all()):
+                cells[int(fields[0])] = cell
+    return cells

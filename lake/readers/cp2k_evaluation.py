@@ -1,0 +1,157 @@
+"""One evaluation of energy and forces in a CP2K log: what is printed from its ENERGY line to the next one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from lake.readers.rows import number
+from lake.readers.text_steps import NAN, as_floats, fixed_table, lines_after, symmetric, token_table
+from schemas.frames import Floats
+from schemas.units import GPA, HARTREE, HARTREE_PER_BOHR, KBAR
+
+_ENERGY: Final = re.compile(rb"\n ENERGY\| Total FORCE_EVAL \( (\w+) \) energy [(\[]([^)\]\n]+)[)\]]:? +(\S+) *\n")
+_FORCES: Final = re.compile(rb"\n ATOMIC FORCES in \[([^\]\n]+)\] *\n *\n # Atom[^\n]*\n")
+_NEW_FORCES: Final = re.compile(rb"\n FORCES\| Atomic forces \[([^\]\n]+)\] *\n FORCES\| +Atom[^\n]*\n")
+_STRESS: Final = re.compile(rb"\n (?:NUMERICAL )?STRESS TENSOR \[([^\]\n]+)\] *\n *\n[^\n]*\n")
+_NEW_STRESS: Final = re.compile(rb"\n STRESS\| (?:Analytical|Numerical) stress tensor \[([^\]\n]+)\] *\n[^\n]*\n")
+_OUTER: Final = re.compile(rb"outer SCF loop (?:converged in|FAILED to converge after) +(\d+) iterations or +(\d+) steps")
+_INNER: Final = re.compile(rb"\*\*\* SCF run converged in +(\d+) steps|Leaving inner SCF loop after reaching +(\d+) steps")
+_GRADIENT: Final = re.compile(rb"outer SCF iter = +\d+ RMS gradient = +(\S+)")
+_CYCLE_ROW: Final = re.compile(rb"\n +\d+ [A-Z]\S*(?: [A-Z]+)? +\S+ +\S+ +(\S+) +-?\d+\.\d+ +-?\d\.\d+E[+-]\d+ *(?=\n)")
+_ENTROPY: Final = re.compile(rb"\n +Electronic entropic energy: +(\S+)")
+_LENGTHS: Final = re.compile(rb"\n MD\| Cell lengths \[ang\] +(\S+) +(\S+) +(\S+)")
+_ANGLES: Final = re.compile(rb"\n MD\| Cell angles \[deg\] +(\S+) +(\S+) +(\S+)")
+_ENDED: Final = (
+    b"\n MD| ", b"\n MD_INI| ", b"\n OPT| ", b"OPTIMIZATION STEP:", b"Informations at step", b"ENSEMBLE TYPE", b"INITIAL POTENTIAL ENERGY",
+    b"\n Number of electrons:", b"\n Spin 1", b"SCF WAVEFUNCTION", b"Extrapolation method", b"STATISTICS", b"T I M I N G",
+    b"PROGRAM ENDED", b"Reevaluating", b"R E F E R E N C E S", b"DISTRIBUTION OF THE", b"\n MODULE QUICKSTEP", b"OPTIMIZATION COMPLETED",
+    b"MAXIMUM NUMBER OF OPTIMIZATION", b"\n VIB|",
+)  # fmt: skip
+"""What CP2K prints only when forces and stress of an evaluation are done."""
+
+_ENERGY_UNITS: Final = {"a.u.": HARTREE, "hartree": HARTREE, "ev": 1.0}
+_FORCE_UNITS: Final = {"a.u.": HARTREE_PER_BOHR, "hartree/bohr": HARTREE_PER_BOHR, "ev/angstrom": 1.0}
+_STRESS_UNITS: Final = {"gpa": GPA, "bar": KBAR / 1000, "kbar": KBAR, "pa": GPA * 1e-9, "mpa": GPA / 1000}
+_DECIMALS: Final = 5e-9
+"""Half of the last digit with which the convergence of a cycle is printed."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """The self-consistency cycle before an energy."""
+
+    converged: int = -1
+    """1, 0, or -1 where the text does not tell or contradicts itself."""
+    steps: int = -1
+    entropy: float = NAN
+    """-TS in eV"""
+    contradiction: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What one evaluation gives, in eV, eV/Å and eV/Å³ (tension positive)."""
+
+    program: str
+    """'QS', 'FIST', ...: which part of CP2K the energy comes from."""
+    energy: float
+    forces: Floats | None
+    stress: Floats | None
+    ended: bool
+    """The text shows that nothing more was to come for this evaluation."""
+    lengths: Floats | None
+    """(6,) lengths in Å and angles in degrees of the cell, where the dynamics prints them."""
+    unit_notes: tuple[str, ...] = ()
+
+
+def read_cycle(text: bytes, threshold: float) -> Cycle:
+    """Return how the self-consistency cycle in text ended; threshold is eps_scf.
+
+    The word of CP2K is compared with the last accuracy that it prints: 'NOT converged' and 'FAILED' count as they stand, 'converged'
+    counts only where the accuracy is below the threshold.
+    """
+    outer, inner = _OUTER.findall(text), _INNER.findall(text)
+    counts = [int(done or left) for done, left in inner]
+    steps = int(outer[-1][1]) if outer else sum(counts) if counts else -1
+    entropies = _ENTROPY.findall(text)
+    entropy = number(entropies[-1]) * HARTREE if entropies else NAN
+    if b"SCF run NOT converged" in text or b"FAILED to converge" in text:
+        return Cycle(0, steps, entropy)
+    if b"SCF run converged" not in text and b"outer SCF loop converged" not in text:
+        return Cycle(-1, steps, entropy)
+    accuracies = _GRADIENT.findall(text) or _CYCLE_ROW.findall(text)
+    accuracy = number(accuracies[-1]) if accuracies else NAN
+    if np.isfinite(accuracy) and np.isfinite(threshold) and accuracy > 1.1 * threshold + _DECIMALS:
+        words = f"the log says 'converged', but its last convergence is {accuracy:g} where eps_scf is {threshold:g}"
+        return Cycle(-1, steps, entropy, words)
+    return Cycle(1, steps, entropy)
+
+
+def read_labels(text: bytes, natoms: int) -> Labels | None:
+    """Return what the evaluation that begins text gives, or None where its ENERGY line is torn."""
+    energy = _ENERGY.match(text)
+    if energy is None:
+        return None
+    factor = _ENERGY_UNITS.get(_unit(energy.group(2)))
+    notes = [] if factor is not None else [f"the unit of energy {_unit(energy.group(2))!r} is not known"]
+    forces, force_note = _forces(text, natoms)
+    stress, stress_note = _stress(text)
+    return Labels(
+        program=energy.group(1).decode("latin-1"),
+        energy=number(energy.group(3)) * factor if factor is not None else NAN,
+        forces=forces,
+        stress=stress,
+        ended=any(words in text for words in _ENDED),
+        lengths=_lengths(text),
+        unit_notes=tuple(note for note in (*notes, force_note, stress_note) if note),
+    )
+
+
+def _forces(text: bytes, natoms: int) -> tuple[Floats | None, str]:
+    """Return the forces; NaN where the table is torn: behind its natoms rows stands their sum."""
+    old, new = _FORCES.search(text), _NEW_FORCES.search(text)
+    table = old or new
+    if table is None or natoms == 0:
+        return None, ""
+    factor = _FORCE_UNITS.get(_unit(table.group(1)))
+    if factor is None:
+        return None, f"the unit of forces {_unit(table.group(1))!r} is not known"
+    lines = lines_after(text, table.end(), natoms)
+    behind = (b" SUM OF ATOMIC FORCES", b" FORCES| Sum")
+    if lines is None or not text.startswith(behind, table.end() + len(lines)):
+        return np.full((natoms, 3), NAN), ""
+    return (fixed_table(lines, natoms) if old else token_table(lines, natoms, slice(2, 5))) * factor, ""
+
+
+def _stress(text: bytes) -> tuple[Floats | None, str]:
+    """Return the stress: CP2K prints it positive under compression.
+
+    Evidence for the sign: a third of its trace plus 2/3 of the kinetic energy per volume is the pressure that CP2K prints (MD of an
+    ionic liquid, CP2K 2022.1: -9123 + 3306 = -5817 bar).
+    """
+    old, new = _STRESS.search(text), _NEW_STRESS.search(text)
+    table = old or new
+    if table is None:
+        return None, ""
+    factor = _STRESS_UNITS.get(_unit(table.group(1)))
+    if factor is None:
+        return None, f"the unit of stress {_unit(table.group(1))!r} is not known"
+    lines = lines_after(text, table.end(), 3)
+    if lines is None:
+        return np.full((3, 3), NAN), ""
+    return symmetric(token_table(lines, 3, slice(1, 4) if old else slice(2, 5))) * -factor, ""
+
+
+def _lengths(text: bytes) -> Floats | None:
+    lengths, angles = _LENGTHS.search(text), _ANGLES.search(text)
+    if lengths is None:
+        return None
+    return as_floats([*lengths.groups(), *(angles.groups() if angles else (b"90.0",) * 3)])
+
+
+def _unit(printed: bytes) -> str:
+    return printed.decode("latin-1").strip().lower()

@@ -1,0 +1,239 @@
+"""One run of CP2K: the evaluations of its log, given positions from the log itself or from the trajectories beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.cp2k_companions import Companions, Geometry, Printed, match_geometries
+from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
+from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
+from lake.readers.text_steps import Step, make_frames
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats, FrameBlock
+
+FORMAT: Final = "CP2K log"
+
+_ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
+_NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
+_NOT_DFT_METHODS: Final = {"xtb", "dftb", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
+_CELL_DECIMALS: Final = 1e-3
+"""Å; vectors of a cell are printed with three decimals."""
+_NET_FORCE: Final = 5e-3
+"""eV/Å; the printed forces of a free system add up to less, as a rule."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One evaluation with what the log says about its geometry."""
+
+    number: int
+    labels: Labels
+    cycle: Cycle
+    atoms: Atoms | None
+    cell: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """All that one run printed."""
+
+    header: Header
+    evaluations: tuple[Evaluation, ...]
+    complete: bool
+    torn: int
+    """Evaluations whose ENERGY line could not be read."""
+
+
+class LogBuilder:
+    """Takes the pieces of one run in order; each but the first begins with an ENERGY line."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._header: Header | None = None
+        self._lead = b""
+        self._evaluations: list[Evaluation] = []
+        self._torn = 0
+        self._complete = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the banner of a run has been taken."""
+        return b"PROGRAM STARTED AT" in self._head or bool(self._evaluations)
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self._complete = b"PROGRAM ENDED AT" in piece
+        if not piece.startswith(_ENERGY):
+            self._head += piece
+            self._lead = self._head
+            return
+        if self._header is None:
+            self._header = read_header(self._head)
+            self._head = self._head[:2000] + b"PROGRAM STARTED AT"
+        self._evaluate(piece, self._header)
+        self._lead = piece
+
+    def _evaluate(self, piece: bytes, header: Header) -> None:
+        natoms = len(header.atoms.numbers) if header.atoms else 0
+        labels = read_labels(piece, natoms)
+        if labels is None:
+            self._torn += 1
+            return
+        first = not self._evaluations and not self._torn
+        self._evaluations.append(
+            Evaluation(
+                number=len(self._evaluations) + self._torn,
+                labels=labels,
+                cycle=read_cycle(self._lead, header.threshold),
+                atoms=header.atoms if first else read_atoms(self._lead),
+                cell=header.cell if first else read_cell(self._lead),
+            )
+        )
+
+    def log(self) -> Log:
+        """Return what the run printed; an evaluation that something more could belong to is left out."""
+        header = self._header or read_header(self._head)
+        evaluations = list(self._evaluations)
+        if evaluations and not evaluations[-1].labels.ended:
+            evaluations.pop()
+        return Log(header, tuple(evaluations), self._complete, self._torn)
+
+
+def finish(log: Log, companions: Companions) -> Run:
+    """Return the run of a log and of the trajectories beside it; raises UnreadableOutput where no step is whole."""
+    header = log.header
+    _refuse(log)
+    atoms, cell = header.atoms, header.cell
+    if atoms is None or cell is None:
+        raise UnreadableOutput(
+            "no_complete_step",
+            f"the log of CP2K {header.version} prints no {'coordinates' if atoms is None else 'cell'}",
+            "run it with PRINT_LEVEL MEDIUM, which prints both",
+        )
+    printed = [Printed(e.labels.energy, e.atoms.positions if e.atoms else None) for e in log.evaluations]
+    found = match_geometries(companions, atoms.numbers, printed)
+    fixed = _held(log.evaluations)
+    steps = _steps(log, cell, found.geometries, fixed)
+    if not steps:
+        raise UnreadableOutput(
+            "no_complete_step",
+            f"the log of CP2K {header.version} has {len(log.evaluations)} energies, but positions of none of them",
+            "deposit PROJECT-pos-1.xyz beside the log",
+        )
+    lost = log.torn + len(log.evaluations) - len(steps)
+    frames = make_frames(atoms.numbers, header.pbc, steps, (_energy_source(log), "CP2K stress tensor, sign changed"), fixed)
+    flags = {"truncated": not log.complete, "malformed_steps": lost > 0, "companion_of_other_run": found.stranger}
+    return Run(
+        code="cp2k",
+        code_version=header.version,
+        kind=header.kind,
+        format=FORMAT,
+        level_of_theory=header.level,
+        frames=frames,
+        complete=log.complete,
+        flags=tuple(sorted(name for name, holds in flags.items() if holds)),
+        notes=(*_notes(log, lost, fixed, frames), *found.notes),
+        n_malformed_steps=lost,
+    )
+
+
+def _refuse(log: Log) -> None:
+    programs = {evaluation.labels.program for evaluation in log.evaluations}
+    strange = sorted(programs & _NOT_DFT)
+    method = log.header.method
+    if strange or method.lower() in _NOT_DFT_METHODS:
+        raise UnreadableOutput(
+            "not_dft",
+            f"energies of CP2K come from {strange[0] if strange else method}",
+            "deposit runs of METHOD Quickstep with a density functional",
+        )
+    if not log.evaluations:
+        raise UnreadableOutput(
+            "no_complete_step",
+            f"the log of CP2K {log.header.version} has no energy with its end",
+            "deposit the run when a step is complete",
+        )
+
+
+def _steps(log: Log, cell: Floats, geometries: Mapping[int, Geometry], fixed: NDArray[np.bool_] | None) -> list[Step]:
+    steps = []
+    for evaluation in log.evaluations:
+        labels, cycle = evaluation.labels, evaluation.cycle
+        given = geometries.get(evaluation.number)
+        if evaluation.cell is not None:
+            cell = evaluation.cell
+        elif labels.lengths is not None:
+            cell = _resized(cell, labels.lengths)
+        positions = given.positions if given else evaluation.atoms.positions if evaluation.atoms else None
+        if positions is None:
+            continue
+        forces = labels.forces if labels.forces is not None else given.forces if given else None
+        steps.append(
+            Step(
+                number=evaluation.number,
+                cell=given.cell if given and given.cell is not None else cell,
+                positions=positions,
+                energy=labels.energy,
+                forces=forces if fixed is None else None,
+                stress=labels.stress,
+                internal=labels.energy - cycle.entropy,
+                converged=cycle.converged,
+                n_scf=cycle.steps,
+            )
+        )
+    return steps
+
+
+def _resized(cell: Floats, lengths: Floats) -> Floats:
+    """Return cell with the printed lengths and angles: stretched where the angles stay, else set up anew with a along x, b in xy.
+
+    CP2K keeps the cell of a flexible run upper triangular, so the second form is its own.
+    """
+    norms = np.linalg.norm(cell, axis=1)
+    unit = cell / norms[:, None]
+    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+    wanted = np.cos(np.radians(lengths[3:]))
+    if not bool(np.isfinite(lengths).all()) or bool((lengths[:3] <= 0).any()):
+        return cell
+    if bool((np.abs(cosines - wanted) < 1e-7).all()) or abs(cell[0, 1]) + abs(cell[0, 2]) + abs(cell[1, 2]) > _CELL_DECIMALS:
+        return np.asarray(unit * lengths[:3, None])
+    a, b, c = lengths[:3]
+    sine = np.sqrt(1.0 - wanted[2] ** 2)
+    y = (wanted[0] - wanted[1] * wanted[2]) / sine
+    return np.array([[a, 0, 0], [b * wanted[2], b * sine, 0], [c * wanted[1], c * y, c * np.sqrt(max(0.0, 1.0 - wanted[1] ** 2 - y**2))]])
+
+
+def _held(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_] | None:
+    """Return which coordinates are held: atoms whose printed force is zero in every table, where its sum is not.
+
+    CP2K removes the forces on FIXED_ATOMS before it prints them, and does not say which atoms those are.
+    """
+    tables = [e.labels.forces for e in evaluations if e.labels.forces is not None and bool(np.isfinite(e.labels.forces).all())]
+    if not tables or bool((np.abs(tables[0].sum(axis=0)) < _NET_FORCE).all()):
+        return None
+    zero = np.all([(table == 0.0).all(axis=1) for table in tables], axis=0)
+    if not bool(zero.any()) or bool(zero.all()):
+        return None
+    return np.repeat(zero[:, None], 3, axis=1)
+
+
+def _energy_source(log: Log) -> str:
+    return f"CP2K Total FORCE_EVAL ({log.evaluations[0].labels.program}) energy"
+
+
+def _notes(log: Log, lost: int, fixed: NDArray[np.bool_] | None, frames: FrameBlock) -> tuple[str, ...]:
+    notes = [note for evaluation in log.evaluations for note in evaluation.labels.unit_notes]
+    notes += [f"step {e.number}: {e.cycle.contradiction}" for e in log.evaluations if e.cycle.contradiction]
+    if fixed is not None:
+        notes.append(f"{int(fixed[:, 0].sum())} atoms are held fixed and CP2K prints zero for their forces: the forces are left out")
+    if lost > log.torn:
+        notes.append(f"{lost - log.torn} of {len(log.evaluations)} steps have no positions in the log; deposit PROJECT-pos-1.xyz beside it")
+    if not np.isfinite(frames.energy).all():
+        notes.append("an energy could not be read")
+    return tuple(dict.fromkeys(notes))

@@ -1,0 +1,172 @@
+"""What readers of printed logs share: cutting a text at anchors, tables with named columns of numbers, and steps made into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.rows import RowBatch, number
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats, FrameBlock
+
+NAN: Final = float("nan")
+_DRAIN_BYTES: Final = 1 << 20
+_MOST_OPEN: Final = 256 << 20
+"""Bytes of one piece beyond which a file is not believed."""
+
+
+class Cutter:
+    """Cuts a text that arrives in chunks into pieces, each but the first beginning with an anchor; carriage returns are dropped.
+
+    Every anchor begins with a newline. Memory is that of the longest piece, and at least 1 MiB.
+    """
+
+    def __init__(self, anchors: tuple[bytes, ...]) -> None:
+        self._anchors = anchors
+        self._keep = max(len(anchor) for anchor in anchors)
+        self._buffer = bytearray(b"\n")
+        self._scanned = 0
+
+    def add(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes and return the pieces that are whole; raises UnreadableOutput where 256 MiB hold no anchor."""
+        self._buffer += chunk.replace(b"\r", b"") if b"\r" in chunk else chunk
+        return self._cut() if len(self._buffer) - self._scanned > _DRAIN_BYTES else []
+
+    def rest(self) -> list[bytes]:
+        """Return what is left, cut in the same way."""
+        pieces = [*self._cut(), bytes(self._buffer)]
+        self._buffer.clear()
+        return pieces
+
+    def _cut(self) -> list[bytes]:
+        places = sorted(place for anchor in self._anchors for place in self._find(anchor))
+        self._scanned = max(1, len(self._buffer) - self._keep)
+        start, pieces = 0, []
+        for place in places:
+            pieces.append(bytes(self._buffer[start:place]))
+            start = place
+        del self._buffer[:start]
+        self._scanned = max(1, self._scanned - start)
+        if len(self._buffer) > _MOST_OPEN:
+            raise UnreadableOutput(
+                "unreadable_output", f"{len(self._buffer)} bytes without one step of a run", "deposit the output as the code wrote it"
+            )
+        return pieces
+
+    def _find(self, anchor: bytes) -> list[int]:
+        found, place = [], self._buffer.find(anchor, max(1, self._scanned))
+        while place >= 0:
+            found.append(place)
+            place = self._buffer.find(anchor, place + 1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a run, in eV, Å, eV/Å and eV/Å³ (tension positive)."""
+
+    number: int
+    cell: Floats
+    """(3, 3)"""
+    positions: Floats
+    """(natoms, 3)"""
+    energy: float
+    forces: Floats | None = None
+    """(natoms, 3)"""
+    stress: Floats | None = None
+    """(3, 3)"""
+    internal: float = NAN
+    sigma0: float = NAN
+    converged: int = -1
+    """1, 0, or -1 where the text does not tell."""
+    n_scf: int = -1
+    flags: tuple[str, ...] = ()
+
+
+def lines_after(text: bytes, start: int, count: int) -> bytes | None:
+    """Return count whole lines from start on, newlines included, or None where there are fewer."""
+    end = start
+    for _ in range(count):
+        end = text.find(b"\n", end) + 1
+        if end == 0:
+            return None
+    return text[start:end]
+
+
+def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
+    """Return the last count numbers of each line of a table in fixed-point columns, (rows, count); NaN where a field holds none."""
+    batch = RowBatch(rows, count)
+    batch.add(lines)
+    return np.asarray(batch.values()[0])
+
+
+def token_table(lines: bytes, rows: int, columns: slice, count: int = 3) -> Floats:
+    """Return count numbers of each line, taken from its blank-separated fields, (rows, count).
+
+    A row with another number of fields is NaN. For tables with exponents, whose columns the decimal points do not show.
+    """
+    fields = [line.split()[columns] for line in lines.split(b"\n")[:rows]]
+    if all(len(row) == count for row in fields):
+        return as_floats([field for row in fields for field in row]).reshape(rows, count)
+    return np.array([as_floats(row) if len(row) == count else np.full(count, NAN) for row in fields]).reshape(rows, count)
+
+
+def as_floats(fields: Sequence[bytes]) -> Floats:
+    """Return the numbers that fields hold, NaN for anything else."""
+    return np.array([number(field) for field in fields], dtype=np.float64)
+
+
+def symmetric(tensor: Floats) -> Floats:
+    """Return a printed tensor made symmetric to the last bit: its upper triangle, mirrored."""
+    upper = np.triu(tensor)
+    return np.asarray(upper + np.triu(tensor, 1).T)
+
+
+def make_frames(
+    numbers: NDArray[np.int16],
+    pbc: NDArray[np.bool_],
+    steps: Sequence[Step],
+    sources: tuple[str, str],
+    fixed: NDArray[np.bool_] | None = None,
+) -> FrameBlock:
+    """Return the frames of at least one step; sources are the printed quantities that energy and stress are."""
+    natoms = len(numbers)
+    no_forces, no_stress = np.full((natoms, 3), NAN), np.full((3, 3), NAN)
+    stress = np.array([no_stress if step.stress is None else step.stress for step in steps])
+    return FrameBlock(
+        numbers=numbers,
+        pbc=pbc,
+        cell=np.array([step.cell for step in steps]),
+        positions=np.array([step.positions for step in steps]),
+        energy=np.array([step.energy for step in steps]),
+        forces=np.array([_whole(step.forces, no_forces) for step in steps]),
+        stress=np.array([_whole(step.stress, no_stress) for step in steps]),
+        energy_sigma0=np.array([step.sigma0 for step in steps]),
+        energy_internal=np.array([step.internal for step in steps]),
+        scf_converged=np.array([step.converged for step in steps], dtype=np.int8),
+        n_scf_steps=np.array([step.n_scf for step in steps], dtype=np.int32),
+        step=np.array([step.number for step in steps], dtype=np.int32),
+        flags=tuple(_flags(step) for step in steps),
+        energy_source=sources[0],
+        stress_source=sources[1] if np.isfinite(stress).any() else "",
+        fixed=fixed if fixed is not None and bool(fixed.any()) else None,
+    )
+
+
+def _whole(values: Floats | None, none: Floats) -> Floats:
+    """Return a table, or all NaN where one of its numbers is missing: a frame has all forces or none."""
+    return none if values is None or not bool(np.isfinite(values).all()) else values
+
+
+def _flags(step: Step) -> tuple[str, ...]:
+    flags = set(step.flags)
+    flags |= {"scf_not_converged"} if step.converged == 0 else set()
+    flags |= {"scf_unknown"} if step.converged == -1 else set()
+    tables = [values for values in (step.forces, step.stress) if values is not None]
+    torn = not np.isfinite(step.energy) or any(not bool(np.isfinite(values).all()) for values in tables)
+    flags |= {"malformed_values"} if torn else set()
+    return tuple(sorted(flags))
