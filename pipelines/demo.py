@@ -36,6 +36,7 @@ class Demo:
     """Where the demonstration works, and what it found on the way."""
 
     archives: Path
+    expected: Path
     output: Path
     started: float
     step: int = 0
@@ -93,7 +94,7 @@ def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
 
 def check_against_expected(demo: Demo, keys: dict[str, str]) -> list[Comparison]:
     """Compare frames, energies, forces and stress with the expected values; raises ServiceFailed where any differs."""
-    found = compare(lake.open(settings=demo.settings), demo.archives / "expected.csv", keys)
+    found = compare(lake.open(settings=demo.settings), demo.expected, keys)
     wrong = [c for c in found if not c.agrees]
     worst = [largest(found, name) for name in Comparison.ERRORS]
     print(
@@ -160,11 +161,12 @@ def tell(demo: Demo) -> None:
 def main() -> None:
     """Run the demonstration, or stop its services with --stop."""
     parser = argparse.ArgumentParser(description="From dropped archives to molecular dynamics, on real DFT output.")
-    parser.add_argument("--archives", type=Path, default=ROOT / "examples/mgcao", help="folder of archives with its expected.csv")
+    parser.add_argument("--archives", type=Path, default=ROOT / "examples/mgcao", help="folder of archives")
+    parser.add_argument("--expected", type=Path, default=ROOT / "examples/mgcao-expected.csv", help="what the lake must hold then")
     parser.add_argument("--output", type=Path, default=ROOT / "demo-output", help="folder for the page and the stack's data")
     parser.add_argument("--stop", action="store_true", help="stop the services that the demonstration started")
     given = parser.parse_args()
-    demo = Demo(given.archives, given.output.absolute(), time.monotonic())
+    demo = Demo(given.archives, given.expected, given.output.absolute(), time.monotonic())
     try:
         if given.stop:
             demo.run("down")

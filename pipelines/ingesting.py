@@ -69,7 +69,7 @@ def ingest_batch(settings: Settings, sources: tuple[SourceObject, ...], client: 
     part_of = {future.key: part for part, future in enumerate(futures)}
     staged: dict[int, StagedBatch] = {}
     progress("reading archives", 0, len(sources))
-    for future, result in as_completed(futures, with_results=True):
+    for future, result in as_completed(futures, loop=client.loop, with_results=True):
         staged[part_of[future.key]] = result
         progress("reading archives", sum(len(dealt[part]) for part in staged), len(sources))
     return commit_batch(lake.open(settings=settings), [staged[part] for part in sorted(staged)], batch)

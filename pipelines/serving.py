@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from prefect import serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import RunnerDeployment
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
 from pipelines.flows import retrain, train_potential, watch_inbox
 from schemas.settings import Settings, load
+
+MODULE = EntrypointType.MODULE_PATH
+"""Flows are found by module, so that the server can run in any folder."""
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A run that comes due while the last one is still going on is dropped: the next one sees the same inbox."""
@@ -16,9 +19,9 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 def deployments(settings: Settings) -> list[RunnerDeployment]:
     """Return the deployments: the watcher on its interval, retraining on its cron schedule, training on demand."""
     made = [
-        watch_inbox.to_deployment("inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
-        retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, tags=["atomlake"]),
-        train_potential.to_deployment("on-demand", tags=["atomlake"]),
+        watch_inbox.to_deployment("inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
+        retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
+        train_potential.to_deployment("on-demand", entrypoint_type=MODULE),
     ]
     return [deployment for deployment in made if isinstance(deployment, RunnerDeployment)]
 
