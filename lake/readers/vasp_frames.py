@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,7 @@ class Header:
         return int(self.types.shape[0])
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """The self-consistency cycle of one step as counted."""
 
     steps: int = -1
@@ -54,8 +54,7 @@ class Judgement:
     """1 converged, 0 not, -1 not known."""
 
 
-@dataclass(frozen=True)
-class StepEnergies:
+class StepEnergies(NamedTuple):
     """Energies of one step in eV as printed, NaN where there is none."""
 
     free: float

@@ -27,6 +27,9 @@ _MOST_OPEN: Final = 256 << 20
 _LOOK_AFTER: Final = 4 << 20
 """Behind a step this much is searched for stray steps, the rest only for the end of the calculation."""
 _END_OF_ENERGY: Final = b"</energy>"
+_ENERGIES: Final = re.compile(
+    rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
+)
 
 
 class VaspXmlReader:
@@ -296,13 +299,10 @@ def _energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int],
     that block are shifted by one name before VASP 6.1 (`e_wo_entrp` holds E(sigma->0), `e_0_energy` the entropy term), so their
     differences to the free energy come from the last step of the cycle, where the names are right in all versions.
     """
-    free = _last(buffer, b"e_fr_energy", *final)
-    cycle_free = _last(buffer, b"e_fr_energy", *cycle) if count else NAN
-    sigma0 = _last(buffer, b"e_0_energy", *cycle) if count else NAN
-    internal = _last(buffer, b"e_wo_entrp", *cycle) if count else NAN
+    free, second, third = _three(buffer, *final)
+    cycle_free, internal, sigma0 = _three(buffer, *cycle) if count else (NAN, NAN, NAN)
     if isfinite(cycle_free) and isfinite(sigma0):
         return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
-    second, third = _last(buffer, b"e_wo_entrp", *final), _last(buffer, b"e_0_energy", *final)
     return StepEnergies(free, *_without_cycle(free, second, third), cycle_free)
 
 
@@ -311,6 +311,21 @@ def _without_cycle(free: float, second: float, third: float) -> tuple[float, flo
     if abs(third - free) <= abs(third) * 0.5:
         return third, second
     return second, round(free - third, 8)
+
+
+def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float]:
+    """Return the last `e_fr_energy`, `e_wo_entrp` and `e_0_energy` between two places, NaN for none."""
+    place = buffer.rfind(b"e_fr_energy", start, end)
+    match = _ENERGIES.match(buffer, place, end) if place >= 0 else None
+    if match is not None:
+        try:
+            free, second, third = float(match[1]), float(match[2]), float(match[3])
+        except ValueError:
+            pass
+        else:
+            if isfinite(free) and isfinite(second) and isfinite(third):
+                return free, second, third
+    return _last(buffer, b"e_fr_energy", start, end), _last(buffer, b"e_wo_entrp", start, end), _last(buffer, b"e_0_energy", start, end)
 
 
 def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
