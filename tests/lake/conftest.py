@@ -100,7 +100,7 @@ def _start_weed(weed: Path, folder: Path, settings: StoreSettings) -> tuple[subp
     )
     options = [f"-{name}={port}" for name, port in zip(names, ports, strict=False)]
     fixed = ["-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json", "-master.volumeSizeLimitMB=64"]
-    more = ["-master.electionTimeout=1s", "-volume.max=100", "-master.telemetry=false"]
+    more = ["-master.electionTimeout=1s", "-volume.max=100", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen([str(weed), "server", *fixed, *more, *options], cwd=folder, stdout=log, stderr=log)
     return process, ports[6]
