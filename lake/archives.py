@@ -201,12 +201,12 @@ def _container(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found
     if place.depth > budget.limits.max_nesting:
         yield _too_deep(place, budget)
         return
-    last = ""
+    last: str | None = None
     try:
         for member in _members(stream, budget):
             last = member.name if isinstance(member, Member) else member.member
             yield from _member(place, member, budget)
-        if not last:
+        if last is None:
             yield Rejection(place.path, "empty_archive", "no files in it", "pack the run's folder again and look at the list of members")
     except UnreadableArchive as error:
         if error.reason != "truncated_archive":

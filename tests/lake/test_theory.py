@@ -1,0 +1,134 @@
+"""Verdicts on levels of theory, and their keys."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake.theory import KINDS, RULES, conflicts, numerics_key, rules, theory_key, verdict
+from schemas.theory import LevelOfTheory
+
+MGO = LevelOfTheory(
+    "qe",
+    "PBE",
+    basis="plane waves",
+    cutoff=476.2,
+    density_cutoff=3809.6,
+    pseudopotentials=(("Mg", "Mg.pbe.UPF"), ("O", "O.pbe.UPF")),
+    kpoint_spacing=0.739,
+    smearing="gaussian",
+    smearing_width=0.136,
+)
+CAO = replace(MGO, pseudopotentials=(("Ca", "Ca.pbe.UPF"), ("O", "O.pbe.UPF")))
+NIO = LevelOfTheory(
+    "vasp",
+    "PBE",
+    "D3(BJ)",
+    (("Ni", "d", 6.2),),
+    basis="plane waves",
+    cutoff=520.0,
+    pseudopotentials=(("Ni", "PAW_PBE Ni_pv"), ("O", "PAW_PBE O")),
+)
+
+
+def test_keys_read_like_words() -> None:
+    assert theory_key(MGO) == "PBE/plane waves/qe"
+    assert theory_key(NIO) == "PBE+D3(BJ)+U(Ni-d 6.2)/plane waves/vasp"
+    assert numerics_key(MGO) == "cut 476 eV, rho 3810 eV, dk 0.74, gaussian 0.14 eV"
+    assert theory_key(replace(MGO, functional="HSE06", exact_exchange=0.25)) == "HSE06/plane waves/qe"
+    assert theory_key(replace(MGO, functional="HSE06", exact_exchange=0.3)) == "HSE06+EXX(0.3)/plane waves/qe"
+    assert theory_key(replace(MGO, spin="spin-orbit", charge=1.0)) == "PBE+SOC+charge(+1)/plane waves/qe"
+    assert theory_key(LevelOfTheory("qe")) == "functional not known/basis not known/qe"
+    assert numerics_key(LevelOfTheory("qe", kpoints=(2, 2, 1), smearing="none")) == "k 2x2x1, no smearing"
+    assert numerics_key(LevelOfTheory("qe", n_kpoints=4)) == "4 k points"
+    assert numerics_key(LevelOfTheory("qe")) == "not known"
+
+
+@pytest.mark.parametrize(
+    ("other", "kind", "word"),
+    [
+        (MGO, "same", ""),
+        (CAO, "same", ""),
+        (replace(MGO, cutoff=476.5), "same", ""),
+        (replace(MGO, cutoff=544.0), "compatible", "cutoffs"),
+        (replace(MGO, cutoff=816.0), "alignable", "cutoffs"),
+        (replace(MGO, cutoff=None), "compatible", "cutoff"),
+        (replace(MGO, density_cutoff=5000.0), "compatible", "density"),
+        (replace(MGO, kpoint_spacing=0.49), "compatible", "k meshes"),
+        (replace(MGO, smearing="none", smearing_width=None), "compatible", "occupations"),
+        (replace(MGO, smearing_width=0.5), "compatible", "widths"),
+        (replace(MGO, spin="collinear"), "compatible", "spin"),
+        (replace(MGO, pseudopotentials=(("Mg", "Mg.pbe.UPF"), ("O", "O.pbe-other.UPF"))), "alignable", "O.pbe-other.UPF"),
+        (replace(MGO, pseudopotentials=()), "alignable", "not known"),
+        (replace(MGO, code="abinit"), "compatible", "abinit"),
+        (replace(MGO, code="vasp", pseudopotentials=(("Mg", "PAW_PBE Mg"), ("O", "PAW_PBE O"))), "alignable", "codes"),
+        (replace(MGO, functional="LDA"), "incompatible", "LDA"),
+        (replace(MGO, functional=""), "incompatible", "not known"),
+        (replace(MGO, dispersion="D3(BJ)"), "incompatible", "D3(BJ)"),
+        (replace(MGO, hubbard_u=(("O", "p", 5.0),)), "incompatible", "O-p 5 eV"),
+        (replace(MGO, exact_exchange=0.25), "incompatible", "exact exchange"),
+        (replace(MGO, spin="spin-orbit"), "incompatible", "spin"),
+        (replace(MGO, charge=1.0), "incompatible", "charge"),
+        (replace(MGO, extra=(("electric field", "0.1"),)), "incompatible", "electric field"),
+        (replace(MGO, basis="LCAO"), "incompatible", "LCAO"),
+        (replace(MGO, relativity="full"), "same", ""),
+    ],
+)
+def test_verdicts(other: LevelOfTheory, kind: str, word: str) -> None:
+    there, back = verdict(MGO, other), verdict(other, MGO)
+    assert there.kind == back.kind == kind
+    assert bool(there.reasons) == (kind != "same")
+    assert word in " ".join(there.reasons)
+
+
+def test_a_u_on_an_element_that_the_other_does_not_hold_is_a_remark() -> None:
+    nio = replace(NIO, code="qe", dispersion="", cutoff=476.2, pseudopotentials=(("Ni", "Ni.pbe.UPF"), ("O", "O.pbe.UPF")))
+    assert verdict(nio, MGO).kind == "compatible"
+    assert verdict(nio, replace(nio, hubbard_u=())).kind == "incompatible"
+
+
+def test_each_reason_is_given() -> None:
+    found = verdict(MGO, replace(NIO, functional="LDA"))
+    assert found.kind == "incompatible"
+    assert len(found.reasons) >= 4
+
+
+levels = st.builds(
+    LevelOfTheory,
+    code=st.sampled_from(["qe", "vasp"]),
+    functional=st.sampled_from(["", "PBE", "LDA", "HSE06"]),
+    dispersion=st.sampled_from(["", "D3(BJ)"]),
+    exact_exchange=st.sampled_from([None, 0.25]),
+    basis=st.sampled_from(["", "plane waves", "LCAO", "LAPW"]),
+    cutoff=st.sampled_from([None, 400.0, 420.0, 800.0]),
+    spin=st.sampled_from(["none", "collinear", "spin-orbit"]),
+    pseudopotentials=st.sampled_from([(), (("O", "a"),), (("O", "b"),), (("Mg", "c"),)]),
+    kpoint_spacing=st.sampled_from([None, 0.2, 0.5]),
+)
+
+
+@given(levels, levels)
+def test_a_verdict_has_no_direction_and_always_says_why(a: LevelOfTheory, b: LevelOfTheory) -> None:
+    assert verdict(a, b).kind == verdict(b, a).kind
+    assert verdict(a, a).kind == "same"
+    assert verdict(a, b).kind in KINDS
+    assert bool(verdict(a, b).reasons) == (verdict(a, b).kind != "same")
+
+
+def test_conflicts_are_pairs_that_cannot_be_put_together() -> None:
+    meshes = [replace(MGO, kpoint_spacing=0.1 + 0.001 * i) for i in range(2000)]
+    assert conflicts([*meshes, CAO]) == []
+    lda = replace(CAO, functional="LDA")
+    found = conflicts([MGO, CAO, lda, replace(lda, kpoint_spacing=0.2)])
+    assert {frozenset({c.first.functional, c.second.functional}) for c in found} == {frozenset({"PBE", "LDA"})}
+    assert all(c.verdict.kind == "incompatible" for c in found)
+
+
+def test_rules_have_names_and_sources() -> None:
+    assert len({name for name, _ in rules()}) == len(RULES)
+    assert all(source.endswith(".") for _, source in rules())
+    assert all(a.name != b.name for a, b in itertools.combinations(RULES, 2))
