@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from lake.probe import probe
-from lake.store import connect, make_bucket
 from pipelines import processes, seaweedfs
-from pipelines.automations import ensure_zombie_automation
+from pipelines.furnishing import furnish
 from pipelines.health import ui_url
 from pipelines.ports import check_free
 from pipelines.processes import Place, Running
@@ -209,7 +205,7 @@ def _start(dead: Sequence[Service], running: dict[str, Running], report: Report)
                 missing[service.name] = fault
             else:
                 del waiting[service.name]
-                report(service.name, f"works, {service.address or 'no port'} (after {seconds:.0f} s)")
+                report(service.name, f"works after {seconds:.0f} s{service.address and f': {service.address}'}")
         if seconds - told >= 10:
             told = seconds
             for name, fault in missing.items():
@@ -230,22 +226,12 @@ def _fault_at_start(service: Service, running: Running, seconds: float) -> str:
 
 
 def _furnish(settings: Settings, report: Report) -> Settings:
-    """Tell everyone where the services are, make the buckets, prove the store safe, and return the settings as they now stand."""
-    elsewhere = external(settings)
+    """Tell everyone where the services are, make what they need, and return the settings as they now stand."""
     values = to_write(settings)
     write_toml(values, settings.stack_file)
     _check_not_overruled(settings, values)
     complete = merge(settings, values, where=str(settings.stack_file))
-    if "store" not in elsewhere:
-        for bucket in seaweedfs.buckets(complete):
-            make_bucket(bucket, complete.store)
-    probe(connect(complete.store.lake_url, complete.store))
-    report("seaweedfs" if "store" not in elsewhere else "store", f"safe for commits: {complete.store.lake_url}")
-    try:
-        if ensure_zombie_automation(complete.prefect.api_url):
-            report("prefect", "automation for runs without a sign of life created")
-    except httpx.HTTPError as error:
-        raise ServiceFailed(f"prefect: {complete.prefect.api_url} takes no automation: {error}; is it a Prefect 3 server?") from error
+    furnish(complete, report=report, make_buckets="store" not in external(settings))
     return complete
 
 
