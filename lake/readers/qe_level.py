@@ -131,7 +131,7 @@ def unique_pseudopotentials(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str
 
 def reciprocal_lengths(cell: Floats) -> Floats:
     """Return the lengths of the reciprocal vectors with the factor 2 pi, 1/Å, shape (3,); cell rows are vectors in Å."""
-    if abs(float(np.linalg.det(cell))) < 1e-12:
+    if not bool(np.isfinite(cell).all()) or abs(float(np.linalg.det(cell))) < 1e-12:
         return np.full(3, np.nan)
     return np.asarray(2.0 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0), dtype=np.float64)
 

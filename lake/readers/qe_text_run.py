@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.qe_text_header import Header, element_numbers, read_header
-from lake.readers.qe_text_step import Labels, Positions, last_threshold, read_cell, read_fixed, read_labels, read_positions
+from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -55,12 +55,13 @@ class RunBuilder:
         self._first = b""
         self._cell: Floats | None = None
         self._positions: Positions | None = None
+        self._model: Positions | None = None
         self._fixed: NDArray[np.bool_] | None = None
         self._threshold = float("nan")
         self._seen = 0
         self._frames: list[_Frame] = []
         self._rows: dict[str, RowBatch] = {}
-        self._pending: tuple[_Frame, Positions] | None = None
+        self._pending: tuple[_Frame, Positions, Tables] | None = None
         self._motion = ""
         self._variable_cell = False
         self._final = False
@@ -96,29 +97,31 @@ class RunBuilder:
             self._variable_cell = b"press convergence thresh" in self._first or b"cell mass =" in self._first
 
     def _move(self, piece: bytes, header: Header) -> None:
-        self._positions = read_positions(piece, header.labels, header.alat)
+        self._positions = self._model = read_positions(piece, header.labels, header.alat, self._model)
         if self._positions is not None and self._fixed is None:
             self._fixed = read_fixed(self._positions.rows, header.natoms) | header.fixed
 
     def _watch(self, piece: bytes) -> None:
         """Note what the piece says about the run as a whole."""
-        self._motion = next((kind for words, kind in _MOTIONS if words in piece), "") or self._motion
-        self._variable_cell = self._variable_cell or b"Cell gradient error" in piece or b"Cell Dynamics" in piece
+        if not self._motion:
+            self._motion = next((kind for words, kind in _MOTIONS if words in piece), "")
+            self._variable_cell = self._variable_cell or b"Cell gradient error" in piece or b"Cell Dynamics" in piece
         self._final = self._final or _FINAL_SCF in piece
-        self._bands_only = self._bands_only or b"End of band structure calculation" in piece
+        self._bands_only = self._bands_only or (self._seen == 0 and b"End of band structure calculation" in piece)
         self._done = self._done or b"JOB DONE." in piece
-        failed = _NOT_ACHIEVED.search(piece)
+        failed = _NOT_ACHIEVED.search(piece) if b"NOT achieved" in piece else None
         if failed:
             self._notes.append(f"SCF of step {self._seen}: convergence NOT achieved after {int(failed.group(1))} iterations")
         if b"Maximum CPU time exceeded" in piece:
             self._notes.append(f"stopped at max_seconds in step {self._seen}")
-        for routine, message in _ERROR.findall(piece):
+        for routine, message in _ERROR.findall(piece) if b"%%%%" in piece else ():
             self._notes.append(f"pw.x stopped in {_words(routine)} {_words(message)}")
 
     def _label(self, piece: bytes, header: Header) -> None:
-        labels = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid)
-        if labels is None:
+        found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid)
+        if found is None:
             return
+        labels, tables = found
         step, self._seen = self._seen, self._seen + 1
         if self._positions is None or self._cell is None or not np.isfinite(labels.energy):
             self._malformed += 1
@@ -126,27 +129,25 @@ class RunBuilder:
             self._notes.append(f"step {step}: the {what} cannot be read; the step was left out")
             return
         frame = _Frame(step, labels, self._positions.unit, self._positions.factor, self._cell, self._final)
-        self._pending = (frame, self._positions)
+        self._pending = (frame, self._positions, tables)
 
     def _settle(self, *, more: bool) -> None:
         """Accept the configuration read last, where nothing more was to come for it: another one follows, or it is whole."""
         if self._pending is None:
             return
-        (frame, positions), self._pending = self._pending, None
-        if more or frame.labels.ended or self._whole(frame.labels):
+        (frame, positions, tables), self._pending = self._pending, None
+        if more or tables.ended or self._whole(frame.labels):
             self._frames.append(frame)
             self._keep("positions", positions.rows)
-            self._keep("forces", frame.labels.forces)
-            self._keep("stress", frame.labels.stress)
+            self._keep("forces", tables.forces)
+            self._keep("stress", tables.stress)
 
     def _whole(self, labels: Labels) -> bool:
         """Return whether labels has every table that earlier steps of the run have."""
         earlier = [frame.labels for frame in self._frames]
         if not earlier or labels.torn:
             return False
-        return (labels.forces is not None or all(e.forces is None for e in earlier)) and (
-            labels.stress is not None or all(e.stress is None for e in earlier)
-        )
+        return labels.has_forces >= any(e.has_forces for e in earlier) and labels.has_stress >= any(e.has_stress for e in earlier)
 
     def _keep(self, name: str, rows: bytes | None) -> None:
         natoms = self._header.natoms if self._header else 0
@@ -263,7 +264,7 @@ class RunBuilder:
 
     def _lost(self, place: int, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> bool:
         labels = self._frames[place].labels
-        return bool(force_holes[place] and labels.forces is not None) or bool(stress_holes[place] and labels.stress is not None)
+        return bool(force_holes[place] and labels.has_forces) or bool(stress_holes[place] and labels.has_stress)
 
     def _refusal(self) -> UnreadableOutput:
         """Return why no frame could be made, in the order in which a reason explains the others."""

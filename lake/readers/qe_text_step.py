@@ -15,10 +15,13 @@ from schemas.units import BOHR
 Floats = NDArray[np.float64]
 
 _NAN: Final = float("nan")
+_LABEL: Final = range(6)
+"""Columns of the label in a row of positions."""
 _ENERGY: Final = re.compile(rb"\n(!!?) +total energy +=([^\n]*?)Ry *(?=\n)")
 _ACCURACY: Final = re.compile(rb"estimated scf accuracy +<([^\n]*?)Ry *\n")
 _THRESHOLD: Final = re.compile(rb"\n *(?:(?:scf )?convergence threshold|new conv_thr) +=([^\n]*?)(?:Ry *)?\n")
-_ITERATIONS: Final = re.compile(rb"\n +convergence has been achieved in +(\d{1,6}) iterations")
+_ITERATIONS: Final = re.compile(rb"convergence has been achieved in +(\d{1,6}) iterations")
+_SMEARING: Final = re.compile(rb"smearing contrib\. \(-TS\) +=([^\n]*?)Ry *\n")
 _BLOCK: Final = re.compile(rb"\n(?:ATOMIC_POSITIONS|CELL_PARAMETERS) *[({]? *(alat|bohr|angstrom|crystal)?(?: *= *([\d.]+))? *[)}]? *\n")
 _ENDED: Final = (
     b"\n     Writing output data", b"\n     Writing all to output", b"\n     Writing config", b"\n     init_run  ", b"JOB DONE.",
@@ -33,7 +36,7 @@ SLACK: Final = 1.1
 
 @dataclass(frozen=True)
 class Labels:
-    """What was printed for one configuration; rows are the raw lines."""
+    """What was printed for one configuration, without its tables."""
 
     energy: float
     """Ry, NaN where the field cannot be read."""
@@ -42,14 +45,27 @@ class Labels:
     converged: int
     """1, 0, or -1 where the text does not tell."""
     n_scf: int
-    forces: bytes | None
-    stress: bytes | None
+    has_forces: bool
+    has_stress: bool
     stress_in_kbar: bool
     torn: bool
     """A table was begun but its rows cannot be read."""
-    ended: bool
-    """The text shows that nothing more was to come for this configuration."""
     hybrid: bool
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The raw rows of one configuration's tables, None for a table that is not there."""
+
+    forces: bytes | None
+    stress: bytes | None
+    after: bytes
+    """The text from the energy line on."""
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the text shows that nothing more was to come for this configuration."""
+        return any(words in self.after for words in _ENDED)
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class Positions:
     """Å per printed unit; 1 for crystal."""
 
 
-def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> Labels | None:
+def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> tuple[Labels, Tables] | None:
     """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
 
     The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text.
@@ -80,23 +96,23 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> 
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
     counts = [int(found) for found in _ITERATIONS.findall(text)]
-    return Labels(
+    labels = Labels(
         energy=energy,
         internal=_internal(text, inner, energy),
         converged=0 if not_achieved else _converged(text, inner, threshold),
         n_scf=(sum(counts) if hybrid else counts[-1]) if counts else -1,
-        forces=forces,
-        stress=stress,
+        has_forces=forces is not None,
+        has_stress=stress is not None,
         stress_in_kbar=in_kbar,
         torn=force_torn or stress_torn,
-        ended=any(words in text[place:] for words in _ENDED),
         hybrid=hybrid,
     )
+    return labels, Tables(forces, stress, text[place:])
 
 
-def last_threshold(text: bytes, current: float) -> float:
-    """Return the SCF threshold (Ry) in force behind text, or current where text states none."""
-    start = max(text.rfind(b"convergence threshold "), text.rfind(b"new conv_thr"))
+def last_threshold(text: bytes, current: float, end: int | None = None) -> float:
+    """Return the SCF threshold (Ry) in force behind text[:end], or current where that states none."""
+    start = max(text.rfind(b"convergence threshold ", 0, end), text.rfind(b"new conv_thr", 0, end))
     match = _THRESHOLD.match(text, text.rfind(b"\n", 0, start)) if start > 0 else None
     value = number(match.group(1)) if match else _NAN
     return value if value > 0 else current
@@ -105,7 +121,7 @@ def last_threshold(text: bytes, current: float) -> float:
 def _converged(text: bytes, place: int, threshold: float) -> int:
     """Compare the accuracy behind the energy line with the threshold in force there; pw.x's own word is not asked."""
     match = _ACCURACY.search(text, place, place + 1200)
-    threshold = last_threshold(text[:place], threshold)
+    threshold = last_threshold(text, threshold, place)
     if match is None:
         return -1
     printed = match.group(1).strip()
@@ -119,7 +135,8 @@ def _converged(text: bytes, place: int, threshold: float) -> int:
 def _internal(text: bytes, place: int, energy: float) -> float:
     """Return E of F = E - TS from the printed -TS, NaN where there is no smearing."""
     end = text.find(b"convergence has been", place)
-    match = re.search(rb"\n +smearing contrib\. \(-TS\) +=([^\n]*?)Ry *\n", text[place : end if end > 0 else place + 2500])
+    start = text.find(b"smearing contrib. (-TS)", place, end if end > 0 else place + 2500)
+    match = _SMEARING.match(text, start) if start > 0 else None
     return energy - number(match.group(1)) if match else _NAN
 
 
@@ -172,19 +189,28 @@ def unit_factor(match: re.Match[bytes], alat: float) -> float:
     return {b"bohr": BOHR, b"angstrom": 1.0, b"crystal": 1.0}.get(match.group(1) or b"alat", own)
 
 
-def read_positions(text: bytes, labels: tuple[str, ...], alat: float) -> Positions | None:
-    """Return the rows of text that begins with '\\nATOMIC_POSITIONS', or None where they are not those of the run's atoms."""
+def read_positions(text: bytes, labels: tuple[str, ...], alat: float, before: Positions | None = None) -> Positions | None:
+    """Return the rows of text that begins with '\\nATOMIC_POSITIONS', or None where they are not those of the run's atoms.
+
+    before is an earlier block of the same run that was found right: rows with its columns of labels and line ends are, too.
+    """
     match = _BLOCK.match(text)
     if match is None:
         return None
+    unit, factor = (match.group(1) or b"alat").decode(), unit_factor(match, alat)
+    length = text.find(b"\n", match.end()) + 1 - match.end()
+    rows = text[match.end() : match.end() + length * len(labels)]
+    if (
+        before is not None
+        and len(rows) == len(before.rows)
+        and all(rows[i::length] == before.rows[i::length] for i in (*_LABEL, length - 1))
+    ):
+        return Positions(rows, unit, factor)
     lines = text[match.end() :].split(b"\n", len(labels))
     if len(lines) <= len(labels):
         return None
     found = tuple(line.split(None, 1)[0].decode("latin-1") if line.strip() else "" for line in lines[:-1])
-    if found != labels:
-        return None
-    unit = (match.group(1) or b"alat").decode()
-    return Positions(b"".join(line + b"\n" for line in lines[:-1]), unit, unit_factor(match, alat))
+    return Positions(b"".join(line + b"\n" for line in lines[:-1]), unit, factor) if found == labels else None
 
 
 def read_fixed(rows: bytes, natoms: int) -> NDArray[np.bool_]:

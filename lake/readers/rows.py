@@ -108,53 +108,29 @@ def _decode_row(row: bytes, count: int, shared: Columns | None) -> list[float]:
 class RowBatch:
     """Row blocks of many frames, each with the same number of rows, decoded together.
 
-    Blocks whose rows are alike (same length, points in the same columns) wait for one cast; others are read row by row.
+    Blocks of one length wait for one cast; those whose rows are not alike (points in other columns) are then read row by row.
     Memory is bounded: after 4 MiB of waiting text the numbers are made.
     """
 
     rows: int
     count: int = 3
     _done: list[Floats] = field(default_factory=list)
-    _waiting: list[NDArray[np.uint8]] = field(default_factory=list)
+    _waiting: list[bytes] = field(default_factory=list)
     _bytes: int = 0
 
     def add(self, lines: bytes) -> None:
         """Take the rows of one frame, each ending with a newline; their number must be `rows`."""
-        fields = self._regular(lines)
-        if fields is not None:
-            if self._waiting and self._waiting[0].shape[1] != fields.shape[1]:
-                self._flush()
-            self._waiting.append(fields)
-            self._bytes += fields.size
-            if self._bytes > _BATCH_BYTES:
-                self._flush()
-            return
-        self._flush()
-        self._done.append(decode_rows(lines.split(b"\n")[: self.rows], self.count))
+        if self._waiting and len(self._waiting[0]) != len(lines):
+            self._flush()
+        self._waiting.append(lines)
+        self._bytes += len(lines)
+        if self._bytes > _BATCH_BYTES:
+            self._flush()
 
     def skip(self) -> None:
         """Take a frame that has no rows: its numbers are NaN."""
         self._flush()
         self._done.append(np.full((self.rows, self.count), np.nan))
-
-    def _regular(self, lines: bytes) -> NDArray[np.uint8] | None:
-        length = lines.find(b"\n") + 1
-        columns = find_columns(lines[:length], self.count)
-        if columns is None or len(lines) != length * self.rows:
-            return None
-        table = np.frombuffer(lines, dtype=np.uint8).reshape(self.rows, length)
-        points = np.flatnonzero(table[0, columns.start :] == _POINT)[: self.count] + columns.start
-        if not bool((table[:, -1] == _NEWLINE).all()) or not bool((table[:, points] == _POINT).all()):
-            return None
-        return table[:, columns.start : columns.end].reshape(self.rows * self.count, columns.width)
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        values = cast_fields(np.concatenate(self._waiting))
-        self._done.append(values.reshape(-1, self.count))
-        self._waiting = []
-        self._bytes = 0
 
     def values(self) -> Floats:
         """Return all numbers, shape (frames, rows, count)."""
@@ -162,3 +138,29 @@ class RowBatch:
         if not self._done:
             return np.empty((0, self.rows, self.count))
         return np.concatenate(self._done).reshape(-1, self.rows, self.count)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        values = self._regular(self._waiting)
+        if values is None:
+            singles = [(self._regular([lines]), lines) for lines in self._waiting]
+            values = np.concatenate(
+                [decode_rows(lines.split(b"\n")[: self.rows], self.count) if found is None else found for found, lines in singles]
+            )
+        self._done.append(values)
+        self._waiting = []
+        self._bytes = 0
+
+    def _regular(self, blocks: list[bytes]) -> Floats | None:
+        """Return the numbers of blocks of rows that are all alike, shape (blocks * rows, count); None for others."""
+        first = blocks[0]
+        length = first.find(b"\n") + 1
+        columns = find_columns(first[:length], self.count)
+        if columns is None or len(first) != length * self.rows:
+            return None
+        table = np.frombuffer(b"".join(blocks), dtype=np.uint8).reshape(-1, length)
+        points = np.flatnonzero(table[0, columns.start :] == _POINT)[: self.count] + columns.start
+        if not bool((table[:, -1] == _NEWLINE).all()) or not bool((table[:, points] == _POINT).all()):
+            return None
+        return cast_fields(table[:, columns.start : columns.end].reshape(-1, columns.width)).reshape(-1, self.count)
