@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from lake.readers.abinit import ABINIT_OUTPUT
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.cp2k import CP2K_LOG
 from lake.readers.outcar import OUTCAR
@@ -11,7 +12,7 @@ from lake.readers.qe_text import PW_STDOUT
 from lake.readers.qe_xml import PW_XML
 from lake.readers.vasp_xml import VASPRUN_XML
 
-READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT, PW_XML, VASPRUN_XML, OUTCAR, CP2K_LOG)
+READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT, PW_XML, VASPRUN_XML, OUTCAR, CP2K_LOG, ABINIT_OUTPUT)
 """All readers, in the order in which they are asked."""
 
 

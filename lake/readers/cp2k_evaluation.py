@@ -19,10 +19,10 @@ _NEW_FORCES: Final = re.compile(rb"\n FORCES\| Atomic forces \[([^\]\n]+)\] *\n 
 _STRESS: Final = re.compile(rb"\n (?:NUMERICAL )?STRESS TENSOR \[([^\]\n]+)\] *\n *\n[^\n]*\n")
 _NEW_STRESS: Final = re.compile(rb"\n STRESS\| (?:Analytical|Numerical) stress tensor \[([^\]\n]+)\] *\n[^\n]*\n")
 _OUTER: Final = re.compile(rb"outer SCF loop (?:converged in|FAILED to converge after) +(\d+) iterations or +(\d+) steps")
-_INNER: Final = re.compile(rb"\*\*\* SCF run converged in +(\d+) steps|Leaving inner SCF loop after reaching +(\d+) steps")
+_INNER: Final = (re.compile(rb"SCF run converged in +(\d+) steps"), re.compile(rb"Leaving inner SCF loop after reaching +(\d+) steps"))
 _GRADIENT: Final = re.compile(rb"outer SCF iter = +\d+ RMS gradient = +(\S+)")
 _CYCLE_ROW: Final = re.compile(rb"\n +\d+ [A-Z]\S*(?: [A-Z]+)? +\S+ +\S+ +(\S+) +-?\d+\.\d+ +-?\d\.\d+E[+-]\d+ *(?=\n)")
-_ENTROPY: Final = re.compile(rb"\n +Electronic entropic energy: +(\S+)")
+_ENTROPY: Final = re.compile(rb"Electronic entropic energy: +(\S+)")
 _LENGTHS: Final = re.compile(rb"\n MD\| Cell lengths \[ang\] +(\S+) +(\S+) +(\S+)")
 _ANGLES: Final = re.compile(rb"\n MD\| Cell angles \[deg\] +(\S+) +(\S+) +(\S+)")
 _ENDED: Final = (
@@ -74,8 +74,8 @@ def read_cycle(text: bytes, threshold: float) -> Cycle:
     The word of CP2K is compared with the last accuracy that it prints: 'NOT converged' and 'FAILED' count as they stand, 'converged'
     counts only where the accuracy is below the threshold.
     """
-    outer, inner = _OUTER.findall(text), _INNER.findall(text)
-    counts = [int(done or left) for done, left in inner]
+    text = text[max(0, text.rfind(b"SCF WAVEFUNCTION OPTIMIZATION")) :]
+    outer, counts = _OUTER.findall(text), [int(count) for pattern in _INNER for count in pattern.findall(text)]
     steps = int(outer[-1][1]) if outer else sum(counts) if counts else -1
     entropies = _ENTROPY.findall(text)
     entropy = number(entropies[-1]) * HARTREE if entropies else NAN
@@ -113,7 +113,7 @@ def read_labels(text: bytes, natoms: int) -> Labels | None:
 
 def _forces(text: bytes, natoms: int) -> tuple[Floats | None, str]:
     """Return the forces; NaN where the table is torn: behind its natoms rows stands their sum."""
-    old, new = _FORCES.search(text), _NEW_FORCES.search(text)
+    old, new = _table(_FORCES, b"\n ATOMIC FORCES in [", text), _table(_NEW_FORCES, b"\n FORCES| Atomic forces [", text)
     table = old or new
     if table is None or natoms == 0:
         return None, ""
@@ -133,7 +133,7 @@ def _stress(text: bytes) -> tuple[Floats | None, str]:
     Evidence for the sign: a third of its trace plus 2/3 of the kinetic energy per volume is the pressure that CP2K prints (MD of an
     ionic liquid, CP2K 2022.1: -9123 + 3306 = -5817 bar).
     """
-    old, new = _STRESS.search(text), _NEW_STRESS.search(text)
+    old, new = _table(_STRESS, b"STRESS TENSOR [", text), _table(_NEW_STRESS, b"\n STRESS| ", text)
     table = old or new
     if table is None:
         return None, ""
@@ -147,10 +147,16 @@ def _stress(text: bytes) -> tuple[Floats | None, str]:
 
 
 def _lengths(text: bytes) -> Floats | None:
-    lengths, angles = _LENGTHS.search(text), _ANGLES.search(text)
+    lengths, angles = _table(_LENGTHS, b"\n MD| Cell lengths [ang]", text), _table(_ANGLES, b"\n MD| Cell angles", text)
     if lengths is None:
         return None
     return as_floats([*lengths.groups(), *(angles.groups() if angles else (b"90.0",) * 3)])
+
+
+def _table(pattern: re.Pattern[bytes], words: bytes, text: bytes) -> re.Match[bytes] | None:
+    """Return where a table begins; words, a part of its first line, are found faster than the pattern."""
+    place = text.find(words)
+    return pattern.search(text, max(0, place - 20)) if place >= 0 else None
 
 
 def _unit(printed: bytes) -> str:

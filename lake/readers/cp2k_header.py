@@ -88,11 +88,12 @@ def read_cell(text: bytes) -> Floats | None:
 
     Vectors are printed with three decimals, their lengths with up to six: each vector is stretched to its printed length.
     """
-    found = _VECTOR.findall(text)[-3:]
-    if [name for name, _, _ in found] != [b"a", b"b", b"c"]:
+    place = text.rfind(b"\n CELL| Vector a")
+    found = _VECTOR.findall(text, place, place + 1000) if place >= 0 else []
+    if [name for name, _, _ in found[:3]] != [b"a", b"b", b"c"]:
         return None
-    vectors = np.array([as_floats(fields.split()) for _, fields, _ in found if len(fields.split()) == 3])
-    lengths = as_floats([length for _, _, length in found])
+    vectors = np.array([as_floats(fields.split()) for _, fields, _ in found[:3] if len(fields.split()) == 3])
+    lengths = as_floats([length for _, _, length in found[:3]])
     if vectors.shape != (3, 3) or not bool(np.isfinite(vectors).all() and np.isfinite(lengths).all()):
         return None
     norms = np.linalg.norm(vectors, axis=1)
@@ -103,7 +104,7 @@ def read_cell(text: bytes) -> Floats | None:
 
 def read_atoms(text: bytes) -> Atoms | None:
     """Return the last table of coordinates that text holds whole, or None."""
-    tables = list(_COORDINATES.finditer(text))
+    tables = list(_COORDINATES.finditer(text)) if b"\n MODULE QUICKSTEP" in text else []
     for table in reversed(tables):
         factor = _LENGTH_UNITS.get(table.group(1).decode("latin-1").lower())
         rows = _atom_rows(text, table.end())

@@ -1,0 +1,257 @@
+"""Reader of what ABINIT prints (.abo, .out; 7 to 10): each dataset that computes a ground state is a run of its own.
+
+The energy is etotal, which holds -kT times the entropy where states are smeared, so that the forces belong to it. A dataset that was
+relaxed has a run with all its steps. The .log of the same run is not read: it repeats the tables between messages.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.readers.abinit_level import Variables, level_of_theory, read_cell, read_pseudopotentials, read_variables
+from lake.readers.abinit_step import Cycle, Tables, read_cycle, read_moving, read_static
+from lake.readers.base import ReaderSpec
+from lake.readers.text_steps import Cutter, Step, make_frames, symmetric
+from schemas.calculations import Run
+from schemas.elements import SYMBOLS
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3
+
+FORMAT: Final = "ABINIT output"
+
+_BANNER: Final = re.compile(rb"\s*\.Version +(\S+) +of ABINIT")
+_DATASET: Final = re.compile(rb"\n== DATASET +(\d+) =")
+_END: Final = b"\n== END DATASET"
+_ITERATION: Final = b"\n--- Iteration: ("
+_ANCHORS: Final = (b"\n== DATASET ", _END, _ITERATION, b"\n.Version ")
+_DYNAMICS: Final = {1, 6, 8, 9, 12, 13, 14, 16, 24, 25}
+"""ionmov of molecular dynamics (ABINIT manual); 13 moves the cell too."""
+_MOST_ATOMS: Final = 1_000_000
+"""Bounds the memory that a damaged number of atoms can ask for."""
+_CELL_DECIMALS: Final = 2e-6
+"""bohr; the cell of a dataset is printed with seven decimals, its variables with eleven digits."""
+_MOVED: Final = 1e-5
+"""Å"""
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of the main output of ABINIT."""
+    del name
+    return _BANNER.match(head) is not None
+
+
+@dataclass
+class _Dataset:
+    """What has been read of one dataset."""
+
+    number: int
+    natoms: int
+    cell: Floats | None
+    """(3, 3) bohr"""
+    steps: list[tuple[Tables, Cycle]] = field(default_factory=list)
+    torn: int = 0
+    first: bytes = b""
+    moving: bool = False
+    closed: bool = False
+    """What follows the dataset was seen."""
+
+
+class AbinitReader:
+    """Push reader of one main output; the text is cut at datasets and at the steps of moving atoms."""
+
+    def __init__(self) -> None:
+        self._cutter = Cutter(_ANCHORS)
+        self._head = b""
+        self._version = ""
+        self._variables = Variables({})
+        self._pseudos: dict[int, str] = {}
+        self._current: _Dataset | None = None
+        self._runs: list[Run] = []
+        self._failures: list[UnreadableOutput] = []
+        self._complete = False
+        self._open: list[_Dataset] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; line ends may be LF or CRLF."""
+        for piece in self._cutter.add(chunk):
+            self._take(piece)
+
+    def close(self) -> tuple[Run, ...]:
+        """Return one run for each dataset with a ground state; raises UnreadableOutput where there is none."""
+        for piece in self._cutter.rest():
+            self._take(piece)
+        self._end_dataset()
+        self._end_output()
+        if self._runs:
+            return tuple(self._runs)
+        raise self._failures[0] if self._failures else self._refusal()
+
+    def _take(self, piece: bytes) -> None:
+        if piece.startswith(b"\n.Version ") or not self._version:
+            self._begin(piece)
+        dataset = _DATASET.match(piece)
+        if dataset is not None:
+            self._end_dataset(closed=True)
+            self._pseudos |= read_pseudopotentials(piece)
+            number = int(dataset.group(1))
+            natoms = min(max(self._variables.integer("natom", number, 1), 1), _MOST_ATOMS)
+            self._current = _Dataset(number, natoms, read_cell(piece), first=piece)
+        elif piece.startswith(_END):
+            self._end_dataset(closed=True)
+        elif piece.startswith(_ITERATION) and self._current is not None:
+            self._move(piece, self._current)
+        self._complete = self._complete or b"\n Calculation completed." in piece
+
+    def _begin(self, piece: bytes) -> None:
+        """Begin an output: its banner and, up to the first dataset, its variables."""
+        banner = _BANNER.match(piece)
+        if banner is None:
+            return
+        self._end_dataset()
+        self._end_output()
+        self._version = banner.group(1).decode("latin-1")
+        self._variables = read_variables(piece)
+        self._pseudos = {}
+        self._complete = False
+
+    def _move(self, piece: bytes, dataset: _Dataset) -> None:
+        dataset.moving = True
+        tables, cycle = read_moving(piece, dataset.natoms), read_cycle(piece, self._variables, dataset.number)
+        if tables is None or cycle is None:
+            dataset.torn += 1
+        else:
+            dataset.steps.append((tables, cycle))
+
+    def _end_dataset(self, *, closed: bool = False) -> None:
+        """Close the dataset at hand; one whose end was not seen gives its steps, but no static result."""
+        dataset, self._current = self._current, None
+        if dataset is None:
+            return
+        dataset.closed = closed
+        if closed and not dataset.moving:
+            cycle = read_cycle(dataset.first, self._variables, dataset.number)
+            tables = read_static(dataset.first, dataset.natoms, cycle.energy) if cycle else None
+            if cycle is not None and tables is not None:
+                dataset.steps.append((tables, cycle))
+        dataset.torn -= int(dataset.torn > 0 and not closed)
+        dataset.first = dataset.first[:1]
+        self._open.append(dataset)
+
+    def _end_output(self) -> None:
+        """Make the runs of all datasets; what they are worth depends on the end of the output."""
+        for dataset in self._open:
+            try:
+                self._runs.append(self._run(dataset))
+            except UnreadableOutput as failure:
+                self._failures.append(failure)
+        self._open = []
+
+    def _run(self, dataset: _Dataset) -> Run:
+        _refuse(self._variables, dataset)
+        numbers, charges = _elements(self._variables, dataset)
+        start = _cell(self._variables, dataset)
+        steps = [_step(k, tables, cycle, start) for k, (tables, cycle) in enumerate(dataset.steps)]
+        moved = [bool((np.abs(step.cell - steps[0].cell) > _MOVED).any()) for step in steps]
+        steps = [_flagged(step) if far else step for step, far in zip(steps, moved, strict=True)]
+        held = self._variables.numbers("iatfix", dataset.number)
+        fixed = np.array(held).reshape(-1, 3) != 0 if len(held) == 3 * dataset.natoms else None
+        sources = ("ABINIT etotal", "ABINIT stress tensor")
+        flags = {"truncated": not self._complete, "malformed_steps": dataset.torn > 0}
+        return Run(
+            code="abinit",
+            code_version=self._version,
+            kind=_kind(self._variables, dataset),
+            format=FORMAT,
+            level_of_theory=level_of_theory(self._variables, dataset.number, self._pseudos, charges, start),
+            frames=make_frames(numbers, np.ones(3, dtype=bool), steps, sources, fixed),
+            complete=self._complete,
+            flags=tuple(sorted(name for name, holds in flags.items() if holds)),
+            notes=(f"dataset {dataset.number}",) if self._variables.integer("ndtset", 0, 1) > 1 else (),
+            n_malformed_steps=dataset.torn,
+        )
+
+    def _refusal(self) -> UnreadableOutput:
+        return UnreadableOutput(
+            "no_complete_step", f"the output of ABINIT {self._version} has no dataset", "deposit the run when a dataset is complete"
+        )
+
+
+def _refuse(variables: Variables, dataset: _Dataset) -> None:
+    driver, mixing = variables.integer("optdriver", dataset.number, 0), variables.integer("iscf", dataset.number, 7)
+    if driver != 0 or mixing < 0:
+        what = f"optdriver {driver}" if driver else f"iscf {mixing}, without self-consistency"
+        raise UnreadableOutput("not_energies", f"dataset {dataset.number} has {what}", "deposit the ground-state run before it")
+    if variables.integer("nimage", dataset.number, 1) > 1:
+        raise UnreadableOutput(
+            "unreadable_output", f"dataset {dataset.number} moves several images", "deposit each image as a run of its own"
+        )
+    if not dataset.steps:
+        raise UnreadableOutput(
+            "no_complete_step", f"dataset {dataset.number} of ABINIT has no step with its end", "deposit the run when a step is complete"
+        )
+    if dataset.cell is None:
+        raise UnreadableOutput("unreadable_output", f"dataset {dataset.number} prints no cell", "deposit the file as ABINIT wrote it")
+
+
+def _elements(variables: Variables, dataset: _Dataset) -> tuple[NDArray[np.int16], list[int]]:
+    """Return the atomic numbers, and the nuclear charges of the types."""
+    charges = [round(charge) for charge in variables.numbers("znucl", dataset.number)]
+    types = [int(kind) for kind in variables.numbers("typat", dataset.number)][: dataset.natoms]
+    types = types or [1] * dataset.natoms
+    known = len(types) == dataset.natoms and all(1 <= kind <= len(charges) for kind in types)
+    numbers = np.array([charges[kind - 1] for kind in types] if known else [0], dtype=np.int16)
+    if not known or not bool(((numbers > 0) & (numbers < len(SYMBOLS))).all()):
+        raise UnreadableOutput(
+            "unreadable_output",
+            f"znucl {charges} and typat {types} do not tell the elements of {dataset.natoms} atoms",
+            "deposit the file as ABINIT wrote it",
+        )
+    return numbers, charges
+
+
+def _cell(variables: Variables, dataset: _Dataset) -> Floats:
+    """Return the first cell in Å: acell times rprim where that is the cell which the dataset prints with fewer digits."""
+    assert dataset.cell is not None
+    lengths, vectors = variables.numbers("acell", dataset.number), variables.numbers("rprim", dataset.number)
+    if len(lengths) == 3 and len(vectors) in (0, 9):
+        echoed = np.array(lengths)[:, None] * (np.array(vectors).reshape(3, 3) if vectors else np.eye(3))
+        if bool((np.abs(echoed - dataset.cell) < _CELL_DECIMALS).all()):
+            return np.asarray(echoed * BOHR)
+    return np.asarray(dataset.cell * BOHR)
+
+
+def _step(k: int, tables: Tables, cycle: Cycle, start: Floats) -> Step:
+    cell = start if tables.cell is None or not bool(np.isfinite(tables.cell).all()) else tables.cell * BOHR
+    return Step(
+        number=k,
+        cell=cell,
+        positions=tables.positions * BOHR if tables.cartesian else tables.positions @ cell,
+        energy=tables.energy * HARTREE,
+        forces=tables.forces * HARTREE_PER_BOHR if tables.forces is not None else None,
+        stress=symmetric(tables.stress) * HARTREE_PER_BOHR3 if tables.stress is not None else None,
+        internal=(tables.energy - tables.entropy) * HARTREE,
+        converged=cycle.converged,
+        n_scf=cycle.steps,
+    )
+
+
+def _flagged(step: Step) -> Step:
+    return replace(step, flags=("pulay_suspect",))
+
+
+def _kind(variables: Variables, dataset: _Dataset) -> str:
+    motion, free = variables.integer("ionmov", dataset.number, 0), variables.integer("optcell", dataset.number, 0)
+    if motion in _DYNAMICS:
+        return "vc-md" if motion == 13 and free else "md"
+    if motion or dataset.moving:
+        return "vc-relax" if free else "relax"
+    return "static"
+
+
+ABINIT_OUTPUT: Final = ReaderSpec(name=FORMAT, code="abinit", recognises=recognises, open=AbinitReader, rank=0)
