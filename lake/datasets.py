@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +18,7 @@ from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arr
 from lake.query import select_from
 from lake.rows import level_of_theory
 from lake.splits import SPLITS, assign, limit
-from lake.tables import to_parquet
+from lake.tables import live_files, to_parquet
 from lake.theory import conflicts
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnknownName, closest
@@ -70,13 +70,18 @@ class Dataset:
 
     def verify(self) -> None:
         """Read everything again and compare with the hash of the manifest; raises TableError where they differ."""
-        found = _content_hash(self.lake, self.manifest.table_versions["frames"], self.index)
+        where = f"{self.lake.url}: dataset {self.manifest.name!r}"
+        remedy = "files of the table or the index were changed or lost: restore them from a backup, or publish under a new name"
+        version = self.manifest.table_versions["frames"]
+        changed = _changed_files(self.lake, version, self.index["element_system"].unique().to_list())
+        if changed:
+            raise TableError(f"{where}: {len(changed)} files are not what the log says, such as {changed[0]}; {remedy}")
+        try:
+            found = _content_hash(self.lake, version, self.index)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise TableError(f"{where} cannot be read ({(str(error).splitlines() or [''])[0]}); {remedy}") from error
         if found != self.manifest.content_hash:
-            raise TableError(
-                f"{self.lake.url}: dataset {self.manifest.name!r} reads as {found[:16]}, its manifest says "
-                f"{self.manifest.content_hash[:16]}; "
-                "files of the table or the index were changed or lost: restore them from a backup, or publish under a new name"
-            )
+            raise TableError(f"{where} reads as {found[:16]}, its manifest says {self.manifest.content_hash[:16]}; {remedy}")
 
     def _rows(self, split: str | None) -> pl.DataFrame:
         if split is None:
@@ -208,6 +213,16 @@ def _content_hash(lake: Lake, version: int, index: pl.DataFrame) -> str:
         for part in rows.partition_by("element_system"):
             digests[part["element_system"][0]] = content_digest(part)
     return hashlib.sha256("\n".join(f"{system} {digests[system]}" for system in sorted(digests)).encode()).hexdigest()
+
+
+def _changed_files(lake: Lake, version: int, systems: Sequence[str]) -> list[str]:
+    """Return the files of the named element systems whose size is not that of the log, or which are gone."""
+    expected = live_files(lake.table("frames", version), systems)
+    found: dict[str, int] = {}
+    for system in systems:
+        found |= {each.key: each.size for each in lake.store.list(f"frames/element_system={system}")}
+    sizes = zip(expected["path"].to_pylist(), expected["size_bytes"].to_pylist(), strict=True)
+    return [path for path, size in sizes if found.get(f"frames/{path}") != size]
 
 
 def _chunks(index: pl.DataFrame) -> Iterator[pl.DataFrame]:

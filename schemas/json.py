@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -54,16 +55,21 @@ def _plain(value: object, where: str) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, Sequence | frozenset | set):
+    if isinstance(value, Sequence | frozenset | set) and not isinstance(value, bytes | bytearray):
         items = sorted(value) if isinstance(value, frozenset | set) else value
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(items)]
     raise SchemaMismatch(f"{where} is a {type(value).__name__}, which has no JSON form; records hold text, numbers, lists and records")
 
 
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _record(kind: type[Any], values: object, where: str) -> object:
     if not isinstance(values, dict):
         raise SchemaMismatch(f"{where}: found {type(values).__name__}, expected an object with fields")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for name in values:
         if name not in known:
