@@ -21,6 +21,7 @@ from schemas.sources import Rejection
 HEADER_BYTES: Final = 2**20
 """Most bytes of an extended header (long name, pax) of a tar member."""
 _ZIP_CODECS: Final = {zipfile.ZIP_DEFLATED: DEFLATE, zipfile.ZIP_BZIP2: BZIP2, 93: ZSTD}
+_LOCAL_HEADER: Final = struct.Struct("<6xHH4xIIIHH")
 _LONG_HEADERS: Final = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
@@ -173,12 +174,13 @@ def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection
         directory = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
         if "not a zip file" in str(error):
-            raise truncated("the zip file has no directory at its end, without which its members are not read") from error
+            yield from _members_of_cut_zip(stream, budget)
+            raise truncated("the zip file ends without the directory that should be there") from error
         raise corrupt(f"the directory of the zip file is damaged: {error}") from error
     encrypted = []
     for entry in sorted(directory.infolist(), key=lambda entry: entry.header_offset):
         budget.add_member()
-        if entry.is_dir():
+        if not entry.filename or entry.is_dir():
             continue
         if entry.flag_bits & 0x1:
             encrypted.append(entry.filename)
@@ -187,6 +189,28 @@ def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection
     if encrypted:
         found = f"{len(encrypted)} encrypted members ({', '.join(encrypted[:3])}{', ...' if len(encrypted) > 3 else ''})"
         yield Rejection("", "unsupported_archive", found, "pack it without a password")
+
+
+def _members_of_cut_zip(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection]:
+    """Yield the complete members of a zip without a directory, by the headers in front of them, as far as these tell the sizes."""
+    end = stream.seek(0, 2)
+    place = 0
+    while True:
+        stream.seek(place)
+        header = stream.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            return
+        flags, method, crc, stored, size, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        raw_name = stream.read(name_length)
+        entry = zipfile.ZipInfo(raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace") or "?")
+        entry.header_offset, entry.flag_bits, entry.compress_type = place, flags, method
+        entry.CRC, entry.compress_size, entry.file_size = crc, stored, size
+        place += _LOCAL_HEADER.size + name_length + extra_length + stored
+        if flags & 0x9 or 0xFFFFFFFF in (stored, size) or place > end:
+            return
+        budget.add_member()
+        if not entry.is_dir():
+            yield _zip_member(stream, entry, budget)
 
 
 def _zip_member(stream: BinaryIO, entry: zipfile.ZipInfo, budget: Budget) -> Member | Rejection:
@@ -239,8 +263,8 @@ class _Window(ForwardReader):
     def __init__(self, stream: BinaryIO, entry: zipfile.ZipInfo) -> None:
         super().__init__()
         self._stream, self._left = stream, entry.compress_size
-        stream.seek(entry.header_offset)
-        header = stream.read(30)
+        stream.seek(max(0, entry.header_offset))
+        header = stream.read(30) if entry.header_offset >= 0 else b""
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise corrupt(f"there is no member at byte {entry.header_offset}, where the directory says")
         name_length, extra_length = struct.unpack("<HH", header[26:30])

@@ -148,7 +148,10 @@ def test_where_a_cut_archive_ends_is_said() -> None:
     assert rejections[0].reason == "truncated_archive"
     assert "other/OUTCAR" in rejections[0].detail
     assert reasons(PACKED["tar"][: len(PACKED["tar"]) // 2], "a.tar") == [("", "truncated_archive")]
-    assert reasons(PACKED["zip"][:-100], "a.zip") == [("", "truncated_archive")]
+    for cut, names in ((-100, list(FILES)), (-1000, list(FILES)[:2])):
+        files, rejections = taken("a.zip", PACKED["zip"][:cut])
+        assert files == {name: FILES[name] for name in names}
+        assert [(r.member, r.reason) for r in rejections] == [("", "truncated_archive")]
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst", "zip"])
