@@ -13,7 +13,18 @@ import numpy as np
 from lake.readers.base import ReaderSpec
 from lake.readers.outcar_header import ion_count, read_header, read_tags
 from lake.readers.rows import number
-from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
+from lake.readers.vasp_frames import (
+    NAN,
+    Ending,
+    Geometry,
+    Header,
+    Judgement,
+    StepEnergies,
+    StepTable,
+    criterion_of,
+    finish_run,
+    with_refusals,
+)
 from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, BlockBatch
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -59,7 +70,7 @@ class OutcarReader:
         if self._started:
             self._end_run(len(self._buffer))
         if self._runs:
-            return tuple(self._runs)
+            return with_refusals(self._runs, self._refusals)
         if self._refusals:
             raise self._refusals[0]
         raise UnreadableOutput("unreadable_output", "OUTCAR without the line of the program's version", "deposit the file as VASP wrote it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -196,6 +196,12 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
         notes=tuple(dict.fromkeys((*remarks, *_run_notes(header)))),
         n_malformed_steps=lost,
     )
+
+
+def with_refusals(runs: Sequence[Run], refusals: Sequence[UnreadableOutput]) -> tuple[Run, ...]:
+    """Return the runs of one file; the first is told of those that could not be made."""
+    notes = tuple(f"another run in the same file was not taken: {refusal.detail}" for refusal in refusals)
+    return (replace(runs[0], notes=runs[0].notes + notes), *runs[1:])
 
 
 def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:

@@ -13,7 +13,18 @@ from typing import Final
 
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
-from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
+from lake.readers.vasp_frames import (
+    NAN,
+    Ending,
+    Geometry,
+    Header,
+    Judgement,
+    StepEnergies,
+    StepTable,
+    criterion_of,
+    finish_run,
+    with_refusals,
+)
 from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_header import read_header
 from schemas.calculations import Run
@@ -55,7 +66,7 @@ class VaspXmlReader:
         """Return the runs of the file; raises UnreadableOutput where there is none."""
         self._end_run()
         if self._runs:
-            return tuple(self._runs)
+            return with_refusals(self._runs, self._refusals)
         if self._refusals:
             raise self._refusals[0]
         raise UnreadableOutput("unreadable_output", "vasprun.xml without <modeling>", "deposit the file as VASP wrote it")
@@ -138,10 +149,9 @@ class VaspXmlReader:
         structure = self._buffer.find(b"<structure>", self._at)
         following = self._buffer.find(b"calculation>", self._at + 13, structure if structure >= 0 else len(self._buffer))
         if following >= 0:
-            if self._current is not None:
-                self._current.lost += 1
-            self._at = following + 12 if self._buffer[following - 1 : following] == b"/" else following - 1
-            self._state = self._between
+            again = self._buffer.find(b"<modeling>", self._at, following)
+            closing = self._buffer[following - 1 : following] == b"/"
+            self._give_up(again if again >= 0 else following + 12 if closing else following - 1, counts=again < 0)
             return
         if structure < 0:
             self._waiting = True
@@ -152,14 +162,11 @@ class VaspXmlReader:
         """Take the step whose `<structure>` is found, once its `<energy>` is closed."""
         shut = self._buffer.find(b"</structure>", structure)
         energy = self._child_energy(shut) if shut >= 0 else -1
-        torn = self._torn_at(structure, energy if energy >= 0 else len(self._buffer))
-        if torn >= 0:
-            if self._current is not None:
-                self._current.lost += 1
-            self._at = torn
-            self._state = self._between
-            return
         end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
+        torn = self._torn_at(structure, energy, end if end >= 0 else len(self._buffer))
+        if torn >= 0:
+            self._give_up(torn, counts=not self._buffer.startswith(b"<modeling>", torn))
+            return
         if end < 0:
             self._waiting = True
             return
@@ -167,6 +174,13 @@ class VaspXmlReader:
             self._current.take(self._buffer, (begins, structure, shut, energy, end), inside=inside)
         self._at = end + len(_END_OF_ENERGY)
         self._state = self._after_step if inside else self._between
+
+    def _give_up(self, place: int, *, counts: bool) -> None:
+        """Leave a step that is not whole, and go on at a place; it counts as lost unless the run just ends there."""
+        if self._current is not None and counts:
+            self._current.lost += 1
+        self._at = place
+        self._state = self._between
 
     def _child_energy(self, shut: int) -> int:
         """Return where the `<energy>` of the step itself starts, behind the `<scstep>`s that linear response adds; -1 for nowhere."""
@@ -180,9 +194,11 @@ class VaspXmlReader:
             if place < 0:
                 return -1
 
-    def _torn_at(self, structure: int, end: int) -> int:
+    def _torn_at(self, structure: int, energy: int, end: int) -> int:
         """Return where another step or run starts before this step is whole, -1 for nowhere."""
-        found = [place for tag in (b"<structure>", b"calculation>") if (place := self._buffer.find(tag, structure + 11, end)) >= 0]
+        places = [self._buffer.find(tag, structure + 11, end) for tag in (b"<structure>", b"calculation>")]
+        places += [self._buffer.find(b"<energy>", energy + 8, end)] if energy >= 0 else []
+        found = [place for place in places if place >= 0]
         if not found:
             return -1
         place = self._buffer.rfind(b"<", structure, min(found) + 1)
