@@ -44,6 +44,8 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Adding charged plate", "gate", "charged plate"),
     (b"A smooth kinetic-energy cutoff is imposed", "kinetic_cutoff", "smoothed (constant-pressure form)"),
     (b"RISM Calculation", "solvent", "rism"),
+    (b"Grand-Canonical SCF is activated", "electrons", "grand canonical"),
+    (b"FCP Relaxation is activated", "electrons", "fictitious charge particle"),
 )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lake.readers.base import ReaderSpec
 from lake.readers.qe_xml_level import Node, read_level, species_elements
-from lake.readers.rows import number
+from lake.readers.rows import LIMIT, number
 from schemas.calculations import Run
 from schemas.elements import NUMBERS
 from schemas.errors import UnreadableOutput
@@ -265,10 +265,13 @@ def _read_step(node: Node, convergence: str) -> _Step | None:
 def _floats(text: str, shape: tuple[int, int]) -> Floats:
     """Return the numbers of a text as an array of that shape; all NaN where their count or one of them is wrong."""
     words = text.split()
-    values = np.array([number(word.encode()) for word in words])
-    if len(words) != shape[0] * shape[1] or not bool(np.isfinite(values).all()):
+    if len(words) != shape[0] * shape[1] or "_" in text:
         return np.full(shape, np.nan)
-    return values.reshape(shape)
+    try:
+        values = np.array(list(map(float, words)))
+    except ValueError:
+        values = np.array([number(word.encode()) for word in words])
+    return values.reshape(shape) if bool((np.abs(values) < LIMIT).all()) else np.full(shape, np.nan)
 
 
 def _filled(step: _Step, other: _Step) -> _Step:

@@ -23,7 +23,7 @@ _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\Z")
 _POINT: Final = ord(".")
 _NEWLINE: Final = ord("\n")
 _BATCH_BYTES: Final = 4 << 20
-_LIMIT: Final = 1e100
+LIMIT: Final = 1e100
 """No physical number is above it; a damaged exponent is."""
 
 
@@ -47,7 +47,7 @@ def number(text: bytes) -> float:
     if _NUMBER.match(text) is None:
         return float("nan")
     value = float(text.replace(b"d", b"e").replace(b"D", b"e"))
-    return value if abs(value) < _LIMIT else float("nan")
+    return value if abs(value) < LIMIT else float("nan")
 
 
 def find_columns(row: bytes, count: int) -> Columns | None:
@@ -83,7 +83,7 @@ def cast_fields(fields: NDArray[np.uint8]) -> Floats:
             pass
         else:
             values = np.frombuffer(numbers.buffers()[1], dtype=np.float64, count=n).copy()
-            values[~(np.abs(values) < _LIMIT)] = np.nan
+            values[~(np.abs(values) < LIMIT)] = np.nan
             return values
     raw = flat.tobytes()
     return np.array([number(raw[i * width : (i + 1) * width]) for i in range(n)])
