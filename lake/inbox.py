@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from lake.archives import ARCHIVE_NAME, COMPRESSED_NAME
+from lake.metadata import FILE_NAMES
 from lake.store import PART_BYTES, ObjectStore
 from schemas.errors import ObjectMissing, QueryError
 from schemas.settings import IngestSettings
@@ -19,20 +21,11 @@ from schemas.sources import InboxObject, SourceObject
 if TYPE_CHECKING:
     from lake.lake import Lake
 
-ARCHIVE_ENDINGS: Final = (
-    ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar",
-    ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.z", ".tar.lz4",
-)  # fmt: skip
-"""Names that promise a container: a source by itself wherever it lies. What it is, its bytes decide when it is read."""
-
-COMPRESSIONS: Final = (".gz", ".bz2", ".xz", ".zst", ".z")
-
 RUN_FOLDER_NAMES: Final = frozenset(
     {"OUTCAR", "vasprun.xml", "INCAR", "POSCAR", "CONTCAR", "KPOINTS", "OSZICAR", "XDATCAR", "data-file-schema.xml"}
 )
 """Names that a code always gives to its files: where one lies, the folder holds one run, and its loose files belong together."""
 
-METADATA_FILE: Final = "atomlake.yaml"
 UNSORTED: Final = "unsorted"
 _MD5: Final = "atomlake-md5"
 
@@ -104,10 +97,10 @@ def sources_in(objects: Iterable[InboxObject], bucket: str) -> Iterator[SourceOb
         if found.key.endswith("/"):
             continue
         parts = found.key.split("/")
-        if parts[-1].lower().endswith(ARCHIVE_ENDINGS):
+        if ARCHIVE_NAME.search(parts[-1]):
             yield _single(found, bucket)
         elif len(parts) == 1:
-            if parts[0] != METADATA_FILE:
+            if parts[0] not in FILE_NAMES:
                 yield _single(found, bucket)
         else:
             folders.setdefault("/".join(parts[: min(2, len(parts) - 1)]) + "/", []).append(found)
@@ -116,7 +109,7 @@ def sources_in(objects: Iterable[InboxObject], bucket: str) -> Iterator[SourceOb
 
 
 def _folder_sources(folder: str, members: list[InboxObject], bucket: str) -> Iterator[SourceObject]:
-    described = [m for m in members if m.key.rpartition("/")[2] != METADATA_FILE]
+    described = [m for m in members if m.key.rpartition("/")[2] not in FILE_NAMES]
     if not described:
         return
     one_run = any(_plain_name(member.key) in RUN_FOLDER_NAMES for member in members)
@@ -141,9 +134,7 @@ def _single(found: InboxObject, bucket: str) -> SourceObject:
 
 
 def _plain_name(key: str) -> str:
-    name = key.rpartition("/")[2]
-    ending = next((e for e in COMPRESSIONS if name.lower().endswith(e)), "")
-    return name[: len(name) - len(ending)]
+    return COMPRESSED_NAME.sub("", key.rpartition("/")[2])
 
 
 def plan_batches(sources: Sequence[SourceObject], ingest: IngestSettings) -> list[tuple[SourceObject, ...]]:
