@@ -120,7 +120,7 @@ class OutcarReader:
             self._started = False
             return
         self._current.atomic_energy = _number_after(self._buffer, b"atomic energy  EATOM", first, stop)
-        self._at = first
+        self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
     def _read_step(self, current: _OpenRun) -> None:
         energy = self._buffer.find(_ENERGY, self._at)
@@ -168,7 +168,7 @@ class OutcarReader:
             self._waiting = True
             current.complete |= self._buffer.find(_REGULAR_END, shut) >= 0
             return
-        current.take(self._buffer, (self._at, table, bounds[1]), energy)
+        current.take(self._buffer, (self._at, table, bounds[1] + 4), energy)
         self._at = bounds[1]
 
     def _end_run(self, end: int) -> None:
