@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from schemas.errors import StackError
 from schemas.settings import environment_of_child
 
 MARK = "STACK_OF_ATOMLAKE"
@@ -27,6 +28,7 @@ _SAME_START = 5.0
 _FULL_LOG = 16 * 2**20
 _SECONDS_TO_DIE = 10.0
 _POLL = 0.05
+_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -102,15 +104,23 @@ def spawn(place: Place, recipe: Recipe) -> Running:
             start_new_session=True,
         )
     process.returncode = 0  # it outlives us: nobody waits for this object
-    try:
-        started = psutil.Process(process.pid).create_time()
-    except psutil.NoSuchProcess:
-        started = time.time()
-    running = Running(process.pid, started, recipe.digest(), log_start)
+    running = Running(process.pid, _start_time(process.pid, place), recipe.digest(), log_start)
     part = place.pid_file.with_suffix(".part")
     part.write_text(json.dumps(asdict(running)))
     part.replace(place.pid_file)
     return running
+
+
+def _start_time(pid: int, place: Place) -> float:
+    """Return when a process has started, as soon as its mark can be read: its environment is empty for a moment after the start."""
+    try:
+        process = psutil.Process(pid)
+        end = time.monotonic() + _SECONDS_TO_DIE
+        while _runs(process) and _mark_of(process) != place.mark and time.monotonic() < end:
+            time.sleep(_POLL / 10)
+        return float(process.create_time())
+    except psutil.NoSuchProcess:
+        return time.time()
 
 
 def find(place: Place) -> Running | None:
@@ -136,14 +146,32 @@ def is_alive(running: Running, place: Place) -> bool:
         return False
 
 
-def marked(place: Place) -> list[psutil.Process]:
-    """Return every living process of a service, orphans of a killed one included, this process and its parents left out."""
+def marked(*places: Place) -> list[psutil.Process]:
+    """Return every living process of some services, orphans of a killed one included, this process and its parents left out."""
+    marks = {place.mark for place in places}
     ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     return [
         process
         for process in psutil.process_iter(["environ"])
-        if process.pid not in ourselves and (process.info["environ"] or {}).get(MARK) == place.mark
+        if process.pid not in ourselves and (process.info["environ"] or {}).get(MARK) in marks and _runs(process)
     ]
+
+
+def end_all(*places: Place, grace: float) -> tuple[int, int]:
+    """End every process of some services and return how many there were and how many had to be killed.
+
+    Looks again until none is left: a process that is being ended may just have started another one. Raises StackError for one that
+    cannot be killed.
+    """
+    there = killed = 0
+    for _ in range(_ROUNDS):
+        found = marked(*places)
+        if not found:
+            return there, killed
+        there += len(found)
+        killed += end(found, grace)
+    left = ", ".join(str(process.pid) for process in marked(*places))
+    raise StackError(f"processes of {', '.join(place.name for place in places)} cannot be ended: {left}; look what they wait for (ps)")
 
 
 def end(processes: Iterable[psutil.Process], grace: float) -> int:

@@ -92,14 +92,14 @@ def down(settings: Settings, *, report: Report = silent) -> None:
     with _alone(settings, report):
         grace = {service.name: service.stop_seconds for service in services(settings)}
         for group in (("flows",), ("workers", "scheduler", "prefect"), ("seaweedfs",)):
-            found = {name: processes.marked(Place(settings.home, name)) for name in group}
-            everyone = [process for living in found.values() for process in living]
-            killed = processes.end(everyone, max(grace.get(name, 5.0) for name in group))
-            for name, living in found.items():
+            there = {name: bool(processes.marked(Place(settings.home, name))) for name in group}
+            seconds = max(grace.get(name, 5.0) for name in group)
+            number, killed = processes.end_all(*(Place(settings.home, name) for name in group), grace=seconds)
+            for name in group:
                 Place(settings.home, name).pid_file.unlink(missing_ok=True)
-                report(name, "stopped" if living else "was not running")
+                report(name, "stopped" if there[name] else "was not running")
             if killed:
-                report(group[0], f"{killed} of {len(everyone)} processes had to be killed")
+                report(group[0], f"{killed} of {number} processes had to be killed")
         settings.stack_file.unlink(missing_ok=True)
 
 
@@ -163,7 +163,7 @@ def _still_good(wanted: Sequence[Service], report: Report) -> dict[str, Running]
             report(service.name, f"runs already (process {running.pid})")
             good[service.name] = running
             continue
-        processes.end(processes.marked(service.place), service.stop_seconds)
+        processes.end_all(service.place, grace=service.stop_seconds)
     return good
 
 
@@ -181,7 +181,7 @@ def _clear(dead: Sequence[Service]) -> None:
     """End what dead services have left behind."""
     for service in dead:
         if not service.orphans_finish:
-            processes.end(processes.marked(service.place), service.stop_seconds)
+            processes.end_all(service.place, grace=service.stop_seconds)
 
 
 def _start(dead: Sequence[Service], running: dict[str, Running], report: Report) -> None:

@@ -44,7 +44,7 @@ def pids(settings: Settings) -> dict[str, int | None]:
 
 
 def marked(settings: Settings) -> list[psutil.Process]:
-    return [process for name in NAMES for process in processes.marked(Place(settings.home, name))]
+    return processes.marked(*(Place(settings.home, name) for name in NAMES))
 
 
 def until_awake(place: Place) -> None:
@@ -123,6 +123,19 @@ def test_orphans_are_found_without_a_pid_file(place: Place) -> None:
     (orphan,) = processes.marked(place)
     assert orphan.pid != running.pid
     assert processes.end([orphan], grace=5) == 0
+    assert processes.marked(place) == []
+
+
+def test_processes_started_while_others_are_ended_are_ended_too(place: Place) -> None:
+    # On SIGTERM it starts another one and ends.
+    restarting = (
+        "import os, signal, subprocess, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (subprocess.Popen({SLEEPER!r}), os._exit(0)))\n"
+        "print('awake', flush=True)\ntime.sleep(600)"
+    )
+    processes.spawn(place, Recipe((sys.executable, "-c", restarting), place.home))
+    until_awake(place)
+    assert processes.end_all(place, grace=5) == (2, 0)
     assert processes.marked(place) == []
 
 
@@ -298,7 +311,7 @@ def test_down_leaves_nothing_but_data_which_move_to_other_ports(stack, tmp_path:
     assert {service.state for service in status(settings)} == {"stopped", "elsewhere"}
     down(settings)
 
-    moved = replace(settings, stack=free_stack())
+    moved = replace(settings, stack=free_stack(), dask=stack.complete.dask)
     second = up(moved, flow_server=stack.flow_server)
     assert second.s3_url != first.s3_url
     assert connect(inbox, second.settings.store).get("kept.txt") == b"kept"
