@@ -19,7 +19,7 @@ from lake.query import select_from
 from lake.rows import level_of_theory
 from lake.splits import SPLITS, assign, limit
 from lake.tables import live_files, to_parquet
-from lake.theory import conflicts
+from lake.theory import KINDS, conflicts
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnknownName, closest
 from schemas.frames import FrameArrays
@@ -190,14 +190,15 @@ def _check_theory(name: str, index: pl.DataFrame, described: pl.DataFrame) -> No
     found = conflicts(dict.fromkeys(level_of_theory(row) for row in rows))
     if not found:
         return
-    counts = (
-        index.group_by("theory").agg(pl.len().alias("frames"), pl.col("calculation_id").n_unique().alias("calculations")).sort("theory")
-    )
+    grouped = index.group_by("theory").agg(pl.len().alias("frames"), pl.col("calculation_id").n_unique().alias("calculations"))
+    counts = grouped.sort("frames", "theory", descending=[True, False])
     listed = "; ".join(f"{theory!r}: {n} frames of {c} calculations" for theory, n, c in counts.iter_rows())
-    reasons = "; ".join(dict.fromkeys(reason for conflict in found[:3] for reason in conflict.verdict.reasons))
-    choice = counts.sort("frames", descending=True)["theory"][0]
-    advice = f"choose one, such as theory={choice!r}" if counts.height > 1 else "narrow the selection by project, code or systems"
-    raise MixedTheory(f"dataset {name!r} would mix levels of theory ({reasons}). There are {listed}; {advice}")
+    worst = max(found, key=lambda conflict: KINDS.index(conflict.verdict.kind))
+    advice = f"choose one, such as theory={counts['theory'][0]!r}" if counts.height > 1 else "narrow the selection by project or systems"
+    raise MixedTheory(
+        f"dataset {name!r} would mix levels of theory. There are {listed}; {advice}. "
+        f"Two of them are {worst.verdict.kind}: {'; '.join(worst.verdict.reasons)}"
+    )
 
 
 def _content_hash(lake: Lake, version: int, index: pl.DataFrame) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,14 +62,14 @@ def _plain(value: object, where: str) -> Any:
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
 def _record(kind: type[Any], values: object, where: str) -> object:
     if not isinstance(values, dict):
         raise SchemaMismatch(f"{where}: found {type(values).__name__}, expected an object with fields")
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Hashable, kind))
     known = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for name in values:
         if name not in known:
