@@ -7,12 +7,24 @@ from typing import Final
 from lake.readers.abinit import ABINIT_OUTPUT
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.cp2k import CP2K_LOG
+from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
 from lake.readers.outcar import OUTCAR
 from lake.readers.qe_text import PW_STDOUT
 from lake.readers.qe_xml import PW_XML
+from lake.readers.siesta import SIESTA_OUTPUT
 from lake.readers.vasp_xml import VASPRUN_XML
 
-READERS: Final[tuple[ReaderSpec, ...]] = (PW_STDOUT, PW_XML, VASPRUN_XML, OUTCAR, CP2K_LOG, ABINIT_OUTPUT)
+READERS: Final[tuple[ReaderSpec, ...]] = (
+    PW_STDOUT,
+    PW_XML,
+    VASPRUN_XML,
+    OUTCAR,
+    CP2K_LOG,
+    ABINIT_OUTPUT,
+    SIESTA_OUTPUT,
+    OPENMX_OUTPUT,
+    OPENMX_MD,
+)
 """All readers, in the order in which they are asked."""
 
 

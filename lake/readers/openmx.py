@@ -1,0 +1,216 @@
+"""Readers of what OpenMX writes: System.Name.out (3.6 to 3.9) and the trajectory System.Name.md.
+
+The energy is Utot. OpenMX prints no entropy term; its forces are derived from Utot with fixed occupations of the electronic temperature
+(300 K unless set), so they agree with it as far as the entropy is negligible. Stress is not printed in either file.
+An .out prints positions of the first step, in the input that it repeats, and positions and forces of the last one. The .md beside it has
+all steps with five decimals; taken as a companion it gives the .out the steps between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import ReaderSpec
+from lake.readers.openmx_input import Input, read_input
+from lake.readers.openmx_md import MD_FORMAT, OpenmxMdReader, Snapshot, read_snapshots, recognises_md, split_runs
+from lake.readers.rows import number
+from lake.readers.text_steps import Cutter, Step, lines_after, make_frames, token_table
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+FORMAT: Final = "OpenMX output"
+
+_HISTORY: Final = b"\n                  SCF history at MD="
+_RESULT: Final = b"\n       xyz-coordinates (Ang) and forces (Hartree/Bohr)"
+_CYCLE_ROW: Final = re.compile(rb"\n +SCF= *(\d+) +NormRD= *(\S+) +Uele= *(\S+)")
+_UTOT: Final = re.compile(rb"\n +Utot\. +(-?\d+\.\d+) *\n")
+_TABLE: Final = re.compile(rb"\n<coordinates\.forces\n +(\d+)\n")
+_FRACTIONS: Final = re.compile(rb"\n +Fractional coordinates of the final structure[^\n]*\n(?:\**\n)*\n*")
+_SAME_PLACE: Final = 2e-5
+"""Å; the table of forces and the .md have positions with five decimals."""
+_SAME_ENERGY: Final = 1.1e-5 * HARTREE
+"""eV; the .md has energies with five decimals of a hartree."""
+
+
+@dataclass(frozen=True)
+class _Cycle:
+    energy: float
+    """eV"""
+    converged: int
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Final:
+    """Geometry and forces at the end of a run."""
+
+    positions: Floats
+    forces: Floats
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of an OpenMX output."""
+    del name
+    return b"This calculation was performed by OpenMX" in head
+
+
+class OpenmxReader:
+    """Push reader of one .out; the text is cut at the histories of its cycles, and at the final geometry."""
+
+    def __init__(self) -> None:
+        self._cutter = Cutter((_HISTORY, _RESULT))
+        self._head = b""
+        self._input: Input | None = None
+        self._cycles: list[_Cycle | None] = []
+        self._final: _Final | None = None
+        self._trajectories: list[list[Snapshot]] = []
+        self._complete = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; line ends may be LF or CRLF."""
+        for piece in self._cutter.add(chunk):
+            self._take(piece)
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take the .md that was written beside the output; returns whether it is used."""
+        if not name.endswith(".md"):
+            return False
+        self._trajectories = split_runs(read_snapshots(text))
+        return bool(self._trajectories)
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the run; raises UnreadableOutput where no step has positions and an energy."""
+        for piece in self._cutter.rest():
+            self._take(piece)
+        given = self._input or read_input(self._head)
+        if given is None:
+            raise UnreadableOutput(
+                "unreadable_output", "the output of OpenMX repeats no input with a geometry", "deposit the file as OpenMX wrote it"
+            )
+        while self._cycles and self._cycles[-1] is None:
+            self._cycles.pop()
+        track = self._track(given)
+        steps = self._steps(given, track)
+        if not steps:
+            raise UnreadableOutput(
+                "no_complete_step", f"the output of OpenMX {given.version} has no energy", "deposit the run when a step is complete"
+            )
+        lost = len(self._cycles) - len(steps)
+        flags = {
+            "truncated": not self._complete,
+            "malformed_steps": lost > 0,
+            "companion_of_other_run": bool(self._trajectories) and not track,
+        }
+        notes = [f"{lost} of {len(self._cycles)} steps have no positions in the output; deposit System.Name.md beside it"] if lost else []
+        return (
+            Run(
+                code="openmx",
+                code_version=given.version,
+                kind=given.kind,
+                format=FORMAT,
+                level_of_theory=given.level,
+                frames=make_frames(given.numbers, np.ones(3, dtype=bool), steps, ("OpenMX Utot", "")),
+                complete=self._complete,
+                flags=tuple(sorted(name for name, holds in flags.items() if holds)),
+                notes=tuple(notes),
+                n_malformed_steps=lost,
+            ),
+        )
+
+    def _take(self, piece: bytes) -> None:
+        self._complete = self._complete or b"\n   Elapsed.Time." in piece
+        if piece.startswith(_HISTORY):
+            if self._input is None:
+                self._input = read_input(self._head)
+                self._head = self._head[:2000]
+            if self._input is not None:
+                self._cycles.append(_read_cycle(piece, self._input))
+        elif piece.startswith(_RESULT):
+            self._final = _read_final(piece, self._input) if self._input is not None else None
+        else:
+            self._head += piece
+
+    def _steps(self, given: Input, track: Sequence[Snapshot]) -> list[Step]:
+        """Return the steps that have a geometry: the first from the input, the last from the end, others from the .md beside.
+
+        The end of a dynamics, or of a relaxation that was given up, can be the geometry after the last energy: it is not taken.
+        """
+        steps = []
+        flexible = given.kind in ("vc-relax", "vc-md")
+        for k, cycle in enumerate(self._cycles):
+            if cycle is None:
+                continue
+            snapshot = track[k] if k < len(track) and abs(track[k].energy - cycle.energy) <= _SAME_ENERGY else None
+            final = self._final if k + 1 == len(self._cycles) and not flexible else None
+            cell, positions, forces = given.cell, given.positions if k == 0 else None, None
+            if snapshot is not None:
+                cell = snapshot.cell if flexible and k > 0 and snapshot.cell is not None else cell
+                positions, forces = snapshot.positions if positions is None else positions, snapshot.forces
+            if final is not None and _is_settled(final, given):
+                positions, forces = final.positions, final.forces
+            if positions is not None:
+                steps.append(Step(k, cell, positions, cycle.energy, forces=forces, converged=cycle.converged, n_scf=cycle.steps))
+        return steps
+
+    def _track(self, given: Input) -> Sequence[Snapshot]:
+        """Return the steps of this run in the .md beside the output, none where it has other atoms or begins elsewhere."""
+        for run in reversed(self._trajectories):
+            if np.array_equal(run[0].numbers, given.numbers):
+                shift = (run[0].positions - given.positions) @ np.linalg.inv(given.cell)
+                near = bool((np.abs((shift - np.round(shift)) @ given.cell) < _SAME_PLACE).all())
+                first = next(iter(self._cycles), None)
+                if near and first is not None and abs(first.energy - run[0].energy) <= _SAME_ENERGY:
+                    return run
+        return ()
+
+
+def _is_settled(final: _Final, given: Input) -> bool:
+    if given.kind == "static":
+        return True
+    return given.kind == "relax" and bool((np.linalg.norm(final.forces, axis=1) <= given.force_criterion * HARTREE_PER_BOHR).all())
+
+
+def _read_cycle(text: bytes, given: Input) -> _Cycle | None:
+    """Return a cycle and its energy, or None where the energy was not reached.
+
+    OpenMX stops when the band energy Uele changes by less than scf.criterion (DFT.c of OpenMX 3.9), or after scf.maxIter cycles.
+    """
+    energy, rows = _UTOT.search(text), _CYCLE_ROW.findall(text)
+    if energy is None or b"\n  Chemical potential (Hartree)" not in text:
+        return None
+    if len(rows) < 2:
+        return _Cycle(number(energy.group(1)) * HARTREE, -1, len(rows) or -1)
+    change = abs(number(rows[-1][2]) - number(rows[-2][2]))
+    converged = int(change <= 1.01 * given.criterion) if np.isfinite(change) else -1
+    return _Cycle(number(energy.group(1)) * HARTREE, converged, int(rows[-1][0]))
+
+
+def _read_final(text: bytes, given: Input) -> _Final | None:
+    """Return the geometry at the end; the fractional coordinates (14 decimals) where they agree with the Cartesian ones (5)."""
+    table, natoms = _TABLE.search(text), len(given.numbers)
+    lines = lines_after(text, table.end(), natoms) if table else None
+    if table is None or lines is None or int(table.group(1)) != natoms:
+        return None
+    if not text.startswith(b"coordinates.forces>", table.end() + len(lines)):
+        return None
+    positions, forces = token_table(lines, natoms, slice(2, 5)), token_table(lines, natoms, slice(5, 8)) * HARTREE_PER_BOHR
+    fractions = _FRACTIONS.search(text)
+    rows = lines_after(text, fractions.end(), natoms) if fractions else None
+    if rows is not None:
+        exact = token_table(rows, natoms, slice(2, 5)) @ given.cell
+        shift = (exact - positions) @ np.linalg.inv(given.cell)
+        exact = exact - np.round(shift) @ given.cell
+        if bool((np.abs(exact - positions) < _SAME_PLACE).all()):
+            positions = exact
+    return _Final(positions, forces) if bool(np.isfinite(positions).all()) else None
+
+
+OPENMX_OUTPUT: Final = ReaderSpec(name=FORMAT, code="openmx", recognises=recognises, open=OpenmxReader, rank=0)
+OPENMX_MD: Final = ReaderSpec(name=MD_FORMAT, code="openmx", recognises=recognises_md, open=OpenmxMdReader, rank=1)

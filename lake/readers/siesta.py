@@ -1,0 +1,232 @@
+"""Reader of what SIESTA prints (3 to 5).
+
+The energy is the free energy of the electrons, FreeEng = E_KS - TS, to which the forces belong. A single-point run prints it with six
+decimals; steps of a relaxation or dynamics print E_KS with four, and the entropy of the last line of their cycle is added. Stress is
+printed positive under tension: the pressure beside the final tensor has the other sign.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import ReaderSpec
+from lake.readers.rows import number
+from lake.readers.siesta_header import Header, read_header
+from lake.readers.text_steps import NAN, Cutter, Step, as_floats, fixed_table, lines_after, make_frames, symmetric, token_table
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+from schemas.units import BOHR, KBAR
+
+FORMAT: Final = "SIESTA output"
+
+_SINGLE: Final = b"\n                        Single-point calculation"
+_MOVE: Final = b"\n                        Begin "
+_WELCOME: Final = b"*  WELCOME TO SIESTA  *"
+_CYCLE_HEAD: Final = re.compile(rb"\n[ :a-z]*iscf +(Eharris[^\n]*)\n")
+_CYCLE_ROW: Final = re.compile(rb"\n +scf: +(\d+)( [^\n]*)(?=\n)")
+_KS: Final = re.compile(rb"\nsiesta: E_KS\(eV\) = +(\S+) *\n")
+_FREE: Final = re.compile(rb"\nsiesta: FreeEng = +(\S+) *\n")
+_TOTAL: Final = re.compile(rb"\nsiesta: Etot +=? +(\S+) *\n")
+_FORCES: Final = b"\nsiesta: Atomic forces (eV/Ang):\n"
+_VOIGT: Final = re.compile(rb"\nStress-tensor-Voigt \(kbar\):([^\n]*)\n")
+_TENSOR: Final = b"\nsiesta: Stress tensor (static) (eV/Ang**3):\n"
+_CELL: Final = b"\noutcell: Unit cell vectors (Ang):\n"
+_COORDINATES: Final = re.compile(rb"\noutcoor: Atomic coordinates \((\w+)\): *\n")
+_ENDED: Final = (b"\nTarget enthalpy (eV/cell)", b"\nsiesta: Temp_ion", b"\nsiesta: Final energy (eV):", b"\n>> End of run")
+_CRITERIA_SLACK: Final = 1.05
+
+
+@dataclass(frozen=True)
+class _Cycle:
+    steps: int
+    converged: int
+    entropy: float
+    """FreeEng - E_KS of its last line, eV"""
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of a SIESTA output."""
+    del name
+    return _WELCOME in head and re.search(rb"(?:^|\n) *(?:Siesta )?Version *:", head, re.I) is not None
+
+
+class SiestaReader:
+    """Push reader of one output; the text is cut where a step begins."""
+
+    def __init__(self) -> None:
+        self._cutter = Cutter((_SINGLE, _MOVE))
+        self._head = b""
+        self._header: Header | None = None
+        self._pieces = 0
+        self._steps: list[Step] = []
+        self._lost: dict[str, int] = {}
+        self._complete = False
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; line ends may be LF or CRLF."""
+        for piece in self._cutter.add(chunk):
+            self._take(piece, closed=True)
+
+    def close(self) -> tuple[Run, ...]:
+        """Return the run of the output; raises UnreadableOutput where it has no complete step."""
+        pieces = self._cutter.rest()
+        for k, piece in enumerate(pieces):
+            self._take(piece, closed=k + 1 < len(pieces))
+        header = self._header
+        if header is None or not self._steps:
+            raise self._refusal()
+        lost = sum(self._lost.values())
+        sources = ("SIESTA free energy FreeEng", "SIESTA stress tensor")
+        flags = {"truncated": not self._complete, "malformed_steps": lost > 0}
+        notes = [f"{count} steps {words}" for words, count in self._lost.items()]
+        if not header.exact and self._steps[0].number == 0 and self._steps[0].positions is header.positions:
+            notes.append("the positions of the first step have five decimals of a bohr")
+        return (
+            Run(
+                code="siesta",
+                code_version=header.version,
+                kind=header.kind,
+                format=FORMAT,
+                level_of_theory=header.level,
+                frames=make_frames(header.numbers, np.ones(3, dtype=bool), self._steps, sources),
+                complete=self._complete,
+                flags=tuple(sorted(name for name, holds in flags.items() if holds)),
+                notes=tuple(notes),
+                n_malformed_steps=lost,
+            ),
+        )
+
+    def _take(self, piece: bytes, *, closed: bool) -> None:
+        self._complete = self._complete or b"\n>> End of run" in piece or b"\nJob completed" in piece
+        if not piece.startswith((_SINGLE, _MOVE)):
+            self._head += piece
+            return
+        if self._header is None:
+            cell = _cell(piece)
+            if cell is not None:
+                self._header = read_header(self._head, cell)
+            self._head = self._head[:4000]
+        if self._header is not None and (closed or any(words in piece for words in _ENDED)):
+            self._add(piece, self._header)
+        self._pieces += 1
+
+    def _add(self, piece: bytes, header: Header) -> None:
+        """Read a step whose end was seen; one without an energy is no step, one without positions is lost."""
+        single = piece.startswith(_SINGLE)
+        cycle, ks = _read_cycle(piece, header), _KS.search(piece)
+        if cycle is None or ks is None or (single and b"\nsiesta: Final energy (eV):" not in piece):
+            return
+        cell, positions = _cell(piece), _positions(piece, header)
+        if positions is None and self._pieces == 0:
+            positions = header.positions
+        if positions is None or cell is None:
+            words = "have no coordinates in the output (WriteCoorStep is off)"
+            self._lost[words] = self._lost.get(words, 0) + 1
+            return
+        step = Step(
+            number=self._pieces,
+            cell=cell,
+            positions=positions,
+            energy=number(ks.group(1)) + cycle.entropy,
+            forces=_forces(piece, len(header.numbers)),
+            stress=_voigt(piece),
+            internal=number(ks.group(1)),
+            converged=cycle.converged,
+            n_scf=cycle.steps,
+        )
+        self._steps.append(_with_final(step, piece) if single else step)
+
+    def _refusal(self) -> UnreadableOutput:
+        if self._header is None and self._pieces:
+            return UnreadableOutput(
+                "unreadable_output", "the output of SIESTA names no species or atoms that are read", "deposit the file as SIESTA wrote it"
+            )
+        return UnreadableOutput(
+            "no_complete_step",
+            f"the output of SIESTA has {self._pieces} steps, none with energy, geometry and end",
+            "deposit the run when its cycle of self-consistency is converged",
+        )
+
+
+def _with_final(step: Step, piece: bytes) -> Step:
+    """Return the step of a single-point run with the digits of its final report, six decimals, behind the forces."""
+    place = piece.find(_FORCES)
+    free, total = _FREE.search(piece, max(0, place)), _TOTAL.search(piece, max(0, place))
+    if free is not None and abs(number(free.group(1)) - step.energy) < 1e-3:
+        step = replace(step, energy=number(free.group(1)))
+    if total is not None and abs(number(total.group(1)) - step.internal) < 1e-3:
+        step = replace(step, internal=number(total.group(1)))
+    tensor = piece.find(_TENSOR)
+    lines = lines_after(piece, tensor + len(_TENSOR), 3) if tensor >= 0 else None
+    return replace(step, stress=symmetric(token_table(lines, 3, slice(1, 4)))) if lines is not None else step
+
+
+def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
+    """Return the cycle of a step, judged by its last line and the tolerances in force."""
+    head, rows = _CYCLE_HEAD.search(text), _CYCLE_ROW.findall(text)
+    if head is None or not rows:
+        return None
+    names = head.group(1).decode("latin-1").split()
+    last = dict(zip(names, as_floats(rows[-1][1].split()), strict=False))
+    entropy = last.get("FreeEng(eV)", NAN) - last.get("E_KS(eV)", NAN)
+    measured = [last[name] <= _CRITERIA_SLACK * limit for name, limit in header.tolerances if name in last]
+    steps = int(rows[-1][0])
+    if b"SCF_NOT_CONV" in text:
+        return _Cycle(steps, 0, entropy)
+    return _Cycle(steps, int(all(measured)) if measured else -1, entropy)
+
+
+def _cell(text: bytes) -> Floats | None:
+    place = text.find(_CELL)
+    lines = lines_after(text, place + len(_CELL), 3) if place >= 0 else None
+    cell = token_table(lines, 3, slice(0, 3)) if lines is not None else None
+    return cell if cell is not None and bool(np.isfinite(cell).all()) else None
+
+
+def _positions(text: bytes, header: Header) -> Floats | None:
+    """Return the positions of a step in Å, or None where it prints none that can be read."""
+    table, natoms = _COORDINATES.search(text), len(header.numbers)
+    lines = lines_after(text, table.end(), natoms) if table else None
+    if table is None or lines is None:
+        return None
+    values, unit = token_table(lines, natoms, slice(0, 3)), table.group(1).decode("latin-1").lower()
+    cell = _cell(text)
+    if unit == "fractional" and cell is not None:
+        values = values @ cell
+    else:
+        values = values * {"ang": 1.0, "bohr": BOHR, "scaled": header.alat}.get(unit, NAN)
+    return np.asarray(values) if bool(np.isfinite(values).all()) else None
+
+
+def _forces(text: bytes, natoms: int) -> Floats | None:
+    """Return the forces before constraints, or None where only their largest is printed; NaN where the table is torn.
+
+    Behind the table stands a line of dashes. Without WriteForces a step prints none, and the final report all of them.
+    """
+    place = text.find(_FORCES)
+    while place >= 0:
+        start = place + len(_FORCES)
+        if not text.startswith(b"---", start):
+            lines = lines_after(text, start, natoms)
+            whole = lines is not None and text.startswith((b"---", b"siesta: ---"), start + len(lines))
+            return fixed_table(lines, natoms) if whole and lines is not None else np.full((natoms, 3), NAN)
+        place = text.find(_FORCES, start) if text.startswith(_SINGLE) else -1
+    return None
+
+
+def _voigt(text: bytes) -> Floats | None:
+    """Return the stress of a step, printed as xx yy zz xy yz xz in kbar."""
+    match = _VOIGT.search(text)
+    if match is None:
+        return None
+    xx, yy, zz, xy, yz, xz = fixed_table(match.group(1) + b"\n", 1, 6)[0]
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * KBAR
+
+
+SIESTA_OUTPUT: Final = ReaderSpec(name=FORMAT, code="siesta", recognises=recognises, open=SiestaReader, rank=0)
