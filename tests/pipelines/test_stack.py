@@ -16,9 +16,10 @@ import pytest
 
 from lake.store import connect
 from pipelines import processes, seaweedfs
+from pipelines import stack as stack_module
 from pipelines.ports import GRPC_ABOVE, is_free, ports_of, with_free_ports
 from pipelines.processes import MARK, Place, Recipe
-from pipelines.services import NAMES, external, services, to_write
+from pipelines.services import NAMES, Service, external, services, to_write
 from pipelines.stack import down, status, up
 from schemas.errors import PortTaken, ServiceFailed, SettingsError, StoreError
 from schemas.settings import PrefectSettings, Settings, StoreSettings, load, merge
@@ -160,6 +161,35 @@ def test_recipe_has_another_digest_when_anything_in_it_changes(tmp_path: Path) -
     others = [Recipe(STUBBORN, tmp_path, {"A": "1"}), Recipe(SLEEPER, tmp_path / "b", {"A": "1"}), Recipe(SLEEPER, tmp_path, {"A": "2"})]
     assert len({recipe.digest(), *(other.digest() for other in others)}) == 4
     assert recipe.digest() == Recipe(SLEEPER, tmp_path, {"A": "1"}).digest()
+
+
+# What is left running
+
+
+def sleeper(place: Place, fault: str, command: tuple[str, ...] = SLEEPER) -> Service:
+    return Service(place, Recipe(command, place.home), "", (), lambda _: fault, start_seconds=0.0)
+
+
+def test_service_that_works_is_left_alone(place: Place) -> None:
+    service = sleeper(place, fault="")
+    running = processes.spawn(place, service.recipe)
+    assert stack_module._still_good([service], lambda *_: None) == {"sleeper": running}
+    assert processes.find(place) == running
+
+
+@pytest.mark.parametrize(
+    ("fault", "command", "why"), [("mute", SLEEPER, "does not answer (mute)"), ("", STUBBORN, "settings have changed")]
+)
+def test_service_that_is_deaf_or_another_one_now_is_ended(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: str, command: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setattr(stack_module, "_DEAF_SECONDS", 0.3)
+    processes.spawn(place, Recipe(SLEEPER, place.home))
+    said: list[str] = []
+    assert stack_module._still_good([sleeper(place, fault, command)], lambda _, what: said.append(what)) == {}
+    assert processes.marked(place) == []
+    assert len(said) == 1
+    assert why in said[0]
 
 
 # What is ours
