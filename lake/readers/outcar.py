@@ -37,6 +37,8 @@ _ENERGY: Final = b"free  energy "
 """Two blanks: of an ionic step (`free  energy   TOTEN`, `free  energy ML TOTEN`); one blank is a step of the cycle."""
 _TABLE: Final = b"TOTAL-FORCE (eV"
 _REGULAR_END: Final = b"General timing and accounting"
+_LONG: Final = 4 << 20
+"""Longer waiting text is searched again only when it has grown by a quarter, so that the work stays linear."""
 _MOST_OPEN: Final = 256 << 20
 _ENERGY_BLOCK: Final = 2048
 """Bytes within which the energies of a step stand together."""
@@ -57,16 +59,19 @@ class OutcarReader:
         self._current: _OpenRun | None = None
         self._started = False
         self._waiting = False
+        self._next_look = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
-            self._advance()
+            if len(self._buffer) >= self._next_look:
+                self._advance()
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the file; raises UnreadableOutput where there is none."""
+        self._advance()
         if self._started:
             self._end_run(len(self._buffer))
         if self._runs:
@@ -86,6 +91,7 @@ class OutcarReader:
                 self._read_step(self._current)
         del self._buffer[: self._at]
         self._at = 0
+        self._next_look = len(self._buffer) * 5 // 4 if len(self._buffer) > _LONG else 0
         if len(self._buffer) > _MOST_OPEN:
             raise UnreadableOutput(
                 "unreadable_output", f"{len(self._buffer)} bytes of OUTCAR without a step", "deposit the file as VASP wrote it"

@@ -33,10 +33,10 @@ from schemas.errors import UnreadableOutput
 _PIECE: Final = 1 << 20
 _KEEP: Final = 64
 """Bytes kept of what is passed over, so that a tag torn by the end of a chunk is found."""
+_LONG: Final = 4 << 20
+"""Longer waiting text is searched again only when it has grown by a quarter, so that the work stays linear."""
 _MOST_OPEN: Final = 256 << 20
 """Bytes of one head or one step beyond which a file is not believed."""
-_LOOK_AFTER: Final = 4 << 20
-"""Behind a step this much is searched for stray steps, the rest only for the end of the calculation."""
 _END_OF_ENERGY: Final = b"</energy>"
 _ENERGIES: Final = re.compile(
     rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
@@ -54,16 +54,19 @@ class VaspXmlReader:
         self._at = 0
         self._state = self._before_run
         self._waiting = False
+        self._next_look = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
-            self._advance()
+            if len(self._buffer) >= self._next_look:
+                self._advance()
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the file; raises UnreadableOutput where there is none."""
+        self._advance()
         self._end_run()
         if self._runs:
             return with_refusals(self._runs, self._refusals)
@@ -77,6 +80,7 @@ class VaspXmlReader:
             self._state()
         del self._buffer[: self._at]
         self._at = 0
+        self._next_look = len(self._buffer) * 5 // 4 if len(self._buffer) > _LONG else 0
         if len(self._buffer) > _MOST_OPEN:
             raise UnreadableOutput(
                 "unreadable_output",
@@ -206,10 +210,10 @@ class VaspXmlReader:
         return again if again >= 0 else place
 
     def _after_step(self) -> None:
-        """Pass over what follows a step up to the end of its calculation."""
+        """Pass over what follows a step up to the end of its calculation; only a short text is searched for stray steps."""
         end = self._buffer.find(b"calculation>", self._at)
         stop = end if end >= 0 else len(self._buffer)
-        if stop - self._at <= _LOOK_AFTER:
+        if stop - self._at <= _LONG:
             again = self._buffer.find(b"modeling>", self._at, stop)
             structure = self._buffer.find(b"<structure>", self._at, stop)
             if self._current is not None and not self._current.linear_response:
