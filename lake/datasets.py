@@ -103,24 +103,35 @@ def publish(lake: Lake, name: str, query: FrameQuery, split: Split) -> Dataset:
         raise QueryError(
             f"{name!r} cannot name a dataset; use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
+    index, versions = _choose(lake, f"dataset {name!r}", query, split)
+    content_hash = _content_hash(lake, versions["frames"], index)
+    manifest = _manifest(name, query, split, versions=versions, index=index, content_hash=content_hash)
+    return _store(lake, manifest, index.select(INDEX_COLUMNS))
+
+
+def preview(lake: Lake, query: FrameQuery, split: Split) -> list[str]:
+    """Return the ids of the frames that a dataset of this query and split would hold now; publishes nothing.
+
+    Raises what `publish` raises of the selection.
+    """
+    return _choose(lake, "the selection", query, split)[0]["frame_id"].to_list()
+
+
+def _choose(lake: Lake, what: str, query: FrameQuery, split: Split) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the index of the frames that a query selects now, split and cut to the limits, and the versions it was read at."""
     frames = lake.table("frames")
     # Opened after the frames, so that no frame is without its calculation.
     calculations = lake.table("calculations")
     columns = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory")
     index = select_from(lake, frames, query).select(columns).collect()
     if index.is_empty():
-        raise QueryError(
-            f"dataset {name!r}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters"
-        )
+        raise QueryError(f"{what}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters")
     wanted = index.select("calculation_id").unique().lazy()
     described = lake.scan(calculations).join(wanted, on="calculation_id", how="semi").sort("ingested_at", "calculation_id").collect()
-    _check_theory(name, index, described)
+    _check_theory(what, index, described)
     index = assign(index, described["calculation_id"].to_list(), split)
     index = limit(index, query.limits, split.salt).sort("element_system", "calculation_id", "step")
-    versions = {"frames": int(frames.version()), "calculations": int(calculations.version())}
-    content_hash = _content_hash(lake, versions["frames"], index)
-    manifest = _manifest(name, query, split, versions=versions, index=index, content_hash=content_hash)
-    return _store(lake, manifest, index.select(INDEX_COLUMNS))
+    return index, {"frames": int(frames.version()), "calculations": int(calculations.version())}
 
 
 def open_dataset(lake: Lake, name: str) -> Dataset:
@@ -184,7 +195,7 @@ def _manifest(
     )
 
 
-def _check_theory(name: str, index: pl.DataFrame, described: pl.DataFrame) -> None:
+def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame) -> None:
     """Raise MixedTheory where levels of theory among the calculations do not go together as they are."""
     rows: Iterable[dict[str, Any]] = described.iter_rows(named=True)
     found = conflicts(dict.fromkeys(level_of_theory(row) for row in rows))
@@ -196,7 +207,7 @@ def _check_theory(name: str, index: pl.DataFrame, described: pl.DataFrame) -> No
     worst = max(found, key=lambda conflict: KINDS.index(conflict.verdict.kind))
     advice = f"choose one, such as theory={counts['theory'][0]!r}" if counts.height > 1 else "narrow the selection by project or systems"
     raise MixedTheory(
-        f"dataset {name!r} would mix levels of theory. There are {listed}; {advice}. "
+        f"{what} would mix levels of theory. There are {listed}; {advice}. "
         f"Two of them are {worst.verdict.kind}: {'; '.join(worst.verdict.reasons)}"
     )
 

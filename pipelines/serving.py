@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect import serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
+from prefect.types.entrypoint import EntrypointType
 
 from pipelines.flows import retrain, train_potential, watch_inbox
 from schemas.settings import Settings, load
@@ -19,7 +20,9 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 def deployments(settings: Settings) -> list[RunnerDeployment]:
     """Return the deployments: the watcher on its interval, retraining on its cron schedule, training on demand."""
     made = [
-        watch_inbox.to_deployment("inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
+        watch_inbox.to_deployment(
+            "inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE
+        ),
         retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
         train_potential.to_deployment("on-demand", entrypoint_type=MODULE),
     ]

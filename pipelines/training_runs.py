@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import lake
+from lake.datasets import preview
 from lake.potentials import champion, list_potentials, read_potential
 from schemas.datasets import DatasetManifest
 from schemas.errors import ServiceFailed, UnknownName
@@ -74,10 +75,11 @@ def decide_retraining(settings: Settings, potential: str) -> Retraining:
     if card is None:
         raise UnknownName(f"there is no champion of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
     dataset = opened.dataset(card.dataset)
-    grown = opened.publish(next_name(card.dataset, opened.datasets()), dataset.manifest.query, dataset.manifest.split)
-    decision = decide(card, dataset.frame_ids(), grown.frame_ids())
+    query, split = dataset.manifest.query, dataset.manifest.split
+    decision = decide(card, dataset.frame_ids(), preview(opened, query, split))
     if not decision.train:
         return Retraining(decision.why)
+    grown = opened.publish(next_name(card.dataset, opened.datasets()), query, split)
     return Retraining(decision.why, TrainRequest(grown.manifest.name, potential, tuple(sorted(card.settings.items()))))
 
 

@@ -56,7 +56,7 @@ def test_readme_commands_parse(root: Path) -> None:
 
 def test_make_targets_of_the_readme_exist(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
-    targets = set(re.findall(r"`?make ([a-z-]+)", (root / "README.md").read_text()))
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)(?:$|`)", (root / "README.md").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= targets
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
 
