@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import polars as pl
 from deltalake import DeltaTable
@@ -15,6 +16,7 @@ from lake.search import SearchResult, search
 from lake.store import ObjectStore, connect, local_folder, make_bucket, storage_options
 from lake.tables import SPECS, create_tables, open_table
 from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.errors import SettingsError
 from schemas.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -130,6 +132,11 @@ def open(url: str | None = None, settings: Settings | None = None) -> Lake:
     url = url or settings.store.lake_url
     folder = local_folder(url)
     place = url.rstrip("/") if folder is None else str(folder)
+    if folder is not None and quote(place, safe="/+=,@~:") != place:
+        raise SettingsError(
+            f"{place!r}: delta-rs and Polars take the path of a folder for an escaped URL and would not find its files; "
+            "choose a folder for the lake whose path has ASCII letters, digits, '-', '_' and '.' only"
+        )
     return Lake(place, settings, connect(place, settings.store))
 
 

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -13,11 +14,13 @@ import pytest
 from deltalake import DeltaTable
 from made_up_readings import BAD, CAO, MGCAO, MGO, made_calculation, made_reading, six_readings
 
+import lake as lake_module
 from lake import commit
 from lake.commit import BatchReport, commit_batch, stage
 from lake.inbox import batch_id
 from lake.lake import Lake
-from schemas.errors import CommitConflict, SchemaMismatch, TableError
+from schemas.errors import CommitConflict, SchemaMismatch, SettingsError, TableError
+from schemas.settings import Settings
 from schemas.sources import Rejection, SourceReading
 
 STAMPS = ("batch_id", "ingested_at", "rejected_at", "seconds")
@@ -217,3 +220,9 @@ def test_a_lake_that_is_not_made_and_a_table_of_another_schema_are_said(folder_l
         folder_lake.sources()
     with pytest.raises(TableError, match="version 77"):
         folder_lake.table("frames", 77)
+
+
+@pytest.mark.parametrize("name", ["my lake", "50%20", "湖"])
+def test_a_folder_whose_path_delta_would_change_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="choose a folder"):
+        lake_module.open(str(tmp_path / name), Settings(home=tmp_path))
