@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
-from lake.distances import smallest_distances
+from lake.distances import has_cell, smallest_distances
 from schemas.calculations import Run
 from schemas.frames import Floats, FrameBlock
 from schemas.units import DALTON_PER_A3
@@ -46,8 +46,8 @@ class Derived:
 def derive(frames: FrameBlock) -> Derived:
     """Return what the tables hold beside the labels, computed for all frames at once."""
     norms = np.sqrt(np.einsum("nij,nij->ni", frames.forces, frames.forces))
-    volume = np.abs(np.linalg.det(frames.cell))
-    volume[volume < 1e-9] = np.nan
+    whole = has_cell(frames.cell)
+    volume = np.where(whole, np.abs(np.linalg.det(np.where(whole[:, None, None], frames.cell, 0.0))), np.nan)
     mass = float(atomic_masses[frames.numbers].sum())
     return Derived(
         max_force=norms.max(axis=1) if frames.natoms else np.full(frames.count, np.nan),

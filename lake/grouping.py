@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.checks import check
+from lake.distances import has_cell
 from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
 from schemas.calculations import Calculation, Run
@@ -56,31 +57,30 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
     notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
     """
     order = list(outputs)
+    folders: dict[str, list[_Group]] = defaultdict(list)
     groups: dict[int, _Group] = {}
     for output in sorted(order, key=lambda output: output.spec.rank):
-        home = _home(output, list(groups.values()))
+        home = _home(output, folders)
         if home is None:
-            groups[id(output)] = _Group([output])
+            groups[id(output)] = made = _Group([output])
+            folders[posixpath.dirname(output.path)].append(made)
         else:
             home.outputs.append(output)
-    made = [groups[id(output)] for output in order if id(output) in groups]
-    _flag_strangers(made)
-    folders = Counter(posixpath.dirname(group.outputs[0].path) for group in made)
+    for here in folders.values():
+        _flag_strangers(here)
     found: dict[str, Calculation] = {}
-    for each in made:
-        calculation = _calculation(each, alone=folders[posixpath.dirname(each.outputs[0].path)] == 1)
+    for made in (groups[id(output)] for output in order if id(output) in groups):
+        alone = len(folders[posixpath.dirname(made.outputs[0].path)]) == 1
+        calculation = _calculation(made, alone=alone)
         found.setdefault(calculation.calculation_id, calculation)
     return tuple(found.values())
 
 
-def _home(output: Output, groups: Sequence[_Group]) -> _Group | None:
+def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | None:
     """Return the group of the run that an output belongs to: in its folder, or above the scratch folder that it was written to."""
     for folder in _folders(output.path):
-        here = [
-            g for g in groups if posixpath.dirname(g.outputs[0].path) == folder and all(_may_join(output, other) for other in g.outputs)
-        ]
-        for each in here:
-            if _same_run(each.outputs[0].run, output.run):
+        for each in folders.get(folder, ()):
+            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0].run, output.run):
                 return each
     return None
 
@@ -102,12 +102,14 @@ def _may_join(output: Output, other: Output) -> bool:
 def _flag_strangers(groups: Sequence[_Group]) -> None:
     """Say so where outputs of different kinds lie in one folder and are of different runs."""
     for first in groups:
-        for second in groups:
-            a, b = first.outputs[0], second.outputs[0]
-            together = posixpath.dirname(a.path) == posixpath.dirname(b.path) and _may_join(a, b)
-            if together and len(first.outputs) == 1 and a.spec.rank < b.spec.rank:
+        if len(first.outputs) > 1:
+            continue
+        own = first.outputs[0]
+        for stranger in (second.outputs[0] for second in groups):
+            if own.spec.rank < stranger.spec.rank and _may_join(stranger, own):
                 first.flags.add("companion_of_other_run")
-                first.notes.append(f"{b.path} in the same folder is of another run and was not used for this one")
+                first.notes.append(f"{stranger.path} in the same folder is of another run and was not used for this one")
+                break
 
 
 def _same_run(a: Run, b: Run) -> bool:
@@ -141,7 +143,7 @@ def _distance(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> 
     """Return (m,) the largest distance between an atom in a and the same atom in b, or between their cells if that is larger."""
     cell = a.cell[first]
     apart = a.positions[first] - b.positions[second]
-    sound = np.abs(np.linalg.det(cell)) > 1e-9
+    sound = has_cell(cell)
     inverse = np.linalg.inv(np.where(sound[:, None, None], cell, np.eye(3)))
     apart -= np.where(sound[:, None, None], np.rint(apart @ inverse) @ cell, 0.0)
     places = np.sqrt((apart**2).sum(axis=-1)).max(axis=-1, initial=0.0)

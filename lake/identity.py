@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.distances import has_cell
 from lake.theory import numerics_key, theory_key
 from schemas.calculations import Run
 from schemas.frames import Floats, FrameBlock
@@ -22,8 +23,8 @@ _OFFSET: Final = 0.2113
 _LENGTH: Final = 10.0
 """Å; stands in for the cell of a structure that has none."""
 _AXIS_ORDERS: Final = 12
-_FRAMES_AT_ONCE: Final = 200_000
-"""Atoms held in memory at once."""
+_ATOMS_AT_ONCE: Final = 20_000
+"""Atoms whose phase factors are held in memory at once (about 15 MB)."""
 
 _AXES = tuple(tuple(n if i == axis else 0 for i in range(3)) for axis in range(3) for n in range(1, _AXIS_ORDERS + 1))
 _MIXED = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1), (1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
@@ -69,7 +70,7 @@ def configuration_hashes(frames: FrameBlock) -> list[str]:
     """
     counts = np.bincount(frames.numbers)
     head = counts.astype("<i4").tobytes() + frames.pbc.astype(np.uint8).tobytes()
-    step = max(1, _FRAMES_AT_ONCE // max(1, frames.natoms))
+    step = max(1, _ATOMS_AT_ONCE // max(1, frames.natoms))
     names = []
     for start in range(0, frames.count, step):
         part = slice(start, start + step)
@@ -85,7 +86,7 @@ def _canonical(values: Floats) -> bytes:
 
 
 def _rounded(values: Floats, quantum: float) -> NDArray[np.int64]:
-    return np.floor(np.nan_to_num(values) / quantum + 0.5 + _OFFSET).astype("<i8")
+    return np.floor(np.nan_to_num(values, posinf=0.0, neginf=0.0) / quantum + 0.5 + _OFFSET).astype("<i8")
 
 
 def _cell_numbers(cell: Floats) -> NDArray[np.int64]:
@@ -95,9 +96,9 @@ def _cell_numbers(cell: Floats) -> NDArray[np.int64]:
 def _structure_numbers(frames: FrameBlock, part: slice) -> NDArray[np.int64]:
     """Return (n, m) the rounded invariants of the structure factors."""
     cell = frames.cell[part]
-    sound = np.abs(np.linalg.det(cell)) > 1e-9
-    inverse = np.linalg.inv(np.where(sound[:, None, None], cell, _LENGTH * np.eye(3)))
-    factors = _structure_factors(frames.positions[part] @ inverse, frames.numbers)
+    positions = np.nan_to_num(frames.positions[part], posinf=0.0, neginf=0.0)
+    inverse = np.linalg.inv(np.where(has_cell(cell)[:, None, None], cell, _LENGTH * np.eye(3)))
+    factors = _structure_factors(positions @ inverse, frames.numbers)
     moduli = np.abs(factors)
     first, second, third = np.array(_TRIPLES).T
     scale = 1.0 + moduli[:, first] ** 2 + moduli[:, second] ** 2 + moduli[:, third] ** 2

@@ -180,7 +180,7 @@ def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection
     encrypted = []
     for entry in sorted(directory.infolist(), key=lambda entry: entry.header_offset):
         budget.add_member()
-        if not entry.filename or entry.is_dir():
+        if not entry.filename or entry.filename.endswith("/"):
             continue
         if entry.flag_bits & 0x1:
             encrypted.append(entry.filename)
@@ -209,7 +209,7 @@ def _members_of_cut_zip(stream: BinaryIO, budget: Budget) -> Iterator[Member | R
         if flags & 0x9 or 0xFFFFFFFF in (stored, size) or place > end:
             return
         budget.add_member()
-        if not entry.is_dir():
+        if entry.filename and not entry.filename.endswith("/"):
             yield _zip_member(stream, entry, budget)
 
 

@@ -10,6 +10,7 @@ import yaml
 from schemas.errors import UnreadableOutput, closest
 
 FILE_NAMES: Final = ("atomlake.yaml", "atomlake.yml")
+"""Names of the description; beside an archive only the first is looked for."""
 MAX_BYTES: Final = 2**16
 """Longest atomlake.yaml that is read."""
 KEYS: Final = ("project", "owner", "licence", "notes", "material", "materials")

@@ -275,16 +275,13 @@ def _beside(source: SourceObject, store: ReadableStore) -> tuple[dict[str, str],
     if source.key.endswith("/"):
         return result, ()
     folder = source.key.rpartition("/")[0]
-    for name in FILE_NAMES:
-        key = f"{folder}/{name}" if folder else name
-        try:
-            with store.open(key) as stream:
-                return {**result, **parse_metadata(stream.read(MAX_BYTES + 1))}, ()
-        except StoreError:
-            continue
-        except UnreadableOutput as error:
-            return result, (Rejection(f"../{name}", error.reason, error.detail, error.remedy),)
-    return result, ()
+    try:
+        with store.open(f"{folder}/{FILE_NAMES[0]}" if folder else FILE_NAMES[0]) as stream:
+            return {**result, **parse_metadata(stream.read(MAX_BYTES + 1))}, ()
+    except StoreError:
+        return result, ()
+    except UnreadableOutput as error:
+        return result, (Rejection(f"../{FILE_NAMES[0]}", error.reason, error.detail, error.remedy),)
 
 
 def _beginning(head: bytes) -> str:

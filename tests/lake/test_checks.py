@@ -16,6 +16,7 @@ from made_up_readings import made_block
 
 from lake.checks import check, derive
 from lake.distances import smallest_distances
+from lake.identity import configuration_hashes
 
 BLOCK = made_block([12, 12, 8, 8], 6, 1)
 
@@ -104,3 +105,15 @@ def test_no_cell_one_atom_and_nothing_near() -> None:
     assert np.isnan(smallest_distances(far[:, :1], 9 * np.eye(3)[None], pbc, 3.0)[0])
     assert smallest_distances(far[:, :1], 2.5 * np.eye(3)[None], pbc, 3.0)[0] == pytest.approx(2.5)
     assert smallest_distances(far, np.diag([20.0, 20, 6.0])[None], pbc, 3.0)[0] == pytest.approx(2.5)
+
+
+def test_absurd_numbers_cost_nothing_and_raise_nothing() -> None:
+    frames = part(BLOCK, slice(0, 5))
+    positions, cell, energy = frames.positions.copy(), frames.cell.copy(), frames.energy.copy()
+    positions[0, 0], positions[1, 0] = np.nan, np.inf
+    cell[2] = np.diag([1e-4, 1e-4, 1e9])
+    cell[3, 0] = np.nan
+    run = check(made_run(replace(frames, positions=positions, cell=cell, energy=energy)))
+    assert run.frames.flags[2] == ("atoms_too_close",)
+    assert run.frames.flags[4] == ()
+    assert len(set(configuration_hashes(run.frames))) == 5
