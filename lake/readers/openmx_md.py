@@ -21,7 +21,8 @@ from schemas.units import HARTREE, HARTREE_PER_BOHR
 
 MD_FORMAT: Final = "OpenMX .md"
 
-_HEAD: Final = re.compile(rb"\s*(\d+) *\r?\n *time= *\S+ *\(fs\) *Energy= *\S+ *\(Hartree\)")
+_HEAD: Final = re.compile(rb"\s*\d+ *\r?\n *time= *\S+ *\(fs\) *Energy= *\S+ *\(Hartree\)[^\n]*\n *[A-Z]")
+"""The .md2 beside it begins likewise, but its rows begin with a number."""
 _COMMENT: Final = re.compile(rb" *time= *(\S+) *\(fs\) *Energy= *(\S+) *\(Hartree\)(.*)$")
 _CELL: Final = re.compile(rb"Cell_Vectors=(.*)$")
 _TEMPERATURE: Final = b"Temperature="
