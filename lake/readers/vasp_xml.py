@@ -8,18 +8,14 @@ of eigenvalues, densities of states and projections, which are passed over.
 from __future__ import annotations
 
 import re
-from math import isfinite
 from typing import Final
 
 from lake.readers.base import ReaderSpec
-from lake.readers.rows import number
 from lake.readers.vasp_frames import (
-    NAN,
     Ending,
     Geometry,
     Header,
     Judgement,
-    StepEnergies,
     StepTable,
     criterion_of,
     finish_run,
@@ -27,6 +23,7 @@ from lake.readers.vasp_frames import (
 )
 from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_header import read_header
+from lake.readers.vasp_xml_step import END_OF_ENERGY, StepPlaces, locate, step_energies
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
@@ -37,10 +34,6 @@ _LONG: Final = 4 << 20
 """Longer waiting text is searched again only when it has grown by a quarter, so that the work stays linear."""
 _MOST_OPEN: Final = 256 << 20
 """Bytes of one head or one step beyond which a file is not believed."""
-_END_OF_ENERGY: Final = b"</energy>"
-_ENERGIES: Final = re.compile(
-    rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
-)
 
 
 class VaspXmlReader:
@@ -55,6 +48,7 @@ class VaspXmlReader:
         self._state = self._before_run
         self._waiting = False
         self._next_look = 0
+        self._places: StepPlaces | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
@@ -128,16 +122,12 @@ class VaspXmlReader:
 
     def _between(self) -> None:
         """Look, outside of a calculation, for the next one, for stray steps before it, and for the end of the run."""
-        calculation = self._buffer.find(b"<calculation>", self._at)
-        end = calculation if calculation >= 0 else len(self._buffer)
+        structure = self._buffer.find(b"<structure>", self._at)
+        end = structure if structure >= 0 else len(self._buffer)
+        calculation = self._buffer.find(b"<calculation>", self._at, end)
+        end = calculation if calculation >= 0 else end
         again = self._buffer.find(b"<modeling>", self._at, end)
-        end = again if again >= 0 else end
-        structure = self._buffer.find(b"<structure>", self._at, end)
-        if structure >= 0:
-            self._at = structure
-            self._take_step(structure, inside=False, begins=structure)
-            return
-        if self._current is not None and self._buffer.find(b"</modeling>", self._at, end) >= 0:
+        if self._current is not None and self._buffer.find(b"</modeling>", self._at, again if again >= 0 else end) >= 0:
             self._current.complete = True
         if again >= 0:
             self._at = again
@@ -145,6 +135,9 @@ class VaspXmlReader:
         elif calculation >= 0:
             self._at = calculation
             self._state = self._in_calculation
+        elif structure >= 0:
+            self._at = structure
+            self._take_step(structure, inside=False, begins=structure)
         else:
             self._pass_over(len(self._buffer) - _KEEP)
 
@@ -164,20 +157,28 @@ class VaspXmlReader:
 
     def _take_step(self, structure: int, *, inside: bool, begins: int) -> None:
         """Take the step whose `<structure>` is found, once its `<energy>` is closed."""
+        if self._places is None or not self._places.hold_at(self._buffer, structure):
+            self._places = self._search_places(structure)
+            if self._places is None:
+                return
+        if self._current is not None:
+            self._current.take(self._buffer, begins, structure, self._places, inside=inside)
+        self._at = structure + self._places.end + len(END_OF_ENERGY)
+        self._state = self._after_step if inside else self._between
+
+    def _search_places(self, structure: int) -> StepPlaces | None:
+        """Return the places of a step found by its tags; None where it is torn or has not come in whole."""
         shut = self._buffer.find(b"</structure>", structure)
         energy = self._child_energy(shut) if shut >= 0 else -1
-        end = self._buffer.find(_END_OF_ENERGY, energy) if energy >= 0 else -1
+        end = self._buffer.find(END_OF_ENERGY, energy) if energy >= 0 else -1
         torn = self._torn_at(structure, energy, end if end >= 0 else len(self._buffer))
         if torn >= 0:
             self._give_up(torn, counts=not self._buffer.startswith(b"<modeling>", torn))
-            return
+            return None
         if end < 0:
             self._waiting = True
-            return
-        if self._current is not None:
-            self._current.take(self._buffer, (begins, structure, shut, energy, end), inside=inside)
-        self._at = end + len(_END_OF_ENERGY)
-        self._state = self._after_step if inside else self._between
+            return None
+        return locate(self._buffer, structure, shut, energy, end)
 
     def _give_up(self, place: int, *, counts: bool) -> None:
         """Leave a step that is not whole, and go on at a place; it counts as lost unless the run just ends there."""
@@ -261,22 +262,21 @@ class _OpenRun:
         self._taken = 0
         self._strays = 0
 
-    def take(self, buffer: bytearray, places: tuple[int, int, int, int, int], *, inside: bool) -> None:
-        """Take one step: places are where it begins, of `<structure>`, `</structure>`, `<energy>` and `</energy>`."""
-        begins, structure, shut, energy, end = places
+    def take(self, buffer: bytearray, begins: int, structure: int, places: StepPlaces, *, inside: bool) -> None:
+        """Take one step, whose cycle begins at begins and whose `<structure>` stands at structure."""
+        energy = structure + places.energy
         step = self._taken + self.lost
         self._taken += 1
         count = buffer.count(b"<scstep>", begins, structure) if inside else 0
         learned = self._learns and count == 0
         flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
         self._strays += "stray_step" in flags
-        self.linear_response |= buffer.find(b"<scstep>", shut, energy) >= 0
+        self.linear_response |= buffer.find(b"<scstep>", structure + places.shut, energy) >= 0
         judgement = Judgement() if learned else self._criterion.judge(count)
-        self._steps.add(step, _energies(buffer, (begins, structure), (energy, end), count), judgement, flags)
-        self._cells.add(_rows(buffer, b'"basis"', structure, shut))
-        self._positions.add(_rows(buffer, b'"positions"', structure, shut))
-        self._forces.add(_rows(buffer, b'"forces"', shut, energy))
-        self._stress.add(_rows(buffer, b'"stress"', shut, energy))
+        energies = step_energies(buffer, (begins, structure), (energy, structure + places.end), count)
+        self._steps.add(step, energies, judgement, flags)
+        for table, batch in enumerate((self._cells, self._positions, self._forces, self._stress)):
+            batch.add(places.block(buffer, structure, table))
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""
@@ -300,61 +300,6 @@ class _OpenRun:
             enthalpy=True,
         )
         return finish_run(self.header, self._steps, geometry, ending)
-
-
-def _rows(buffer: bytearray, name: bytes, start: int, end: int) -> bytes:
-    """Return the rows of the first varray of that name, from `<v>` to the last `</v>`; b'' for none."""
-    place = buffer.find(name, start, end)
-    first = buffer.find(b"<v>", place, end) if place >= 0 else -1
-    shut = buffer.find(b"</varray>", place, end) if first >= 0 else -1
-    if shut < first or first < 0:
-        return b""
-    return bytes(buffer[first : buffer.rfind(b">", first, shut) + 1])
-
-
-def _energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int], count: int) -> StepEnergies:
-    """Return the energies of a step.
-
-    The free energy is that of the final block: it has van der Waals terms, which the steps of the cycle lack. The other two of
-    that block are shifted by one name before VASP 6.1 (`e_wo_entrp` holds E(sigma->0), `e_0_energy` the entropy term), so their
-    differences to the free energy come from the last step of the cycle, where the names are right in all versions.
-    """
-    free, second, third = _three(buffer, *final)
-    cycle_free, internal, sigma0 = _three(buffer, *cycle) if count else (NAN, NAN, NAN)
-    if isfinite(cycle_free) and isfinite(sigma0):
-        return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
-    return StepEnergies(free, *_without_cycle(free, second, third), cycle_free)
-
-
-def _without_cycle(free: float, second: float, third: float) -> tuple[float, float]:
-    """Return E(sigma->0) and internal energy of a final block alone; the third number is an energy only if it is near the first."""
-    if abs(third - free) <= abs(third) * 0.5:
-        return third, second
-    return second, round(free - third, 8)
-
-
-def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float]:
-    """Return the last `e_fr_energy`, `e_wo_entrp` and `e_0_energy` between two places, NaN for none."""
-    place = buffer.rfind(b"e_fr_energy", start, end)
-    match = _ENERGIES.match(buffer, place, end) if place >= 0 else None
-    if match is not None:
-        try:
-            free, second, third = float(match[1]), float(match[2]), float(match[3])
-        except ValueError:
-            pass
-        else:
-            if isfinite(free) and isfinite(second) and isfinite(third):
-                return free, second, third
-    return _last(buffer, b"e_fr_energy", start, end), _last(buffer, b"e_wo_entrp", start, end), _last(buffer, b"e_0_energy", start, end)
-
-
-def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
-    """Return the last number of that name between two places, NaN for none."""
-    place = buffer.rfind(name, start, end)
-    if place < 0:
-        return NAN
-    place = buffer.find(b">", place, end) + 1
-    return number(bytes(buffer[place : buffer.find(b"<", place, end)])) if place > 0 else NAN
 
 
 def _recognises(_name: str, head: bytes) -> bool:

@@ -1,0 +1,116 @@
+"""Where the parts of one step of vasprun.xml stand, and its energies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+from lake.readers.rows import number
+from lake.readers.vasp_frames import NAN, StepEnergies
+
+TABLES: Final = (b'"basis"', b'"positions"', b'"forces"', b'"stress"')
+END_OF_ENERGY: Final = b"</energy>"
+_ENERGIES: Final = re.compile(
+    rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
+)
+
+
+@dataclass(frozen=True)
+class StepPlaces:
+    """Places in the text of a step, counted from its `<structure>`."""
+
+    shut: int
+    """Of `</structure>`."""
+    energy: int
+    """Of the child `<energy>`."""
+    end: int
+    """Of its `</energy>`."""
+    tables: tuple[tuple[int, int, int], ...]
+    """Of each of TABLES its name, its first `<v>`, and behind its last `</v>`; -1 for a table that is not there."""
+
+    def hold_at(self, buffer: bytearray, structure: int) -> bool:
+        """Return whether the step that starts at structure has the same tags in the same places.
+
+        VASP prints fixed columns, so that all steps of a run are usually alike; no tag of another step has room in one that is.
+        """
+        if not (
+            buffer.startswith(b"</structure>", structure + self.shut)
+            and buffer.startswith(b"<energy>", structure + self.energy)
+            and buffer.startswith(END_OF_ENERGY, structure + self.end)
+        ):
+            return False
+        return all(
+            name >= 0
+            and buffer.startswith(text, structure + name)
+            and buffer.startswith(b"<v>", structure + first)
+            and buffer.startswith(b"</v>", structure + last - 4)
+            for text, (name, first, last) in zip(TABLES, self.tables, strict=True)
+        )
+
+    def block(self, buffer: bytearray, structure: int, table: int) -> bytes:
+        """Return the rows of one of TABLES, from `<v>` to the last `</v>`; b'' where it is not there."""
+        _, first, last = self.tables[table]
+        return bytes(buffer[structure + first : structure + last]) if first >= 0 else b""
+
+
+def locate(buffer: bytearray, structure: int, shut: int, energy: int, end: int) -> StepPlaces:
+    """Return the places of a step of which the outer tags are found."""
+    bounds = ((structure, shut), (structure, shut), (shut, energy), (shut, energy))
+    tables = tuple(_table(buffer, name, start, stop, structure) for name, (start, stop) in zip(TABLES, bounds, strict=True))
+    return StepPlaces(shut - structure, energy - structure, end - structure, tables)
+
+
+def _table(buffer: bytearray, name: bytes, start: int, end: int, structure: int) -> tuple[int, int, int]:
+    place = buffer.find(name, start, end)
+    first = buffer.find(b"<v>", place, end) if place >= 0 else -1
+    shut = buffer.find(b"</varray>", place, end) if first >= 0 else -1
+    if first < 0 or shut < first:
+        return -1, -1, -1
+    return place - structure, first - structure, buffer.rfind(b">", first, shut) + 1 - structure
+
+
+def step_energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int], count: int) -> StepEnergies:
+    """Return the energies of a step.
+
+    The free energy is that of the final block: it has van der Waals terms, which the steps of the cycle lack. The other two of
+    that block are shifted by one name before VASP 6.1 (`e_wo_entrp` holds E(sigma->0), `e_0_energy` the entropy term), so their
+    differences to the free energy come from the last step of the cycle, where the names are right in all versions.
+    """
+    free, second, third = _three(buffer, *final)
+    cycle_free, internal, sigma0 = _three(buffer, *cycle) if count else (NAN, NAN, NAN)
+    if isfinite(cycle_free) and isfinite(sigma0):
+        return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
+    return StepEnergies(free, *_without_cycle(free, second, third), cycle_free)
+
+
+def _without_cycle(free: float, second: float, third: float) -> tuple[float, float]:
+    """Return E(sigma->0) and internal energy of a final block alone; the third number is an energy only if it is near the first."""
+    if abs(third - free) <= abs(third) * 0.5:
+        return third, second
+    return second, round(free - third, 8)
+
+
+def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float]:
+    """Return the last `e_fr_energy`, `e_wo_entrp` and `e_0_energy` between two places, NaN for none."""
+    place = buffer.rfind(b"e_fr_energy", start, end)
+    match = _ENERGIES.match(buffer, place, end) if place >= 0 else None
+    if match is not None:
+        try:
+            free, second, third = float(match[1]), float(match[2]), float(match[3])
+        except ValueError:
+            pass
+        else:
+            if isfinite(free) and isfinite(second) and isfinite(third):
+                return free, second, third
+    return _last(buffer, b"e_fr_energy", start, end), _last(buffer, b"e_wo_entrp", start, end), _last(buffer, b"e_0_energy", start, end)
+
+
+def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
+    """Return the last number of that name between two places, NaN for none."""
+    place = buffer.rfind(name, start, end)
+    if place < 0:
+        return NAN
+    place = buffer.find(b">", place, end) + 1
+    return number(bytes(buffer[place : buffer.find(b"<", place, end)])) if place > 0 else NAN
