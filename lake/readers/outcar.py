@@ -32,7 +32,8 @@ from schemas.frames import Floats
 
 _PIECE: Final = 1 << 20
 _START: Final = re.compile(rb"^[ \t]*vasp\.\d", re.MULTILINE)
-_AGAIN: Final = b"\n vasp."
+_AGAIN: Final = b" executed on "
+"""Second line of a run; longer than the first one's start, so found faster."""
 _ENERGY: Final = b"free  energy "
 """Two blanks: of an ionic step (`free  energy   TOTEN`, `free  energy ML TOTEN`); one blank is a step of the cycle."""
 _TABLE: Final = b"TOTAL-FORCE (eV"
@@ -44,6 +45,9 @@ _ENERGY_BLOCK: Final = 2048
 """Bytes within which the energies of a step stand together."""
 _ITERATION: Final = re.compile(rb"Iteration\s+(?:\d+|\*+)\(\s*(\d{1,6})\)")
 _CHANGE: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)")
+_ENERGIES: Final = re.compile(
+    rb"free  energy[^=]*=[ \t]*([^\s]*).*?without entropy=[ \t]*([^\s]*).*?energy\(sigma->0\) =[ \t]*([^\s]*)", re.DOTALL
+)
 _VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
 """Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
 
@@ -108,7 +112,7 @@ class OutcarReader:
 
     def _read_head(self) -> None:
         """Wait for the first energy or force table of the run, which also tells in which order they come."""
-        end = self._buffer.find(_AGAIN, self._at + len(_AGAIN))
+        end = self._next_run(self._buffer.find(_AGAIN, self._at) + 1, len(self._buffer))
         stop = end if end >= 0 else len(self._buffer)
         energy, table = self._buffer.find(_ENERGY, self._at, stop), self._buffer.find(_TABLE, self._at, stop)
         if energy < 0 and table < 0:
@@ -128,9 +132,14 @@ class OutcarReader:
         self._current.atomic_energy = _number_after(self._buffer, b"atomic energy  EATOM", first, stop)
         self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
+    def _next_run(self, start: int, end: int) -> int:
+        """Return where the first line of another run starts between two places, -1 for nowhere."""
+        second = self._buffer.find(_AGAIN, start, end)
+        return self._buffer.rfind(b"\n vasp.", max(0, second - 400), second) if second >= 0 else -1
+
     def _read_step(self, current: _OpenRun) -> None:
         energy = self._buffer.find(_ENERGY, self._at)
-        again = self._buffer.find(_AGAIN, self._at, energy if energy >= 0 else len(self._buffer))
+        again = self._next_run(self._at, energy if energy >= 0 else len(self._buffer))
         if again >= 0:
             self._end_run(again)
             return
@@ -295,12 +304,10 @@ def _tensor(printed: Floats) -> Floats:
 
 
 def _energies(buffer: bytearray, energy: int) -> StepEnergies:
-    end = min(len(buffer), energy + _ENERGY_BLOCK)
-    return StepEnergies(
-        _number_after(buffer, _ENERGY, energy, end),
-        _number_after(buffer, b"energy(sigma->0)", energy, end),
-        _number_after(buffer, b"without entropy", energy, end),
-    )
+    match = _ENERGIES.match(buffer, energy, energy + _ENERGY_BLOCK)
+    if match is None:
+        return StepEnergies(NAN, NAN, NAN)
+    return StepEnergies(number(match[1]), number(match[3]), number(match[2]))
 
 
 def _number_after(buffer: bytearray, name: bytes, start: int, end: int) -> float:
