@@ -57,10 +57,11 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
     notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
     """
     order = list(outputs)
+    best_rank = min((output.spec.rank for output in order), default=0)
     folders: dict[str, list[_Group]] = defaultdict(list)
     groups: dict[int, _Group] = {}
     for output in sorted(order, key=lambda output: output.spec.rank):
-        home = _home(output, folders)
+        home = _home(output, folders) if output.spec.rank > best_rank else None
         if home is None:
             groups[id(output)] = made = _Group([output])
             folders[posixpath.dirname(output.path)].append(made)
@@ -101,8 +102,9 @@ def _may_join(output: Output, other: Output) -> bool:
 
 def _flag_strangers(groups: Sequence[_Group]) -> None:
     """Say so where outputs of different kinds lie in one folder and are of different runs."""
+    worst_rank = max(group.outputs[0].spec.rank for group in groups)
     for first in groups:
-        if len(first.outputs) > 1:
+        if len(first.outputs) > 1 or first.outputs[0].spec.rank == worst_rank:
             continue
         own = first.outputs[0]
         for stranger in (second.outputs[0] for second in groups):
