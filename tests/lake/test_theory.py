@@ -132,3 +132,13 @@ def test_rules_have_names_and_sources() -> None:
     assert len({name for name, _ in rules()}) == len(RULES)
     assert all(source.endswith(".") for _, source in rules())
     assert all(a.name != b.name for a, b in itertools.combinations(RULES, 2))
+
+
+def test_a_pseudopotential_known_by_title_alone_goes_with_the_same_title_and_a_hash() -> None:
+    hashed = LevelOfTheory("qe", "PBE", basis="plane waves", pseudopotentials=(("Mg", "Mg.UPF md5:aa"), ("O", "O.UPF md5:bb")))
+    titled = LevelOfTheory("qe", "PBE", basis="plane waves", pseudopotentials=(("Mg", "Mg.UPF"), ("O", "O.UPF md5:bb")))
+    other = LevelOfTheory("qe", "PBE", basis="plane waves", pseudopotentials=(("Mg", "Mg.UPF md5:cc"), ("O", "O.UPF md5:bb")))
+    found = verdict(hashed, titled)
+    assert found.kind == "compatible"
+    assert "Mg" in found.reasons[0]
+    assert verdict(hashed, other).kind == "alignable"
