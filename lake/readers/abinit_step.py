@@ -97,10 +97,10 @@ def read_static(text: bytes, natoms: int, energy: float) -> Tables | None:
     """Return the tables of a dataset with one configuration, or None where its end is not reached."""
     place = text.find(_DONE)
     head = b"\n reduced coordinates (array xred) for"
-    positions = _rows(text, text.find(head, place), natoms, slice(0, 3)) if place >= 0 else None
+    positions = _rows(text, text.find(head, place), natoms, 0) if place >= 0 else None
     if positions is None:
         return None
-    forces = _rows(text, text.find(b"\n cartesian forces (hartree/bohr) at end:", place), natoms, slice(1, 4))
+    forces = _rows(text, text.find(b"\n cartesian forces (hartree/bohr) at end:", place), natoms, 1)
     return Tables(energy, positions, False, forces, _stress(text), None, _entropy(text))
 
 
@@ -111,26 +111,26 @@ def read_moving(text: bytes, natoms: int) -> Tables | None:
     if energy is None:
         return None
     end = energy.start() + 1
-    positions = _rows(text, text.find(b"\n Cartesian coordinates (xcart) [bohr]", place, end), natoms, slice(0, 3))
+    positions = _rows(text, text.find(b"\n Cartesian coordinates (xcart) [bohr]", place, end), natoms, 0)
     if positions is None:
         return None
     return Tables(
         energy=number(energy.group(1)),
         positions=positions,
         cartesian=True,
-        forces=_rows(text, text.find(b"\n Cartesian forces (fcart) [Ha/bohr]", place, end), natoms, slice(0, 3)),
+        forces=_rows(text, text.find(b"\n Cartesian forces (fcart) [Ha/bohr]", place, end), natoms, 0),
         stress=_stress(text[:end]),
-        cell=_rows(text, text.find(b"\n Real space primitive translations (rprimd) [bohr]", place, end), 3, slice(0, 3)),
+        cell=_rows(text, text.find(b"\n Real space primitive translations (rprimd) [bohr]", place, end), 3, 0),
         entropy=NAN,
     )
 
 
-def _rows(text: bytes, head: int, count: int, columns: slice) -> Floats | None:
+def _rows(text: bytes, head: int, count: int, first: int) -> Floats | None:
     """Return the rows behind the heading that begins at head, or None where there is none; NaN where the table is torn."""
     if head < 0:
         return None
     lines = lines_after(text, text.find(b"\n", head + 1) + 1, count)
-    return token_table(lines, count, columns) if lines is not None else np.full((count, 3), NAN)
+    return token_table(lines, count, first, first + 3) if lines is not None else np.full((count, 3), NAN)
 
 
 def _stress(text: bytes) -> Floats | None:

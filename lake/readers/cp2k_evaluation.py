@@ -124,7 +124,7 @@ def _forces(text: bytes, natoms: int) -> tuple[Floats | None, str]:
     behind = (b" SUM OF ATOMIC FORCES", b" FORCES| Sum")
     if lines is None or not text.startswith(behind, table.end() + len(lines)):
         return np.full((natoms, 3), NAN), ""
-    return (fixed_table(lines, natoms) if old else token_table(lines, natoms, slice(2, 5))) * factor, ""
+    return (fixed_table(lines, natoms) if old else token_table(lines, natoms, 2, 6)) * factor, ""
 
 
 def _stress(text: bytes) -> tuple[Floats | None, str]:
@@ -143,7 +143,7 @@ def _stress(text: bytes) -> tuple[Floats | None, str]:
     lines = lines_after(text, table.end(), 3)
     if lines is None:
         return np.full((3, 3), NAN), ""
-    return symmetric(token_table(lines, 3, slice(1, 4) if old else slice(2, 5))) * -factor, ""
+    return symmetric(token_table(lines, 3, 1, 4) if old else token_table(lines, 3, 2, 5)) * -factor, ""
 
 
 def _lengths(text: bytes) -> Floats | None:

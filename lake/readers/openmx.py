@@ -200,11 +200,11 @@ def _read_final(text: bytes, given: Input) -> _Final | None:
         return None
     if not text.startswith(b"coordinates.forces>", table.end() + len(lines)):
         return None
-    positions, forces = token_table(lines, natoms, slice(2, 5)), token_table(lines, natoms, slice(5, 8)) * HARTREE_PER_BOHR
+    positions, forces = token_table(lines, natoms, 2, 8), token_table(lines, natoms, 5, 8) * HARTREE_PER_BOHR
     fractions = _FRACTIONS.search(text)
     rows = lines_after(text, fractions.end(), natoms) if fractions else None
     if rows is not None:
-        exact = token_table(rows, natoms, slice(2, 5)) @ given.cell
+        exact = token_table(rows, natoms, 2, 5) @ given.cell
         shift = (exact - positions) @ np.linalg.inv(given.cell)
         exact = exact - np.round(shift) @ given.cell
         if bool((np.abs(exact - positions) < _SAME_PLACE).all()):

@@ -87,14 +87,14 @@ def _read(comment: bytes, lines: bytes, natoms: int) -> Snapshot | None:
     numbers = np.array([NUMBERS.get(letters(row[0].decode("latin-1")), 0) for row in rows], dtype=np.int16)
     vectors = _CELL.search(match.group(3))
     values = as_floats(vectors.group(1).split()[:9]) if vectors else np.empty(0)
-    positions = token_table(lines, natoms, slice(1, 4))
+    positions = token_table(lines, natoms, 1)
     if bool((numbers == 0).any()) or not bool(np.isfinite(positions).all()):
         return None
     return Snapshot(
         time=number(match.group(1)),
         numbers=numbers,
         positions=positions,
-        forces=token_table(lines, natoms, slice(4, 7)) * HARTREE_PER_BOHR,
+        forces=token_table(lines, natoms, 4) * HARTREE_PER_BOHR,
         energy=number(match.group(2)) * HARTREE,
         cell=values.reshape(3, 3) if values.shape == (9,) and bool(np.isfinite(values).all()) else None,
         dynamics=_TEMPERATURE in comment,

@@ -164,7 +164,7 @@ def _with_final(step: Step, piece: bytes) -> Step:
         step = replace(step, internal=number(total.group(1)))
     tensor = piece.find(_TENSOR)
     lines = lines_after(piece, tensor + len(_TENSOR), 3) if tensor >= 0 else None
-    return replace(step, stress=symmetric(token_table(lines, 3, slice(1, 4)))) if lines is not None else step
+    return replace(step, stress=symmetric(token_table(lines, 3, 1, 4))) if lines is not None else step
 
 
 def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
@@ -185,7 +185,7 @@ def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
 def _cell(text: bytes) -> Floats | None:
     place = text.find(_CELL)
     lines = lines_after(text, place + len(_CELL), 3) if place >= 0 else None
-    cell = token_table(lines, 3, slice(0, 3)) if lines is not None else None
+    cell = token_table(lines, 3, 0, 3) if lines is not None else None
     return cell if cell is not None and bool(np.isfinite(cell).all()) else None
 
 
@@ -195,7 +195,7 @@ def _positions(text: bytes, header: Header) -> Floats | None:
     lines = lines_after(text, table.end(), natoms) if table else None
     if table is None or lines is None:
         return None
-    values, unit = token_table(lines, natoms, slice(0, 3)), table.group(1).decode("latin-1").lower()
+    values, unit = token_table(lines, natoms, 0, 6), table.group(1).decode("latin-1").lower()
     cell = _cell(text)
     if unit == "fractional" and cell is not None:
         values = values @ cell

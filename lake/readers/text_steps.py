@@ -104,15 +104,18 @@ def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
     return np.asarray(batch.values()[0])
 
 
-def token_table(lines: bytes, rows: int, columns: slice, count: int = 3) -> Floats:
-    """Return count numbers of each line, taken from its blank-separated fields, (rows, count).
+def token_table(lines: bytes, rows: int, first: int, width: int = 0) -> Floats:
+    """Return three numbers of each line, from its blank-separated field number `first` on, (rows, 3).
 
-    A row with another number of fields is NaN. For tables with exponents, whose columns the decimal points do not show.
+    A line with another number of fields than width (0: with fewer than needed) is NaN. For tables with exponents, whose columns the
+    decimal points do not show.
     """
-    fields = [line.split()[columns] for line in lines.split(b"\n")[:rows]]
-    if all(len(row) == count for row in fields):
-        return as_floats([field for row in fields for field in row]).reshape(rows, count)
-    return np.array([as_floats(row) if len(row) == count else np.full(count, NAN) for row in fields]).reshape(rows, count)
+    found = [line.split() for line in lines.split(b"\n")[:rows]]
+    whole = [len(fields) == width if width else len(fields) >= first + 3 for fields in found]
+    if all(whole):
+        return as_floats([field for fields in found for field in fields[first : first + 3]]).reshape(rows, 3)
+    none = np.full(3, NAN)
+    return np.array([as_floats(fields[first : first + 3]) if good else none for fields, good in zip(found, whole, strict=True)])
 
 
 def as_floats(fields: Sequence[bytes]) -> Floats:
@@ -121,7 +124,9 @@ def as_floats(fields: Sequence[bytes]) -> Floats:
 
 
 def symmetric(tensor: Floats) -> Floats:
-    """Return a printed tensor made symmetric to the last bit: its upper triangle, mirrored."""
+    """Return a printed tensor made symmetric to the last bit: its upper triangle, mirrored; all NaN where one number is missing."""
+    if not bool(np.isfinite(tensor).all()):
+        return np.full((3, 3), NAN)
     upper = np.triu(tensor)
     return np.asarray(upper + np.triu(tensor, 1).T)
 
