@@ -1,0 +1,139 @@
+"""SIESTA: which energy, positions with and without WriteCoorStep, order of the printed stress, cuts and damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import make_steps, siesta_text
+
+from lake.readers import find_reader
+from lake.readers.siesta import SIESTA_OUTPUT, SiestaReader
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.units import KBAR, RYDBERG
+
+
+def read(data: bytes, chunk: int = 1 << 20) -> Run:
+    reader = SiestaReader()
+    for start in range(0, len(data), chunk):
+        reader.feed(data[start : start + chunk])
+    (run,) = reader.close()
+    return run
+
+
+def test_reads_what_is_printed() -> None:
+    (step,) = make_steps(1)
+    text = siesta_text([step])
+    run = read(text)
+    frames = run.frames
+    assert (run.code, run.code_version, run.kind, run.complete, run.flags, frames.flags) == (
+        "siesta",
+        "4.0--500",
+        "static",
+        True,
+        (),
+        ((),),
+    )
+    assert frames.numbers.tolist() == [12, 8]
+    assert frames.energy[0] == round(step.energy - 0.0031, 6)
+    assert frames.energy_internal[0] == round(step.energy, 6)
+    np.testing.assert_array_equal(frames.positions[0], step.positions)
+    np.testing.assert_allclose(frames.forces[0], step.forces.round(6), atol=1e-12)
+    np.testing.assert_allclose(frames.stress[0], step.stress * KBAR, atol=6e-7)
+    assert (frames.scf_converged.tolist(), frames.n_scf_steps.tolist()) == ([1], [8])
+    level = run.level_of_theory
+    assert (level.functional, level.basis, level.kpoints, level.n_kpoints) == ("PBE", "LCAO", (5, 5, 5), 63)
+    assert level.density_cutoff == 200 * RYDBERG
+    assert find_reader("out", text) is SIESTA_OUTPUT
+
+
+def test_steps_of_a_relaxation_have_four_decimals_and_the_entropy_of_their_cycle() -> None:
+    steps = make_steps(3)
+    run = read(siesta_text(steps, single=False))
+    assert (run.kind, run.frames.count) == ("relax", 3)
+    np.testing.assert_allclose(
+        run.frames.energy, [round(s.energy, 4) + round(s.energy - 0.0031, 4) - round(s.energy, 4) for s in steps], atol=1e-9
+    )
+    np.testing.assert_allclose(run.frames.stress, np.array([s.stress.round(2) for s in steps]) * KBAR, atol=1e-12)
+    np.testing.assert_array_equal(run.frames.positions, [s.positions for s in steps])
+
+
+def test_without_coordinates_only_the_first_step_has_positions() -> None:
+    steps = make_steps(3)
+    run = read(siesta_text(steps, single=False, coordinates=False))
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (1, 2, ("malformed_steps",))
+    np.testing.assert_allclose(run.frames.positions[0], steps[0].positions, atol=3e-6)
+    assert "WriteCoorStep" in run.notes[0]
+
+
+def test_positions_of_the_input_have_more_digits() -> None:
+    (step,) = make_steps(1)
+    rows = "\n".join(f"{x} {y} {z} {k + 1}" for k, (x, y, z) in enumerate(step.positions))
+    dump = (
+        "************************** Dump of input data file ****************************\nAtomic-Coordinates_Format  Ang\n"
+        f"%block AtomicCoordinatesAndAtomicSpecies\n{rows}\n%endblock AtomicCoordinatesAndAtomicSpecies\n"
+        "************************** End of input data file *****************************\n"
+    )
+    text = siesta_text([step], coordinates=False).replace(b" Species number:", dump.encode() + b" Species number:", 1)
+    np.testing.assert_array_equal(read(text).frames.positions[0], step.positions)
+
+
+def test_a_cycle_above_its_tolerance_is_not_converged() -> None:
+    run = read(siesta_text(make_steps(1), change=0.01))
+    assert (run.frames.scf_converged.tolist(), run.frames.flags) == ([0], (("scf_not_converged",),))
+
+
+def test_a_table_of_forces_may_be_absent_or_torn() -> None:
+    text = siesta_text(make_steps(1))
+    start, end = text.index(b"     1   ", text.index(b"Atomic forces")), text.index(b"----", text.index(b"Atomic forces"))
+    run = read(text[:start] + text[end:])
+    assert np.isnan(run.frames.forces).all()
+    assert run.frames.flags == ((),)
+    run = read(text.replace(b"\n----------------------------------------\n   Tot", b"\n   Tot"))
+    assert run.frames.flags == (("malformed_values",),)
+
+
+def test_a_single_point_without_its_report_is_no_step() -> None:
+    text = siesta_text(make_steps(1))
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(text[: text.index(b"siesta: Final energy")])
+    assert refusal.value.reason == "no_complete_step"
+
+
+def test_chunks_and_line_ends_do_not_matter() -> None:
+    text = siesta_text(make_steps(3), single=False)
+    whole = read(text)
+    for data, chunk in ((text, 1), (text, 333), (text.replace(b"\n", b"\r\n"), 1000)):
+        run = read(data, chunk)
+        for name in ("positions", "energy", "forces", "stress", "cell"):
+            np.testing.assert_array_equal(getattr(run.frames, name), getattr(whole.frames, name))
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
+    text = siesta_text(make_steps(3), single=False)
+    whole = read(text)
+    try:
+        part = read(text[: cut % text.index(b"\n>> End of run")])
+    except UnreadableOutput:
+        return
+    n = part.frames.count
+    assert "truncated" in part.flags
+    for name in ("positions", "energy", "forces", "stress", "cell", "scf_converged"):
+        np.testing.assert_array_equal(getattr(part.frames, name), getattr(whole.frames, name)[:n])
+
+
+@given(place=st.integers(0, 100_000), byte=st.integers(0, 255), count=st.integers(1, 4), single=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_damage_never_escapes(place: int, byte: int, count: int, single: bool) -> None:
+    text = bytearray(siesta_text(make_steps(1 if single else 2), single=single))
+    for k in range(count):
+        text[(place + 97 * k) % len(text)] = byte
+    try:
+        run = read(bytes(text))
+    except UnreadableOutput:
+        return
+    assert run.frames.count
