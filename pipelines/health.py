@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 
 _NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError)
 """What a server that is not there, or is another program, makes of a question."""
+_LATELY = 45.0
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ def deployments(api_url: str) -> list[Served]:
 
 
 def flow_server(api_url: str, since: float) -> str:
-    """Ask whether any deployment has been polled for since a time (seconds since 1970)."""
+    """Ask whether runs have been asked for since a time (seconds since 1970) and lately: a runner asks every 10 seconds."""
     try:
         served = deployments(api_url)
     except _NO_ANSWER as error:
         return _in_words(error)
     if not served:
         return "no deployment yet"
-    return "" if max(row.last_polled for row in served) >= since else "not yet asking for runs"
+    return "" if max(row.last_polled for row in served) >= max(since, time.time() - _LATELY) else "not asking for runs"
 
 
 def ui_url(api_url: str) -> str:

@@ -157,6 +157,15 @@ def marked(*places: Place) -> list[psutil.Process]:
     ]
 
 
+def kill_alone(running: Running, place: Place) -> None:
+    """Kill the main process of a service at once, so that it cannot take along what it has started."""
+    if is_alive(running, place):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(running.pid)
+            process.kill()
+            _alive_after([process], _SECONDS_TO_DIE)
+
+
 def end_all(*places: Place, grace: float) -> tuple[int, int]:
     """End every process of some services and return how many there were and how many had to be killed.
 

@@ -31,14 +31,14 @@ class Service:
     fault: Callable[[Running], str]
     """Ask whether it works; '' or what is missing."""
     order: int = 0
-    """Those of one number start together, when those of lower numbers work."""
+    """Those of 0 start together, those of 1 when all of them work."""
     start_seconds: float = 60.0
     stop_seconds: float = 10.0
     """Time between being asked to stop and being killed."""
     starts_with: str = ""
     """Started again whenever this one is."""
     orphans_finish: bool = False
-    """What it has started may come to its end after it was killed."""
+    """What it has started may come to its end when it is dead or started again; `down` ends all."""
 
     @property
     def name(self) -> str:

@@ -73,17 +73,19 @@ def up(settings: Settings, *, report: Report = silent, flow_server: tuple[str, .
         if "store" not in external(settings):
             seaweedfs.prepare(settings)
         wanted = services(settings, flow_server)
-        running = _still_good(wanted, report)
-        dead = [service for service in wanted if service.name not in running]
-        _clear(dead)
-        for service in dead:
-            check_free(service.name, service.ports)
-        complete = settings
-        for order in sorted({service.order for service in wanted}):
-            _start([service for service in dead if service.order == order], running, report)
+        complete, running, started = settings, dict[str, Running](), list[str]()
+        for order in (0, 1):
+            group = [service for service in wanted if service.order == order]
+            running |= _still_good(group, report)
+            dead = [service for service in group if service.name not in running]
+            _clear(dead)
+            for service in dead:
+                check_free(service.name, service.ports)
+            _start(dead, running, report)
+            started += [service.name for service in dead]
             if order == 0:
                 complete = _furnish(settings, report)
-        return _state(complete, tuple(service.name for service in dead))
+        return _state(complete, tuple(started))
 
 
 def down(settings: Settings, *, report: Report = silent) -> None:
@@ -163,8 +165,16 @@ def _still_good(wanted: Sequence[Service], report: Report) -> dict[str, Running]
             report(service.name, f"runs already (process {running.pid})")
             good[service.name] = running
             continue
-        processes.end_all(service.place, grace=service.stop_seconds)
+        _retire(service, running)
     return good
+
+
+def _retire(service: Service, running: Running) -> None:
+    """End a service that is to be started again, but not what it has started where that may come to its end."""
+    if service.orphans_finish:
+        processes.kill_alone(running, service.place)
+    else:
+        processes.end_all(service.place, grace=service.stop_seconds)
 
 
 def _deaf(service: Service, running: Running) -> str:

@@ -19,7 +19,7 @@ def tick() -> str:
     return "ticked"
 
 if __name__ == "__main__":
-    tick.serve("every-few-seconds", interval=4, print_starting_message=False)
+    tick.serve("ticking", interval=15, limit=1, print_starting_message=False)
 """
 
 

@@ -65,7 +65,7 @@ def test_running_stack_is_well(stack) -> None:
     assert {f"service {name}" for name in NAMES} < set(found)
     assert "conditional writes hold" in found["lake"]
     assert "1 workers" in found["dask"]
-    assert "every-few-seconds" in found["deployments"]
+    assert "ticking" in found["deployments"]
     assert all(stack.complete.store.secret_key not in text for text in found.values())
 
 

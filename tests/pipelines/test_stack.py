@@ -192,6 +192,18 @@ def test_service_that_is_deaf_or_another_one_now_is_ended(
     assert why in said[0]
 
 
+def test_flow_runs_outlive_a_flow_server_that_is_started_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "_DEAF_SECONDS", 0.0)
+    parent = (sys.executable, "-c", f"import subprocess; subprocess.run({SLEEPER!r})")
+    running = processes.spawn(place, Recipe(parent, place.home))
+    until_awake(place)
+    service = replace(sleeper(place, "mute", parent), orphans_finish=True)
+    assert stack_module._still_good([service], lambda *_: None) == {}
+    stack_module._clear([service])
+    (child,) = processes.marked(place)
+    assert child.pid != running.pid
+
+
 # What is ours
 
 
