@@ -133,7 +133,8 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         "forces": _joined([g.forces for g in graphs], (0, 3)),
         "stress": np.array([g.stress for g in graphs], dtype=np.float64).reshape(-1, 3, 3),
     }
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    # Memory of torch, whose alignment is always the same: sums and products round differently with it.
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)).clone() for name, value in arrays.items()}
     return Batch(**tensors, width=max(int(counts.max(initial=0)), 1))
 
 

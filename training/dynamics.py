@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
 from schemas.errors import TrainingError
@@ -76,15 +76,14 @@ def run_dynamics(
     random = np.random.default_rng(0)
     structure = atoms.copy()
     structure.calc = potential.calculator(skin=SKIN)
-    MaxwellBoltzmannDistribution(structure, temperature_K=temperature, rng=random)
-    Stationary(structure)
+    _thermalise(structure, temperature, random)
     verlet = VelocityVerlet(structure, timestep * units.fs)
     nve = _run("NVE", verlet, structure, (temperature, steps, timestep), progress)
     if nve.stopped:
         structure = atoms.copy()
         structure.calc = potential.calculator(skin=SKIN)
-        MaxwellBoltzmannDistribution(structure, temperature_K=temperature, rng=random)
-    langevin = Langevin(structure, timestep * units.fs, temperature_K=temperature, friction=FRICTION / units.fs, rng=random)
+        _thermalise(structure, temperature, random)
+    langevin = Langevin(structure, timestep * units.fs, temperature_K=temperature, friction=FRICTION / units.fs, rng=random, fixcm=False)
     return nve, _run("NVT", langevin, structure, (temperature, steps, timestep), progress)
 
 
@@ -119,6 +118,13 @@ def _run(
         stopped=stopped,
         seconds=time.perf_counter() - start,
     )
+
+
+def _thermalise(atoms: Atoms, temperature: float, random: np.random.Generator) -> None:
+    """Draw velocities of a temperature (K) without a motion of the whole."""
+    widths = np.sqrt(units.kB * temperature * atoms.get_masses())
+    atoms.set_momenta(random.normal(size=(len(atoms), 3)) * widths[:, None])
+    Stationary(atoms)
 
 
 def _steps(dynamics: VelocityVerlet | Langevin, steps: int) -> Iterator[int]:

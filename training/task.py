@@ -81,14 +81,18 @@ class FittingTask(LightningModule):
         counts = self._over_ranks(sums[:, 2].detach().clone())
         return self._loss(sums[:, 0], counts) * self.trainer.world_size
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Move the average of the weights; note the errors of the epoch at its end."""
-        del outputs, batch, batch_idx
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average of the weights: before any callback that may store both."""
+        super().optimizer_step(*args, **kwargs)
         decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         if not self._average:
             self._average = {name: p.clone() for name, p in weights.items()}
         torch._foreach_lerp_(list(self._average.values()), list(weights.values()), 1 - decay)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Note the errors of the epoch at its end; a checkpoint of the last step comes after this."""
+        del outputs, batch, batch_idx
         if self.trainer.is_last_batch:
             self._note("train", self._train_sums)
             self._train_sums = torch.zeros(3, 3, dtype=torch.float64)

@@ -63,7 +63,7 @@ def make(spec: PotentialSpec, **changes: object) -> Potential:
     model: EnergyModel = spec.build(ELEMENTS, CUTOFF, spec.configure(settings)).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.references = tuple(-1000.0 - 7.0 * place for place in range(len(ELEMENTS)))
     arrays = from_atoms(structures()[:4])
     graphs = []

@@ -43,13 +43,14 @@ class DensityInvariants(nn.Module):
         self.embedding = nn.Parameter(_first_embedding(n_elements, width))
         self.mixing = nn.Parameter(torch.randn(n_elements, channels, radial_functions * width) / math.sqrt(radial_functions))
         self.steps = [(torch.from_numpy(parent), torch.from_numpy(axis)) for parent, axis in monomial_steps(l_max)]
-        self.harmonics = torch.from_numpy(harmonics(l_max))
+        # Memory of torch, not of numpy: products round differently with its alignment, and a run must repeat bit for bit.
+        self.harmonics = torch.from_numpy(harmonics(l_max)).clone()
         rows, columns = np.triu_indices(channels)
         self.register_buffer("pairs", torch.from_numpy(np.stack([rows, columns])), persistent=False)
         self.size = channels + l_max * len(rows)
         if four_body:
             tensor, triples = _contractions(min(l_max, FOUR_BODY_L))
-            self.contractions = torch.from_numpy(tensor)
+            self.contractions = torch.from_numpy(tensor).clone()
             self.size += channels * triples
 
     def forward(self, batch: Batch, vectors: Tensor) -> Tensor:
@@ -104,8 +105,9 @@ def _first_embedding(n_elements: int, width: int) -> Tensor:
     """Return (elements, width): one number an element where that fits, else random directions of length one."""
     if n_elements <= width:
         return torch.eye(n_elements)
-    rows: Tensor = torch.randn(n_elements, width)
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = torch.randn(n_elements, width)
+    directions: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return directions
 
 
 def _contractions(l_max: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], int]:

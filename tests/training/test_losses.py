@@ -1,0 +1,51 @@
+"""Labels that are missing count nothing; empty batches and unequal ones join in."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from schemas.frames import FrameArrays
+from training.data import GraphCache
+from training.fit import build_model
+from training.job import FrameSplits, make_job
+from training.settings import TrainSettings
+from training.task import error_sums, rate_factor
+
+
+def test_missing_labels_count_nothing(splits: FrameSplits, small: TrainSettings) -> None:
+    arrays = splits.train
+    forces, energy, stress = arrays.forces.copy(), arrays.energy.copy(), arrays.stress.copy()
+    forces[: arrays.offsets[2]], energy[1], stress[0] = np.nan, np.nan, np.nan
+    holes: FrameArrays = dataclasses.replace(arrays, forces=forces, energy=energy, stress=stress)
+    model = build_model(make_job(arrays, splits.validation, small))
+    batch = GraphCache(holes, model.elements, small.cutoff).batch([0, 1, 2])
+    sums = error_sums(model(batch, create_graph=True), batch)
+    natoms = arrays.natoms[:3]
+    assert sums[:, 2].tolist() == [2, 3 * natoms[2], 18]
+    sums[:, 0].sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+    whole = GraphCache(arrays, model.elements, small.cutoff).batch([0, 1, 2])
+    expected = error_sums(model(whole), whole)
+    assert expected[1, 2] == 3 * natoms.sum()
+    assert sums[0, 1] < expected[0, 1]
+
+
+def test_empty_batch_gives_zero_gradients_to_every_parameter(splits: FrameSplits, small: TrainSettings) -> None:
+    for settings in (small, dataclasses.replace(small, four_body=True)):
+        model = build_model(make_job(splits.train, splits.validation, settings))
+        batch = GraphCache(splits.train, model.elements, small.cutoff).batch([])
+        error_sums(model(batch, create_graph=True), batch)[:, 0].sum().backward()
+        assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    settings = TrainSettings(warmup_steps=10)
+    rates = [rate_factor(step, 100, settings) for step in range(101)]
+    assert rates[0] < 0.11
+    assert max(rates) > 0.95
+    assert rates[100] == 0.01
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
