@@ -14,8 +14,8 @@ _TREE_FROM: Final = 200
 """Atoms from which a k-d tree for each frame is cheaper than all pairs of all frames."""
 _REACH: Final = 8
 """Most images to each side that are looked at: exact for cells of 0.4 Å between faces, so for all that are physical."""
-_PAIRS_AT_ONCE: Final = 200_000
-"""Pairs held in memory at once (about 15 MB)."""
+_PAIRS_AT_ONCE: Final = 20_000
+"""Pairs (times images) held in memory at once, so few that they stay in the cache."""
 
 
 def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], limit: float) -> Floats:
@@ -85,10 +85,12 @@ def _by_pairs(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], shif
         between = fractional[:, first] - fractional[:, second]
         between -= np.rint(between) * periodic[:, None, :]
         vectors = between @ cell
-        for shift in shifts:
-            moved = vectors + (shift @ cell)[:, None, :]
-            squares = np.einsum("npi,npi->np", moved, moved)
-            found = np.minimum(found, np.sqrt(squares.min(axis=1)))
+        block = max(1, _PAIRS_AT_ONCE // (len(positions) * len(first)))
+        for start in range(0, len(shifts), block):
+            images = np.einsum("mi,nij->nmj", shifts[start : start + block], cell)
+            moved = vectors[:, None, :, :] + images[:, :, None, :]
+            squares = np.einsum("nmpi,nmpi->nmp", moved, moved)
+            found = np.minimum(found, np.sqrt(squares.min(axis=(1, 2))))
     return found
 
 
