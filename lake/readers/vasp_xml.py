@@ -49,6 +49,7 @@ class VaspXmlReader:
         self._waiting = False
         self._next_look = 0
         self._places: StepPlaces | None = None
+        self._passed = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
@@ -164,6 +165,7 @@ class VaspXmlReader:
         if self._current is not None:
             self._current.take(self._buffer, begins, structure, self._places, inside=inside)
         self._at = structure + self._places.end + len(END_OF_ENERGY)
+        self._passed = 0
         self._state = self._after_step if inside else self._between
 
     def _search_places(self, structure: int) -> StepPlaces | None:
@@ -211,10 +213,11 @@ class VaspXmlReader:
         return again if again >= 0 else place
 
     def _after_step(self) -> None:
-        """Pass over what follows a step up to the end of its calculation; only a short text is searched for stray steps."""
+        """Pass over what follows a step up to the end of its calculation; only its first 4 MiB are searched for stray steps."""
         end = self._buffer.find(b"calculation>", self._at)
         stop = end if end >= 0 else len(self._buffer)
-        if stop - self._at <= _LONG:
+        self._passed += stop - self._at
+        if self._passed <= _LONG:
             again = self._buffer.find(b"modeling>", self._at, stop)
             structure = self._buffer.find(b"<structure>", self._at, stop)
             if self._current is not None and not self._current.linear_response:
