@@ -223,7 +223,7 @@ def _pseudopotentials(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
 
 
 def _same_data_set(first: str, second: str) -> bool:
-    """Return whether two identities ('title' or 'title md5:hash') can be one data set: an output that prints no hash has the title alone."""
+    """Return whether two identities ('title' or 'title md5:hash') can be one data set; where no hash is printed, titles decide."""
     if first == second:
         return True
     (title, _, digest), (other_title, _, other_digest) = first.partition(" md5:"), second.partition(" md5:")
