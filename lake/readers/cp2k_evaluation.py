@@ -74,7 +74,6 @@ def read_cycle(text: bytes, threshold: float) -> Cycle:
     The word of CP2K is compared with the last accuracy that it prints: 'NOT converged' and 'FAILED' count as they stand, 'converged'
     counts only where the accuracy is below the threshold.
     """
-    text = text[max(0, text.rfind(b"SCF WAVEFUNCTION OPTIMIZATION")) :]
     outer, counts = _OUTER.findall(text), [int(count) for pattern in _INNER for count in pattern.findall(text)]
     steps = int(outer[-1][1]) if outer else sum(counts) if counts else -1
     entropies = _ENTROPY.findall(text)
@@ -91,8 +90,8 @@ def read_cycle(text: bytes, threshold: float) -> Cycle:
     return Cycle(1, steps, entropy)
 
 
-def read_labels(text: bytes, natoms: int) -> Labels | None:
-    """Return what the evaluation that begins text gives, or None where its ENERGY line is torn."""
+def read_labels(text: bytes, natoms: int, *, more: bool = False) -> Labels | None:
+    """Return what the evaluation that begins text gives, or None where its ENERGY line is torn; more: another cycle follows text."""
     energy = _ENERGY.match(text)
     if energy is None:
         return None
@@ -105,7 +104,7 @@ def read_labels(text: bytes, natoms: int) -> Labels | None:
         energy=number(energy.group(3)) * factor if factor is not None else NAN,
         forces=forces,
         stress=stress,
-        ended=any(words in text for words in _ENDED),
+        ended=more or any(words in text for words in _ENDED),
         lengths=_lengths(text),
         unit_notes=tuple(note for note in (*notes, force_note, stress_note) if note),
     )

@@ -20,6 +20,7 @@ from schemas.frames import Floats, FrameBlock
 FORMAT: Final = "CP2K log"
 
 _ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
+_CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
 _NOT_DFT_METHODS: Final = {"xtb", "dftb", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
 _CELL_DECIMALS: Final = 1e-3
@@ -56,7 +57,7 @@ class LogBuilder:
     def __init__(self) -> None:
         self._head = b""
         self._header: Header | None = None
-        self._lead = b""
+        self._before = self._cycle = b""
         self._evaluations: list[Evaluation] = []
         self._torn = 0
         self._complete = False
@@ -71,17 +72,19 @@ class LogBuilder:
         self._complete = b"PROGRAM ENDED AT" in piece
         if not piece.startswith(_ENERGY):
             self._head += piece
-            self._lead = self._head
+            self._before, self._cycle = _halves(self._head)
             return
         if self._header is None:
             self._header = read_header(self._head)
             self._head = self._head[:2000] + b"PROGRAM STARTED AT"
         self._evaluate(piece, self._header)
-        self._lead = piece
 
     def _evaluate(self, piece: bytes, header: Header) -> None:
+        """Read the labels that follow an energy, with the geometry and the cycle that stood before it."""
         natoms = len(header.atoms.numbers) if header.atoms else 0
-        labels = read_labels(piece, natoms)
+        before, cycle = self._before, self._cycle
+        self._before, self._cycle = _halves(piece)
+        labels = read_labels(self._before, natoms, more=bool(self._cycle))
         if labels is None:
             self._torn += 1
             return
@@ -90,9 +93,9 @@ class LogBuilder:
             Evaluation(
                 number=len(self._evaluations) + self._torn,
                 labels=labels,
-                cycle=read_cycle(self._lead, header.threshold),
-                atoms=header.atoms if first else read_atoms(self._lead),
-                cell=header.cell if first else read_cell(self._lead),
+                cycle=read_cycle(cycle or before, header.threshold),
+                atoms=header.atoms if first else read_atoms(before),
+                cell=header.cell if first else read_cell(before),
             )
         )
 
@@ -103,6 +106,15 @@ class LogBuilder:
         if evaluations and not evaluations[-1].labels.ended:
             evaluations.pop()
         return Log(header, tuple(evaluations), self._complete, self._torn)
+
+
+def _halves(text: bytes) -> tuple[bytes, bytes]:
+    """Return what stands before a cycle of self-consistency, and the cycle up to the analysis of its populations."""
+    place = text.find(_CYCLE)
+    if place < 0:
+        return text, b""
+    end = text.find(b"\n !-----", place)
+    return text[:place], text[place : end if end >= 0 else len(text)]
 
 
 def finish(log: Log, companions: Companions) -> Run:

@@ -203,6 +203,8 @@ def _read_final(text: bytes, given: Input) -> _Final | None:
     positions, forces = token_table(lines, natoms, 2, 8), token_table(lines, natoms, 5, 8) * HARTREE_PER_BOHR
     fractions = _FRACTIONS.search(text)
     rows = lines_after(text, fractions.end(), natoms) if fractions else None
+    if rows is None and b"\n   Elapsed.Time." not in text:
+        return None
     if rows is not None:
         exact = token_table(rows, natoms, 2, 5) @ given.cell
         shift = (exact - positions) @ np.linalg.inv(given.cell)

@@ -120,7 +120,8 @@ class SiestaReader:
         """Read a step whose end was seen; one without an energy is no step, one without positions is lost."""
         single = piece.startswith(_SINGLE)
         cycle, ks = _read_cycle(piece, header), _KS.search(piece)
-        if cycle is None or ks is None or (single and b"\nsiesta: Final energy (eV):" not in piece):
+        reported = b"\nsiesta: Cell volume" in piece or b"\n>> End of run" in piece
+        if cycle is None or ks is None or (single and not reported):
             return
         cell, positions = _cell(piece), _positions(piece, header)
         if positions is None and self._pieces == 0:
