@@ -136,7 +136,7 @@ def _mesh(variables: Variables, dataset: int) -> tuple[int, int, int] | None:
             return int(square[0, 0]), int(square[1, 1]), int(square[2, 2])
         return None
     grid = variables.numbers("ngkpt", dataset)
-    if len(grid) == 3:
+    if len(grid) == 3 and min(grid) >= 1:
         return int(grid[0]), int(grid[1]), int(grid[2])
     return (1, 1, 1) if variables.integer("nkpt", dataset, 1) == 1 and not any(variables.numbers("kpt", dataset)) else None
 

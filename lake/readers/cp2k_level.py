@@ -67,7 +67,9 @@ def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) 
     functional, exchange = _functional(text)
     mesh, points = _MESH.search(text), _POINTS.search(text)
     kpoints = (int(mesh.group(1)), int(mesh.group(2)), int(mesh.group(3))) if mesh else None
-    if kpoints is None and points is None:
+    if kpoints is not None and 0 in kpoints:
+        kpoints = None
+    elif kpoints is None and points is None:
         kpoints = (1, 1, 1)
     charge, cutoff, smearing = _CHARGE.search(text), _DENSITY_CUTOFF.search(text), _SMEARING.search(text)
     temperature = _TEMPERATURE.search(text)
