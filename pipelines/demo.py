@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import polars as pl
 
 import lake
 from pipelines.demo_page import write_page
+from pipelines.ports import with_free_ports
 from pipelines.reference import Comparison, compare, largest
 from schemas.errors import AtomlakeError, ServiceFailed
 from schemas.settings import Settings, environment_of_child, load
@@ -40,11 +41,23 @@ class Demo:
     output: Path
     started: float
     step: int = 0
+    ports: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment of the commands: this stack's home, and settings that make it quick."""
-        return environment_of_child({"ATOMLAKE_HOME": str(self.output / "home"), "PYTHONUNBUFFERED": "1", **ENVIRONMENT})
+        own = {"ATOMLAKE_HOME": str(self.output / "home"), "PYTHONUNBUFFERED": "1", **ENVIRONMENT, **self.ports}
+        return environment_of_child(own)
+
+    def avoid_taken_ports(self) -> None:
+        """Give every service whose port another program holds a free one, where the stack does not run already."""
+        before = self.settings
+        if not before.stack_file.exists():
+            after = with_free_ports(before)
+            changed = {name: port for name, port in asdict(after.stack).items() if port != getattr(before.stack, name)}
+            self.ports = {f"ATOMLAKE_STACK_{name.upper()}": str(port) for name, port in changed.items()}
+            for name, port in changed.items():
+                print(f"  {name} {getattr(before.stack, name)} is taken by another program: {port} is used instead")
 
     @property
     def settings(self) -> Settings:
@@ -122,6 +135,7 @@ def tell(demo: Demo) -> None:
     mixed = [file for file in files if any(name in file.name for name in ("mg1ca3", "mg2ca2", "mg3ca1"))]
     parents = [file for file in files if file not in mixed]
     demo.say("Start the local stack: object store, Prefect server and UI, Dask workers, flows")
+    demo.avoid_taken_ports()
     demo.run("up")
     demo.run("doctor")
     demo.say("Drop the archives of A = MgO and B = CaO (PBE and LDA, three broken ones among them) into the inbox")
@@ -148,7 +162,7 @@ def tell(demo: Demo) -> None:
     demo.run("evaluate", MIXED, MIXED)
     demo.say("Use it: force = -gradient, and molecular dynamics on a cell of 216 atoms (trained on 8)")
     gradient = demo.ask("validate", MIXED)
-    dynamics = demo.ask("md", MIXED, "--repeat", "3", "--steps", "400", "--temperature", "600")
+    dynamics = demo.ask("md", MIXED, "--repeat", "3", "--steps", "250", "--temperature", "600")
     demo.say("Ask the retraining schedule whether there is something new to learn")
     demo.run("retrain", MIXED)
     page = write_page(demo.output, demo.settings, comparisons, errors, (gradient, dynamics))

@@ -184,6 +184,11 @@ def write_toml(values: Mapping[str, Mapping[str, str | int]], file: Path) -> Non
     part.replace(file)
 
 
+def set_in_environment(name: str, value: str) -> None:
+    """Set a variable of this process for a library that reads it when it is imported; what the user has set stays."""
+    os.environ.setdefault(name, value)
+
+
 def environment_of_child(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with extra put in, for a process that is started from here."""
     return {**os.environ, **extra}
