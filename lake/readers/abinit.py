@@ -205,14 +205,14 @@ def _elements(variables: Variables, dataset: _Dataset) -> tuple[NDArray[np.int16
     types = [int(kind) for kind in variables.numbers("typat", dataset.number)][: dataset.natoms]
     types = types or [1] * dataset.natoms
     known = len(types) == dataset.natoms and all(1 <= kind <= len(charges) for kind in types)
-    numbers = np.array([charges[kind - 1] for kind in types] if known else [0], dtype=np.int16)
-    if not known or not bool(((numbers > 0) & (numbers < len(SYMBOLS))).all()):
+    found = [charges[kind - 1] for kind in types] if known else [0]
+    if not all(0 < charge < len(SYMBOLS) for charge in found):
         raise UnreadableOutput(
             "unreadable_output",
             f"znucl {charges} and typat {types} do not tell the elements of {dataset.natoms} atoms",
             "deposit the file as ABINIT wrote it",
         )
-    return numbers, charges
+    return np.array(found, dtype=np.int16), charges
 
 
 def _cell(variables: Variables, dataset: _Dataset) -> Floats:
