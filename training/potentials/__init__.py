@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.errors import TrainingError, closest
-from training.potentials import hdnnp
+from training.potentials import acsf, hdnnp
 from training.potentials.base import EnergyModel
 from training.settings import TrainSettings
 
@@ -25,6 +25,7 @@ class PotentialSpec:
 
 POTENTIALS: Final[tuple[PotentialSpec, ...]] = (
     PotentialSpec("hdnnp", "Behler-Parrinello form on density moments with a small network.", hdnnp.configure, hdnnp.build),
+    PotentialSpec("acsf", "Behler-Parrinello form on classical symmetry functions, one network an element.", acsf.configure, acsf.build),
 )
 
 
