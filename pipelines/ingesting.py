@@ -84,7 +84,9 @@ def dask_client(settings: Settings) -> Iterator[Client]:
         with Client(settings.dask.scheduler_address, timeout="20s", set_as_default=False) as client:
             yield client
         return
-    cluster = LocalCluster(n_workers=settings.dask.workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
+    cluster = LocalCluster(
+        n_workers=settings.dask.workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
 

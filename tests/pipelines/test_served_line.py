@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -90,35 +91,46 @@ def test_dropped_archives_are_taken_by_the_schedule(served: Settings, root: Path
 
 def test_training_and_retraining_are_seen_in_the_ui(served: Settings, root: Path) -> None:
     opened = lake.open(settings=served)
-    atomlake(served, "dataset", "create", "mgo", "--elements", "Mg,O", "--theory", "PBE", "--test", "0.2", "--validation", "0.2")
+    atomlake(served, "dataset", "create", "oxides", "--elements", "Mg,O", "--theory", "PBE", "--test", "0.2", "--validation", "0.2")
     tiny = ("--set", "epochs=2", "--set", "channels=2", "--set", "l_max=1", "--set", "hidden=[4]")
-    atomlake(served, "train", "mgo", "--name", "mgo", *tiny)
-    (card,) = list_potentials(opened, "mgo")
-    assert (card.version, card.state, card.dataset) == (1, "champion", "mgo")
+    atomlake(served, "train", "oxides", "--name", "oxides", *tiny)
+    (card,) = list_potentials(opened, "oxides")
+    assert (card.version, card.state, card.dataset) == (1, "champion", "oxides")
     assert card.metrics["test"].trivial.force_mae > 0
-    (result, *_) = artifacts(served, "mgo")
+    (result, *_) = artifacts(served, "oxides")
     assert result["type"] == "markdown"
     assert "data:image/png;base64," in result["data"]
-    assert "nothing new to learn" in atomlake(served, "retrain", "mgo")
-    assert len(list_potentials(opened, "mgo")) == 1
+    assert "nothing new to learn" in atomlake(served, "retrain", "oxides")
+    assert len(list_potentials(opened, "oxides")) == 1
     keys = put(served, [root / "examples/mgcao" / name for name in LATER])
     wait_until_seen(opened, list(keys.values()))
-    said = atomlake(served, "retrain", "mgo")
-    assert "3 of them not in dataset 'mgo'" in said
-    cards = list_potentials(opened, "mgo")
-    assert [(c.version, c.dataset) for c in cards] == [(1, "mgo"), (2, "mgo-2")]
+    said = atomlake(served, "retrain", "oxides")
+    assert "3 of them not in dataset 'oxides'" in said
+    cards = list_potentials(opened, "oxides")
+    assert [(c.version, c.dataset) for c in cards] == [(1, "oxides"), (2, "oxides-2")]
     assert sorted(c.state for c in cards)[0] in {"candidate", "champion"}
-    whys = [row["description"] for row in artifacts(served, "retrain-mgo")]
+    whys = [row["description"] for row in artifacts(served, "retrain-oxides")]
     assert len(whys) == 2
     assert "nothing new to learn" in whys[1]
     runs = health.ask(f"{served.prefect.api_url}/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}}).json()
     assert [run["state_type"] for run in runs if not run["auto_scheduled"]] == ["COMPLETED", "COMPLETED"]
 
 
+def test_python_of_the_readme_runs(served: Settings, root: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    environment = {**os.environ, "ATOMLAKE_HOME": str(served.home)}
+    for text in blocks:
+        done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_second_put_sends_and_takes_nothing(served: Settings, root: Path) -> None:
     opened = lake.open(settings=served)
     before = opened.frames().select(pl.len()).collect().item()
-    said = atomlake(served, "put", *(str(root / "examples/mgcao" / name) for name in FIRST), "--project", "oxides", "--licence", "Apache-2.0")
+    said = atomlake(
+        served, "put", *(str(root / "examples/mgcao" / name) for name in FIRST), "--project", "oxides", "--licence", "Apache-2.0"
+    )
     assert "0 objects sent; 4 were there already" in said
     assert "nothing new in the inbox" in atomlake(served, "ingest")
     assert opened.frames().select(pl.len()).collect().item() == before
