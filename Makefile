@@ -19,12 +19,13 @@ demo-stop: ## stop the services that the demo started
 	@$(BIN)/python -m pipelines.demo --stop
 
 test: check ## all checks and tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/packaging --durations=15
 
 check: environment ## style, types, packaging
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/packaging
 
 golden: environment ## readers against the reference outputs in ../shared
 	$(BIN)/python -m pytest tests/golden
