@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import lake
+from lake import Lake
 from lake.commit import BatchReport, StagedBatch, commit_batch, stage
 from lake.inbox import batch_id, discover, plan_batches
 from lake.reading import read_source
@@ -20,6 +21,11 @@ from schemas.sources import SourceObject
 
 if TYPE_CHECKING:
     from distributed import Client
+
+ATTEMPTS = 3
+"""A source that the store fails to deliver is read so many times before it waits for `atomlake retry`."""
+
+STORE_REASONS = ("store_failed", "object_vanished")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and how much there is."""
@@ -32,13 +38,23 @@ def no_progress(_what: str, _done: int, _total: int) -> None:
 def waiting_batches(settings: Settings, *, retry: frozenset[str] = frozenset()) -> list[tuple[SourceObject, ...]]:
     """Return the sources that the lake has not seen, in batches; retry holds the ids of sources to read once more.
 
-    Costs one listing of the inbox and one look at the ledger. Makes the lake's tables where they are not there yet.
+    Sources that the store failed to deliver are read again by themselves. Costs one listing of the inbox and one look at the ledger.
+    Makes the lake's tables where they are not there yet.
     """
     inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
-    ledger = lake.open(settings=settings).create().ledger(settings.store.inbox_bucket, retry=retry)
+    opened = lake.open(settings=settings).create()
+    ledger = opened.ledger(settings.store.inbox_bucket, retry=retry | failed_by_the_store(opened, settings.store.inbox_bucket))
     quiet = settings.ingest.quiet_seconds
     sources = discover(inbox, ledger, bucket=settings.store.inbox_bucket, quiet_seconds=quiet, now=datetime.now(UTC))
     return plan_batches(sources, settings.ingest)
+
+
+def failed_by_the_store(opened: Lake, bucket: str) -> frozenset[str]:
+    """Return the ids of sources whose newest attempt failed because of the store, not of their bytes, fewer than ATTEMPTS times."""
+    newest = opened.sources().filter(pl.col("bucket") == bucket).group_by("source_id").agg(pl.col("attempt").max())
+    failed = opened.rejections().filter(pl.col("reason").is_in(STORE_REASONS)).select("source_id", "attempt").unique()
+    again = failed.join(newest, on=["source_id", "attempt"]).filter(pl.col("attempt") < ATTEMPTS)
+    return frozenset(again.select("source_id").collect()["source_id"])
 
 
 def read_share(settings: Settings, sources: Sequence[SourceObject], batch: str, part: int) -> StagedBatch:

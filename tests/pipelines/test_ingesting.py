@@ -12,14 +12,15 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import lake
+from lake.commit import commit_batch, stage
 from lake.inbox import upload
 from lake.store import connect, make_bucket
 from pipelines.artifacts import batch_summary, batch_table
-from pipelines.ingesting import ingest_once, retry_source, shares
+from pipelines.ingesting import ATTEMPTS, failed_by_the_store, ingest_once, retry_source, shares
 from pipelines.reference import compare
 from schemas.errors import UnknownName
 from schemas.settings import DaskSettings, IngestSettings, Settings, StoreSettings
-from schemas.sources import SourceObject
+from schemas.sources import Rejection, SourceObject, SourceReading
 
 ARCHIVES = ("qe-pbe_mgo_rattle-000.tar.gz", "qe-pbe_mg1ca3_rattle.tar.bz2", "qe-pbe_mg3ca1_rattle.tar.xz", "scf-not-converged.tar.gz")
 
@@ -72,6 +73,16 @@ def test_a_retry_is_a_new_attempt_and_adds_no_frame(settings: Settings) -> None:
     assert sorted(attempts["attempt"]) == [1, 2]
     with pytest.raises(UnknownName, match="did you mean"):
         retry_source(settings, "oxides/qe-pbe_mgo_rattle-00.tar.gz")
+
+
+def test_what_the_store_failed_to_deliver_is_read_again_by_itself(tmp_path: Path) -> None:
+    opened = lake.open(str(tmp_path / "lake"), Settings(home=tmp_path)).create()
+    for attempt in range(1, ATTEMPTS + 1):
+        for key, reason in (("flaky.zip", "store_failed"), ("broken.zip", "corrupt_archive")):
+            reading = SourceReading(replace(source(key, 1), attempt=attempt), (), (Rejection("", reason, "found", "do"),))
+            commit_batch(opened, [stage(opened, [reading], f"{key}-{attempt}", 0)], f"{key}-{attempt}")
+        expected = {source("flaky.zip", 1).source_id} if attempt < ATTEMPTS else set()
+        assert failed_by_the_store(opened, "inbox") == expected
 
 
 def test_shares_are_even_and_always_the_same() -> None:
