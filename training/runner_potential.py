@@ -46,7 +46,8 @@ def read_runner(folder: Path, file_units: RunnerUnits = ATOMIC_UNITS, *, name: s
     folder = Path(folder)
     files = read_runner_files(folder)
     model = from_runner(files, file_units)
-    notes = [f"Read from files of RuNNer or n2p2 ({folder.name}); trained elsewhere, errors are not known."]
+    worth = f"1 of energy was taken as {file_units.energy} eV, 1 of length as {file_units.length} Å"
+    notes = [f"Read from files of RuNNer or n2p2 ({folder.name}); trained elsewhere, errors are not known; {worth}."]
     if files.settings.unread:
         notes.append(f"Keywords of input.nn that are not known: {', '.join(files.settings.unread)}.")
     card = PotentialCard(
@@ -60,7 +61,7 @@ def read_runner(folder: Path, file_units: RunnerUnits = ATOMIC_UNITS, *, name: s
         dataset_hash="",
         table_versions={},
         theories=(),
-        settings={"energy_unit": file_units.energy, "length_unit": file_units.length},
+        settings={"potential": model.name, "cutoff": model.cutoff, "hidden": list(model.shape.hidden)},
         metrics={},
         references=dict(zip(model.elements, model.references, strict=True)),
         notes=tuple(notes),
