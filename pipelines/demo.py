@@ -89,9 +89,10 @@ class Demo:
 
 def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
     """Put archives into the inbox and wait until the scheduled flow has seen them; returns {archive name: key}."""
+    opened = lake.open(settings=demo.settings).create()
+    frames = opened.systems()["n_frames"].sum()
     demo.run("put", *map(str, files), "--project", project, "--licence", "Apache-2.0")
     keys = {file.name: f"{project}/{file.name}" for file in files}
-    opened = lake.open(settings=demo.settings).create()
     deadline = time.monotonic() + 240
     before = -1
     while time.monotonic() < deadline:
@@ -101,6 +102,8 @@ def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
             print(f"  the scheduled flow has taken {count} of {len(keys)} archives", flush=True)
             before = count
         if count == len(keys):
+            after = opened.systems()["n_frames"].sum()
+            print(f"  {after} frames in the lake, {after - frames} of them new{'' if after > frames else ': nothing was taken twice'}")
             return keys
         time.sleep(2)
     raise ServiceFailed(f"the watcher took only {before} of {len(keys)} archives in four minutes; see {demo.output}/home/logs/flows.log")
@@ -134,6 +137,21 @@ def show_errors(errors: dict[str, Any]) -> None:
     """Print the errors of each potential on each system, beside those of the trivial predictor."""
     header, rows = error_table(errors)
     print_rows([dict(zip(header, row, strict=True)) for row in rows], as_json=False)
+
+
+def show_use(gradient: dict[str, Any], dynamics: list[dict[str, Any]]) -> None:
+    """Print the gradient check and the dynamics; raises ServiceFailed where forces are not minus the gradient."""
+    if not gradient["passed"]:
+        raise ServiceFailed(f"forces are not minus the gradient of the energy: {gradient}")
+    print(
+        f"  force = -gradient to {gradient['max_force_error']:.1e} eV/Å, stress = strain derivative to {gradient['max_stress_error']:.1e} eV/Å³"
+    )
+    for run in dynamics:
+        drift = "" if run["energy_drift"] is None else f", energy drift {run['energy_drift']:.3f} meV/atom/ps"
+        print(
+            f"  {run['ensemble']}: {run['n_atoms']} atoms, {run['steps']} steps of {run['timestep']} fs, "
+            f"{run['temperature_mean']:.0f} ± {run['temperature_spread']:.0f} K{drift}{'; ' + run['stopped'] if run['stopped'] else ''}"
+        )
 
 
 def what_was_bought(errors: dict[str, Any]) -> str:
@@ -180,12 +198,14 @@ def tell(demo: Demo) -> None:
     demo.say("Use it: force = -gradient, and molecular dynamics on a cell of 216 atoms (trained on 8)")
     gradient = demo.ask("validate", MIXED)
     dynamics = demo.ask("md", MIXED, "--repeat", "3", "--steps", "250", "--temperature", "600")
+    show_use(gradient[0], dynamics)
     demo.say("Ask the retraining schedule whether there is something new to learn")
     demo.run("retrain", MIXED)
     page = write_page(demo.output, demo.settings, comparisons, errors, (gradient, dynamics))
-    print(
-        f"\nThe page:      {page}\nThe Prefect UI: {demo.settings.prefect.api_url.removesuffix('/api')}   (stop everything: make demo-stop)"
-    )
+    demo.say("What the few AB frames bought")
+    show_errors(errors)
+    print(what_was_bought(errors))
+    print(f"\nThe page:       {page}\nThe Prefect UI: {ui_url(demo.settings.prefect.api_url)}   (stop everything: make demo-stop)")
     print(f"Done in {time.monotonic() - demo.started:.0f} s.")
 
 
