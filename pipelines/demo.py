@@ -20,6 +20,7 @@ import polars as pl
 import lake
 from pipelines.commands.console import print_rows
 from pipelines.demo_page import error_table, write_page
+from pipelines.health import ui_url
 from pipelines.ports import with_free_ports
 from pipelines.reference import Comparison, compare, largest
 from schemas.errors import AtomlakeError, ServiceFailed
@@ -143,9 +144,8 @@ def show_use(gradient: dict[str, Any], dynamics: list[dict[str, Any]]) -> None:
     """Print the gradient check and the dynamics; raises ServiceFailed where forces are not minus the gradient."""
     if not gradient["passed"]:
         raise ServiceFailed(f"forces are not minus the gradient of the energy: {gradient}")
-    print(
-        f"  force = -gradient to {gradient['max_force_error']:.1e} eV/Å, stress = strain derivative to {gradient['max_stress_error']:.1e} eV/Å³"
-    )
+    errors = gradient["max_force_error"], gradient["max_stress_error"]
+    print(f"  force = -gradient to {errors[0]:.1e} eV/Å, stress = strain derivative to {errors[1]:.1e} eV/Å³")
     for run in dynamics:
         drift = "" if run["energy_drift"] is None else f", energy drift {run['energy_drift']:.3f} meV/atom/ps"
         print(
