@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ase.db
+import numpy as np
 import polars as pl
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -36,6 +37,6 @@ def _atoms(batch: Batch, i: int) -> Atoms:
         calculator.results["forces"] = arrays.forces[part]
     if batch.has_stress(i):
         xx, xy, xz, _, yy, yz, _, _, zz = arrays.stress[i].ravel().tolist()
-        calculator.results["stress"] = [xx, yy, zz, yz, xz, xy]
+        calculator.results["stress"] = np.array([xx, yy, zz, yz, xz, xy])
     atoms.calc = calculator
     return atoms

@@ -99,7 +99,11 @@ def frames(
     atoms: Atoms = "",
     max_force: MaxForce = None,
     all_frames: AllFrames = False,
-    export: Annotated[Path | None, typer.Option(help="Write the frames to this file: .extxyz/.xyz or .parquet by its ending.")] = None,
+    with_forces: Annotated[bool, typer.Option("--with-forces", help="Only frames that have forces.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the frames here, as its ending says: .extxyz, .xyz, .parquet, input.data, .db, .deepmd.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="Format of the export: extxyz, parquet, runner, ase-db, deepmd.")] = "",
     show: Annotated[int, typer.Option(help="Show so many single frames.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -107,6 +111,7 @@ def frames(
     query = FrameQuery(
         elements=split_elements(elements), subsystems=subsystems, systems=tuple(system or ()), containing=split_elements(containing),
         formula=formula, theory=theory, code=code, project=project, natoms=atom_range(atoms), max_force=max_force, only_good=not all_frames,
+        with_forces=with_forces,
     )  # fmt: skip
     selected = lake.open(settings=load()).select(query)
     if export is not None:
@@ -114,7 +119,7 @@ def frames(
 
         total = selected.select(pl.len()).collect().item()
         with progress_bar() as report:
-            count = write(selected, export, progress=lambda done: report("frames", done, total))
+            count = write(selected, export, form, progress=lambda done: report("frames", done, total))
         OUT.print(f"{count} frames written to {export}", highlight=False)
         return
     if show:
