@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,6 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) 
             num_nodes=settings.nodes,
             strategy=strategy,
             max_epochs=settings.epochs,
-            max_time=timedelta(seconds=settings.max_seconds) if settings.max_seconds else None,
             gradient_clip_val=settings.gradient_clip or None,
             check_val_every_n_epoch=settings.validate_every,
             callbacks=[checkpoints, ProgressReport(work / "progress.jsonl", progress)],

@@ -57,7 +57,7 @@ class TrainSettings:
     validate_every: int = 5
     """Epochs between two validations."""
     max_seconds: float = 0.0
-    """Time after which training stops; 0 for none."""
+    """Time after which training stops, the learning rate having fallen by then; such a run does not repeat bit for bit. 0 for none."""
     seed: int = 0
     """Seed of the first weights and of the order of frames."""
     dtype: str = "float32"

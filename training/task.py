@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from training.settings import TrainSettings
 
 ENERGY, FORCE, VIRIAL = 0, 1, 2
 """Rows of the sums below."""
+
+CLOCK_STEPS = 10
+"""Steps between two looks at the clock, in a run whose time is limited."""
 
 
 def error_sums(prediction: Prediction, batch: Batch) -> Tensor:
@@ -50,6 +54,7 @@ class FittingTask(LightningModule):
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self._since_best = 0
+        self._start, self._seconds_before, self._time_share = time.monotonic(), 0.0, 0.0
         self._average: dict[str, Tensor] = {}
         self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
         self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
@@ -61,15 +66,28 @@ class FittingTask(LightningModule):
         groups = [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.settings.learning_rate, amsgrad=True)
 
+    def on_train_start(self) -> None:
+        """Start the clock of a run whose time is limited."""
+        self._start = time.monotonic()
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch on the device."""
         del dataloader_idx
         return batch if device.type == "cpu" else batch.to(device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate of this step."""
+        """Set the learning rate of this step; end the run where its time is up."""
         del batch, batch_idx
-        rate = self.settings.learning_rate * rate_factor(self.global_step, int(self.trainer.estimated_stepping_batches), self.settings)
+        done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        if self.settings.max_seconds and self.global_step % CLOCK_STEPS == 0:
+            # One process's clock holds for all, so that all take the same rate and end at the same step.
+            used = float(self.trainer.strategy.broadcast(self._seconds_before + time.monotonic() - self._start))
+            self._time_share = used / self.settings.max_seconds
+            self.trainer.should_stop |= self._time_share >= 1.0
+        if self.trainer.should_stop or self.trainer.current_epoch + 1 == self.trainer.max_epochs:
+            # The last epoch is validated although it may not be its turn, so that its weights can be kept.
+            self.trainer.check_val_every_n_epoch = 1
+        rate = self.settings.learning_rate * rate_factor(self.global_step, max(done, self._time_share), self.settings.warmup_steps)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
 
@@ -137,6 +155,8 @@ class FittingTask(LightningModule):
             "best_weights": self.best_weights,
             "best_loss": self.best_loss,
             "since_best": self._since_best,
+            "seconds": self._seconds_before + time.monotonic() - self._start,
+            "time_share": self._time_share,
             "train_sums": self._train_sums,
             "history": self.history,
         }
@@ -145,6 +165,7 @@ class FittingTask(LightningModule):
         """Take it up again."""
         kept = checkpoint["atomlake"]
         self._average, self.best_weights, self.best_loss = kept["average"], kept["best_weights"], kept["best_loss"]
+        self._seconds_before, self._time_share = kept["seconds"], kept["time_share"]
         self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]
 
     def _loss(self, squares: Tensor, counts: Tensor) -> Tensor:
@@ -176,7 +197,7 @@ class FittingTask(LightningModule):
                 parameter.copy_(weights[name])
 
 
-def rate_factor(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step relative to the largest: a linear rise, then a cosine down to a hundredth."""
-    rise = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
-    return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1.0))))
+def rate_factor(step: int, done: float, warmup_steps: int) -> float:
+    """Return the learning rate relative to the largest: a linear rise over the first steps, a cosine to a hundredth as done goes to 1."""
+    rise = min(1.0, (step + 1) / max(warmup_steps, 1))
+    return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))

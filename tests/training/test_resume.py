@@ -58,7 +58,7 @@ def test_resume_from_many_places_of_an_epoch(splits: FrameSplits, small: TrainSe
 
 
 def test_killed_process_goes_on_to_the_same_weights(splits: FrameSplits, small: TrainSettings, tmp_path: Path) -> None:
-    settings = dataclasses.replace(small, checkpoint_steps=3, epochs=30)
+    settings = dataclasses.replace(small, checkpoint_steps=3, epochs=20)
     whole = prepare(splits, settings, tmp_path / "whole")
     fit(whole)
     work = prepare(splits, settings, tmp_path / "killed")
@@ -66,7 +66,7 @@ def test_killed_process_goes_on_to_the_same_weights(splits: FrameSplits, small: 
     worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment())
     while newest_checkpoint(work) is None and worker.poll() is None:
         time.sleep(0.01)
-    time.sleep(random.Random().uniform(0.0, 0.6))
+    time.sleep(random.Random().uniform(0.0, 0.4))
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
     assert worker.returncode == -signal.SIGKILL
