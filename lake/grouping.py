@@ -38,6 +38,8 @@ class Output:
     """The output's path in the source."""
     spec: ReaderSpec
     run: Run
+    companions: tuple[str, ...] = ()
+    """Paths of the files beside the output that the run was read from too."""
 
 
 @dataclass(eq=False)
@@ -56,7 +58,7 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
     in the level of theory comes from the others. Steps that differ in energy or forces raise sources_disagree, with both values in the
     notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
     """
-    order = list(outputs)
+    order = _without_companions(list(outputs))
     best_rank = min((output.spec.rank for output in order), default=0)
     folders: dict[str, list[_Group]] = defaultdict(list)
     groups: dict[int, _Group] = {}
@@ -75,6 +77,19 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
         calculation = _calculation(made, alone=alone)
         found.setdefault(calculation.calculation_id, calculation)
     return tuple(found.values())
+
+
+def _without_companions(outputs: Sequence[Output]) -> list[Output]:
+    """Return the outputs less those runs of a companion that another output was read together with."""
+    owners = [(path, output.run.frames) for output in outputs for path in output.companions]
+    return [
+        output for output in outputs if not any(path == output.path and _is_covered(output.run.frames, frames) for path, frames in owners)
+    ]
+
+
+def _is_covered(frames: FrameBlock, by: FrameBlock) -> bool:
+    """Return whether most of the frames are steps of another block."""
+    return np.array_equal(frames.numbers, by.numbers) and 2 * len(_same_steps(frames, by)[0]) >= frames.count
 
 
 def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | None:
@@ -175,7 +190,7 @@ def _calculation(each: _Group, *, alone: bool) -> Calculation:
         calculation_id=calculation_id(label.run),
         run=check(run),
         member=posixpath.dirname(outputs[0].path) if alone else outputs[0].path,
-        files=(label.path, *(other.path for other in others)),
+        files=tuple(dict.fromkeys(path for output in (label, *others) for path in (output.path, *output.companions))),
     )
 
 

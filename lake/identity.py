@@ -41,7 +41,7 @@ def calculation_id(run: Run) -> str:
     """Return the SHA-256 (hex) of what the label-giving output of a run says.
 
     In it: code, version, keys of theory and numerics, and of all frames numbers, pbc, cell, positions, energies, forces, stress and
-    steps as float64. Not in it: names, times, line ends, flags, companions. -0.0 counts as 0.0, all NaN are one.
+    steps as float64. Not in it: names, times, line ends, flags, other outputs of the run. -0.0 counts as 0.0, all NaN are one.
     """
     frames = run.frames
     level = run.level_of_theory

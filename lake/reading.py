@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import time
 import traceback
@@ -15,11 +16,12 @@ from typing import BinaryIO, Final, Protocol
 from isal import isal_zlib
 
 from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn, walk
+from lake.companions import Held, Shelf, Waiting
 from lake.decompress import Budget
 from lake.grouping import Output, group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata
 from lake.readers import READERS
-from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.base import CompanionReader, PushReader, ReaderSpec
 from schemas.calculations import Calculation, Run
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
@@ -112,6 +114,7 @@ def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequenc
             collected.rejections.append(Rejection(part.path, "store_failed", str(error), "check the store, then retry the source"))
         except UnreadableArchive as error:
             collected.rejections.append(Rejection(part.path, error.reason, error.detail, error.remedy))
+    collected.finish()
     calculations = group(collected.outputs)
     rejections = collected.rejections
     if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
@@ -132,8 +135,12 @@ class _Collected:
     metadata: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Length and CRC-32 of the files that were read, by path."""
+    shelf: Shelf = field(init=False)
     n_files: int = 0
     n_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf(self.limits.max_companion_bytes)
 
     def take(self, found: Found) -> None:
         """Read a file, keep a rejection, or forget what is not to be believed."""
@@ -143,33 +150,80 @@ class _Collected:
             inside = f"{found.path}/" if found.path else ""
             self.outputs = [output for output in self.outputs if not output.path.startswith(inside)]
             self.rejections = [rejection for rejection in self.rejections if not rejection.member.startswith(inside)]
+            self.shelf.forget(inside)
             self.metadata = {} if not inside else self.metadata
         else:
             self.n_files += 1
             self._file(found)
+
+    def finish(self) -> None:
+        """Close the outputs that wait for files beside them, and put all outputs into the order in which they were met."""
+        for folder in list(self.shelf.waiting):
+            self._close_folder(folder)
+        order = {path: n for n, path in enumerate(self.digests)}
+        self.outputs.sort(key=lambda output: order[output.path])
+        self.outputs = [self.shelf.with_late_note(output) for output in self.outputs]
+        taken = {path for output in self.outputs for path in output.companions}
+        self.rejections = [rejection for rejection in self.rejections if rejection.member not in taken]
+
+    def _close_folder(self, folder: str) -> None:
+        for waiting in self.shelf.take(folder):
+            runs = _closed(waiting.path, waiting.spec, waiting.reader)
+            if isinstance(runs, Rejection):
+                self.rejections.append(runs)
+                continue
+            used = self.shelf.used(waiting)
+            self.outputs += [Output(waiting.path, waiting.spec, self.shelf.with_note(run, waiting), used) for run in runs]
 
     def _file(self, file: File) -> None:
         if file.name in FILE_NAMES:
             self._depositor(file)
             return
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
-        if spec is None:
+        may_be_companion = self._may_be_companion(file.name, spec)
+        if spec is None and not may_be_companion:
             if not file.is_cut():
                 self._unknown(file)
             return
-        fed = _Fed(file, None if file.path in self.digests else spec, self.limits)
-        runs = fed.runs()
+        fed = _Fed(file, None if file.path in self.digests else spec, self.limits, keep=may_be_companion)
+        result = fed.read()
         self.n_bytes += fed.size
         if fed.broken:
             return
-        digest = (fed.size, fed.crc)
+        digest, known = (fed.size, fed.crc), file.path in self.digests
+        if may_be_companion and not known:
+            self._hold(Held(file.path, file.name, fed.text))
         if self.digests.setdefault(file.path, digest) != digest:
             words = "another member of this name came before it, with other bytes"
             self.rejections.append(Rejection(file.path, "duplicate_member", words, "give each file its own name and upload again"))
-        elif isinstance(runs, Rejection):
+        elif isinstance(result, Rejection):
+            self.rejections.append(result)
+        elif spec is not None and result is not None:
+            self._take_fed(file.path, spec, result)
+
+    def _may_be_companion(self, name: str, spec: ReaderSpec | None) -> bool:
+        """Return whether some reader may take a file beside its output; what takes such files itself is none."""
+        if spec is not None and spec.companions is not None:
+            return False
+        return any(each.companions is not None and each.companions(name) for each in self.readers)
+
+    def _hold(self, held: Held) -> None:
+        folder = posixpath.dirname(held.path)
+        self.shelf.hold(held)
+        for crowded in self.shelf.crowded_out(folder):
+            self._close_folder(crowded)
+            self.shelf.release(crowded)
+
+    def _take_fed(self, path: str, spec: ReaderSpec, reader: PushReader) -> None:
+        """Close a reader that has all its bytes, or let it wait for the files beside it."""
+        if spec.companions is not None and isinstance(reader, CompanionReader):
+            self.shelf.wait(Waiting(path, spec, reader))
+            return
+        runs = _closed(path, spec, reader)
+        if isinstance(runs, Rejection):
             self.rejections.append(runs)
         else:
-            self.outputs += [Output(file.path, spec, run) for run in runs]
+            self.outputs += [Output(path, spec, run) for run in runs]
 
     def _unknown(self, file: File) -> None:
         """Reject a file that no reader knows where its name promises more."""
@@ -200,14 +254,20 @@ class _Collected:
 class _Fed:
     """One file on its way through a reader, or past it (spec None), to its end."""
 
-    def __init__(self, file: File, spec: ReaderSpec | None, limits: LimitSettings) -> None:
+    def __init__(self, file: File, spec: ReaderSpec | None, limits: LimitSettings, *, keep: bool = False) -> None:
         self._file, self._spec, self._limits = file, spec, limits
+        self._kept: list[bytes] | None = [] if keep else None
         self.size = self.crc = 0
         self.broken = False
         """The archive around it said that it is not whole; a Rejection about that follows."""
 
-    def runs(self) -> tuple[Run, ...] | Rejection:
-        """Read the file to its end, so that checksums are verified, and return its runs."""
+    @property
+    def text(self) -> bytes | None:
+        """Return all bytes of a file that was to be kept, or None where they are more than a companion may have."""
+        return b"".join(self._kept) if self._kept is not None else None
+
+    def read(self) -> PushReader | Rejection | None:
+        """Read the file to its end, so that checksums are verified, and return its reader, which is not closed."""
         spec = self._spec
         reader = spec.open() if spec is not None else None
         failure: Rejection | None = None
@@ -218,14 +278,19 @@ class _Fed:
                 if self.size > self._limits.max_member_bytes:
                     words = f"more than {self._limits.max_member_bytes} bytes"
                     return Rejection(self._file.path, "too_large", words, "raise the setting limits.max_member_bytes if it is right")
+                self._keep(chunk)
                 if reader is not None and failure is None:
                     failure = self._feed(reader, chunk)
         except UnreadableArchive as error:
             if error.reason != "truncated_archive" or not self._file.stands_alone:
                 self.broken = True
-        if self.broken or reader is None:
-            return ()
-        return failure or self._close(reader)
+        return None if self.broken else failure or reader
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._kept is not None and self.size <= self._limits.max_companion_bytes:
+            self._kept.append(bytes(chunk))
+        else:
+            self._kept = None
 
     def _feed(self, reader: PushReader, chunk: bytes) -> Rejection | None:
         try:
@@ -233,20 +298,21 @@ class _Fed:
         except UnreadableOutput as error:
             return Rejection(self._file.path, error.reason, error.detail, error.remedy)
         except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
-            return _our_fault(self._file.path, self._reader_name, error)
+            return _our_fault(self._file.path, _reader_of(self._spec), error)
         return None
 
-    def _close(self, reader: PushReader) -> tuple[Run, ...] | Rejection:
-        try:
-            return reader.close()
-        except UnreadableOutput as error:
-            return Rejection(self._file.path, error.reason, error.detail, error.remedy)
-        except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
-            return _our_fault(self._file.path, self._reader_name, error)
 
-    @property
-    def _reader_name(self) -> str:
-        return f"the reader of {self._spec.name}" if self._spec is not None else "no reader"
+def _closed(path: str, spec: ReaderSpec, reader: PushReader) -> tuple[Run, ...] | Rejection:
+    try:
+        return reader.close()
+    except UnreadableOutput as error:
+        return Rejection(path, error.reason, error.detail, error.remedy)
+    except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
+        return _our_fault(path, _reader_of(spec), error)
+
+
+def _reader_of(spec: ReaderSpec | None) -> str:
+    return f"the reader of {spec.name}" if spec is not None else "no reader"
 
 
 def _our_fault(member: str, doing: str, error: Exception) -> Rejection:

@@ -45,6 +45,8 @@ class LimitSettings:
     """Inflated bytes for each stored byte, counted after the first 32 MiB."""
     max_nesting: int = 2
     """Archives inside archives: 1 is an archive in the source, 2 an archive in that."""
+    max_companion_bytes: int = 256 * 2**20
+    """Bytes of trajectories that are held in memory until the output of the same folder that they belong to has been read."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.calculations import Run
 
@@ -18,6 +18,20 @@ class PushReader(Protocol):
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the output, at least one; raises UnreadableOutput where no run can be made."""
+        ...
+
+
+@runtime_checkable
+class CompanionReader(PushReader, Protocol):
+    """A reader that also takes files which its code wrote beside the output."""
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take a file of that base name, between the last `feed` and `close`; returns whether it may be of use."""
+        ...
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Base names of the files that the runs were read from, known after `close`."""
         ...
 
 
@@ -35,3 +49,5 @@ class ReaderSpec:
     """Makes a reader for one output."""
     rank: int
     """Among the outputs of one run, that of the lowest rank gives the labels."""
+    companions: Callable[[str], bool] | None = None
+    """Whether a file of this base name in the folder of the output may be read with it; None where the reader takes none."""

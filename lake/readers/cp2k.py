@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from lake.readers.base import ReaderSpec
-from lake.readers.cp2k_companions import Companions, companion_kind
+from lake.readers.cp2k_companions import Companions, companion_kind, companion_set, is_companion
 from lake.readers.cp2k_run import FORMAT, Log, LogBuilder, finish
 from lake.readers.text_steps import Cutter
 from schemas.calculations import Run
@@ -34,7 +34,8 @@ class Cp2kReader:
         self._cutter = Cutter(_ANCHORS)
         self._builder = LogBuilder()
         self._logs: list[Log] = []
-        self._companions = Companions()
+        self._beside: dict[tuple[str, int], Companions] = {}
+        self._used: tuple[str, ...] = ()
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -45,8 +46,14 @@ class Cp2kReader:
         """Take a file that was written beside the log (positions, forces, cells); returns whether it is of a kind that is used."""
         kind = companion_kind(name)
         if kind:
-            self._companions = self._companions.with_text(kind, text)
+            key = companion_set(name)
+            self._beside[key] = self._beside.get(key, Companions(key[0])).with_text(kind, name, text)
         return bool(kind)
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Return the names of the files beside the log that its runs were read from."""
+        return self._used
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the log; raises UnreadableOutput where none has a complete step."""
@@ -57,7 +64,9 @@ class Cp2kReader:
         failures: list[UnreadableOutput] = []
         for log in self._logs:
             try:
-                runs.append(finish(log, self._companions))
+                run, names = finish(log, tuple(self._beside.values()))
+                runs.append(run)
+                self._used = tuple(dict.fromkeys((*self._used, *names)))
             except UnreadableOutput as failure:
                 failures.append(failure)
         if runs:
@@ -71,4 +80,4 @@ class Cp2kReader:
         self._builder.add(piece)
 
 
-CP2K_LOG: Final = ReaderSpec(name=FORMAT, code="cp2k", recognises=recognises, open=Cp2kReader, rank=0)
+CP2K_LOG: Final = ReaderSpec(name=FORMAT, code="cp2k", recognises=recognises, open=Cp2kReader, rank=0, companions=is_companion)

@@ -23,9 +23,9 @@ from schemas.frames import Floats
 from schemas.units import HARTREE, HARTREE_PER_BOHR
 
 _KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
-    ("positions", re.compile(r"-pos-\d+\.xyz$")),
-    ("forces", re.compile(r"-frc-\d+\.xyz$")),
-    ("cells", re.compile(r"-\d+\.cell$")),
+    ("positions", re.compile(r"-pos-(\d+)\.xyz$")),
+    ("forces", re.compile(r"-frc-(\d+)\.xyz$")),
+    ("cells", re.compile(r"-(\d+)\.cell$")),
 )
 _COMMENT: Final = re.compile(rb"i = +(\d+),[^\n]*?E = +(-?\d+\.\d+)")
 _SAME_ENERGY: Final = 6e-11 * HARTREE
@@ -36,15 +36,19 @@ _SAME_PLACE: Final = 1e-4
 
 @dataclass(frozen=True)
 class Companions:
-    """Texts of the files beside a log; empty where there is none."""
+    """Texts of the files of one project beside a log; empty where there is none."""
 
+    project: str = ""
+    """What their names begin with."""
     positions: bytes = b""
     forces: bytes = b""
     cells: bytes = b""
+    names: tuple[str, ...] = ()
 
-    def with_text(self, kind: str, text: bytes) -> Companions:
+    def with_text(self, kind: str, name: str, text: bytes) -> Companions:
         """Return these companions with one more."""
-        return replace(self, **{kind: text.replace(b"\r", b"")})
+        texts = {kind: text.replace(b"\r", b"")}
+        return replace(self, names=(*self.names, name), **texts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +98,48 @@ def companion_kind(name: str) -> str:
     return next((kind for kind, pattern in _KINDS if pattern.search(name)), "")
 
 
+def companion_set(name: str) -> tuple[str, int]:
+    """Return the project and the number in the name of a companion: files that share both belong together."""
+    match = next(match for _, pattern in _KINDS if (match := pattern.search(name)))
+    return name[: match.start()], int(match.group(1)[:9])
+
+
+def is_companion(name: str) -> bool:
+    """Return whether a file of this name may be read together with a log of CP2K."""
+    return bool(companion_kind(name))
+
+
+def choose_geometries(
+    candidates: Sequence[Companions], project: str, numbers: NDArray[np.int16], printed: Sequence[Printed]
+) -> tuple[Match, tuple[str, ...]]:
+    """Return what the files beside a log give for it, and their names: of those that fit, the ones of its project come first.
+
+    Files that fit nothing are strangers where they bear the project's name, or where the log names no project.
+    """
+    stranger = False
+    for each in sorted(candidates, key=lambda each: (each.project != project, each.project, each.names)):
+        match = match_geometries(each, numbers, printed)
+        if match.geometries:
+            return match, each.names
+        stranger = stranger or (match.stranger and project in ("", each.project))
+    return Match(stranger=stranger), ()
+
+
 def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed: Sequence[Printed]) -> Match:
     """Return positions, forces and cells of those evaluations of a log that the trajectories hold."""
     track = _read(companions.positions, numbers)
     if track is None:
-        return Match(stranger=bool(companions.positions)) if companions.positions else Match()
+        return Match(stranger=bool(companions.positions))
     forces = _read(companions.forces, numbers)
     cells = _cells(companions.cells)
     by_step = {step: k for k, step in enumerate(forces.steps)} if forces else {}
     geometries: dict[int, Geometry] = {}
+    own_energies = np.array([each.energy for each in printed])
     following = 0
     for k, energy in enumerate(track.energies):
-        found = next((n for n in range(following, len(printed)) if abs(printed[n].energy - energy) <= _SAME_ENERGY), None)
-        if found is None or not _same_place(printed[found].positions, track.rows[k]):
+        equal = np.flatnonzero(np.abs(own_energies[following:] - energy) <= _SAME_ENERGY)
+        found = following + int(equal[0]) if len(equal) else -1
+        if found < 0 or not _same_place(printed[found].positions, track.rows[k]):
             continue
         twin = by_step.get(track.steps[k])
         own = forces.rows[twin] * HARTREE_PER_BOHR if forces and twin is not None and forces.energies[twin] == energy else None

@@ -19,6 +19,7 @@ from schemas.units import BOHR
 
 _VERSION: Final = re.compile(rb"\n CP2K\| version string: +CP2K version +([^\n]*\S)")
 _RUN_TYPE: Final = re.compile(rb"\n GLOBAL\| Run type +(\S+)")
+_PROJECT: Final = re.compile(rb"\n GLOBAL\| Project name +(\S+)")
 _ENSEMBLE: Final = re.compile(rb"\n (?:MD|MD_PAR)\| Ensemble [Tt]ype +(\S+)")
 _VECTOR: Final = re.compile(rb"\n CELL\| Vector ([abc]) \[angstrom\]?:? +([^|\n]*)\|[abc]\| = +(\S+)")
 _PERIODIC: Final = re.compile(rb"\n (?:POISSON|CELL)\| Periodicity +(\S+)")
@@ -62,6 +63,8 @@ class Header:
     """eps_scf, of the outer loop where there is one"""
     max_scf: int
     level: LevelOfTheory
+    project: str = ""
+    """With it begin the names of the files beside the log; empty where it is not printed."""
 
 
 def read_header(text: bytes) -> Header:
@@ -69,7 +72,7 @@ def read_header(text: bytes) -> Header:
     version = _VERSION.search(text)
     atoms, cell = read_atoms(text), read_cell(text)
     thresholds, most = _EPS_SCF.findall(text), _MAX_SCF.search(text)
-    method = _METHOD.search(text)
+    method, project = _METHOD.search(text), _PROJECT.search(text)
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
         kind=_kind(text),
@@ -80,6 +83,7 @@ def read_header(text: bytes) -> Header:
         threshold=number(thresholds[-1]) if thresholds else NAN,
         max_scf=int(most.group(1)) if most else -1,
         level=level_of_theory(text, _elements(atoms), cell),
+        project=project.group(1).decode("latin-1").rpartition("/")[2] if project else "",
     )
 
 

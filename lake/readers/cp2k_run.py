@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.cp2k_companions import Companions, Geometry, Printed, match_geometries
+from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
 from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
 from lake.readers.text_steps import Step, make_frames
@@ -117,8 +117,8 @@ def _halves(text: bytes) -> tuple[bytes, bytes]:
     return text[:place], text[place : end if end >= 0 else len(text)]
 
 
-def finish(log: Log, companions: Companions) -> Run:
-    """Return the run of a log and of the trajectories beside it; raises UnreadableOutput where no step is whole."""
+def finish(log: Log, beside: Sequence[Companions]) -> tuple[Run, tuple[str, ...]]:
+    """Return the run of a log and of the trajectories beside it, and their names; raises UnreadableOutput where no step is whole."""
     header = log.header
     _refuse(log)
     atoms, cell = header.atoms, header.cell
@@ -129,7 +129,7 @@ def finish(log: Log, companions: Companions) -> Run:
             "run it with PRINT_LEVEL MEDIUM, which prints both",
         )
     printed = [Printed(e.labels.energy, e.atoms.positions if e.atoms else None) for e in log.evaluations]
-    found = match_geometries(companions, atoms.numbers, printed)
+    found, names = choose_geometries(beside, header.project, atoms.numbers, printed)
     fixed = _held(log.evaluations)
     steps = _steps(log, cell, found.geometries, fixed)
     if not steps:
@@ -141,7 +141,7 @@ def finish(log: Log, companions: Companions) -> Run:
     lost = log.torn + len(log.evaluations) - len(steps)
     frames = make_frames(atoms.numbers, header.pbc, steps, (_energy_source(log), "CP2K stress tensor, sign changed"), fixed)
     flags = {"truncated": not log.complete, "malformed_steps": lost > 0, "companion_of_other_run": found.stranger}
-    return Run(
+    run = Run(
         code="cp2k",
         code_version=header.version,
         kind=header.kind,
@@ -153,6 +153,7 @@ def finish(log: Log, companions: Companions) -> Run:
         notes=(*_notes(log, lost, fixed, frames), *found.notes),
         n_malformed_steps=lost,
     )
+    return run, names
 
 
 def _refuse(log: Log) -> None:

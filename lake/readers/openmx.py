@@ -33,6 +33,7 @@ _CYCLE_ROW: Final = re.compile(rb"\n +SCF= *(\d+) +NormRD= *(\S+) +Uele= *(\S+)"
 _UTOT: Final = re.compile(rb"\n +Utot\. +(-?\d+\.\d+) *\n")
 _TABLE: Final = re.compile(rb"\n<coordinates\.forces\n +(\d+)\n")
 _FRACTIONS: Final = re.compile(rb"\n +Fractional coordinates of the final structure[^\n]*\n(?:\**\n)*\n*")
+_NAME: Final = re.compile(rb"\n *System\.Name +(\S+)", re.IGNORECASE)
 _SAME_PLACE: Final = 2e-5
 """Å; the table of forces and the .md have positions with five decimals."""
 _SAME_ENERGY: Final = 1.1e-5 * HARTREE
@@ -70,7 +71,8 @@ class OpenmxReader:
         self._input: Input | None = None
         self._cycles: list[_Cycle | None] = []
         self._final: _Final | None = None
-        self._trajectories: list[list[Snapshot]] = []
+        self._trajectories: dict[str, list[list[Snapshot]]] = {}
+        self._used: tuple[str, ...] = ()
         self._complete = False
 
     def feed(self, chunk: bytes) -> None:
@@ -80,10 +82,15 @@ class OpenmxReader:
 
     def take_companion(self, name: str, text: bytes) -> bool:
         """Take the .md that was written beside the output; returns whether it is used."""
-        if not name.endswith(".md"):
-            return False
-        self._trajectories = split_runs(read_snapshots(text))
-        return bool(self._trajectories)
+        runs = split_runs(read_snapshots(text)) if is_companion(name) else []
+        if runs:
+            self._trajectories[name] = runs
+        return bool(runs)
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Return the name of the .md that the run was read from."""
+        return self._used
 
     def close(self) -> tuple[Run, ...]:
         """Return the run; raises UnreadableOutput where no step has positions and an energy."""
@@ -96,7 +103,9 @@ class OpenmxReader:
             )
         while self._cycles and self._cycles[-1] is None:
             self._cycles.pop()
-        track = self._track(given)
+        named = _NAME.search(self._head)
+        system = named.group(1).decode("latin-1").rpartition("/")[2] if named else ""
+        track = self._track(given, system)
         steps = self._steps(given, track)
         if not steps:
             raise UnreadableOutput(
@@ -106,7 +115,7 @@ class OpenmxReader:
         flags = {
             "truncated": not self._complete,
             "malformed_steps": lost > 0,
-            "companion_of_other_run": bool(self._trajectories) and not track,
+            "companion_of_other_run": not track and any(system in ("", _stem(name)) for name in self._trajectories),
         }
         notes = [f"{lost} of {len(self._cycles)} steps have no positions in the output; deposit System.Name.md beside it"] if lost else []
         return (
@@ -129,7 +138,8 @@ class OpenmxReader:
         if piece.startswith(_HISTORY):
             if self._input is None:
                 self._input = read_input(self._head)
-                self._head = self._head[:2000]
+                named = _NAME.search(self._head)
+                self._head = self._head[:2000] + (named.group() if named else b"")
             if self._input is not None:
                 self._cycles.append(_read_cycle(piece, self._input))
         elif piece.startswith(_RESULT):
@@ -159,16 +169,27 @@ class OpenmxReader:
                 steps.append(Step(k, cell, positions, cycle.energy, forces=forces, converged=cycle.converged, n_scf=cycle.steps))
         return steps
 
-    def _track(self, given: Input) -> Sequence[Snapshot]:
-        """Return the steps of this run in the .md beside the output, none where it has other atoms or begins elsewhere."""
-        for run in reversed(self._trajectories):
+    def _track(self, given: Input, system: str) -> Sequence[Snapshot]:
+        """Return the steps of this run in an .md beside the output, that of System.Name first; none where all begin elsewhere."""
+        ordered = sorted(self._trajectories.items(), key=lambda item: (_stem(item[0]) != system, item[0]))
+        for name, run in ((name, run) for name, runs in ordered for run in reversed(runs)):
             if np.array_equal(run[0].numbers, given.numbers):
                 shift = (run[0].positions - given.positions) @ np.linalg.inv(given.cell)
                 near = bool((np.abs((shift - np.round(shift)) @ given.cell) < _SAME_PLACE).all())
                 first = next(iter(self._cycles), None)
                 if near and first is not None and abs(first.energy - run[0].energy) <= _SAME_ENERGY:
+                    self._used = (name,)
                     return run
         return ()
+
+
+def is_companion(name: str) -> bool:
+    """Return whether a file of this name may be read together with an .out of OpenMX."""
+    return name.endswith(".md")
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".md")
 
 
 def _is_settled(final: _Final, given: Input) -> bool:
@@ -214,5 +235,5 @@ def _read_final(text: bytes, given: Input) -> _Final | None:
     return _Final(positions, forces) if bool(np.isfinite(positions).all()) else None
 
 
-OPENMX_OUTPUT: Final = ReaderSpec(name=FORMAT, code="openmx", recognises=recognises, open=OpenmxReader, rank=0)
+OPENMX_OUTPUT: Final = ReaderSpec(name=FORMAT, code="openmx", recognises=recognises, open=OpenmxReader, rank=0, companions=is_companion)
 OPENMX_MD: Final = ReaderSpec(name=MD_FORMAT, code="openmx", recognises=recognises_md, open=OpenmxMdReader, rank=1)
