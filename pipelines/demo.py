@@ -91,7 +91,7 @@ class Demo:
 def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
     """Put archives into the inbox and wait until the scheduled flow has seen them; returns {archive name: key}."""
     opened = lake.open(settings=demo.settings).create()
-    frames = opened.systems()["n_frames"].sum()
+    frames = int(opened.systems()["n_frames"].sum() or 0)
     demo.run("put", *map(str, files), "--project", project, "--licence", "Apache-2.0")
     keys = {file.name: f"{project}/{file.name}" for file in files}
     deadline = time.monotonic() + 240
@@ -103,7 +103,7 @@ def drop(demo: Demo, files: Sequence[Path], project: str) -> dict[str, str]:
             print(f"  the scheduled flow has taken {count} of {len(keys)} archives", flush=True)
             before = count
         if count == len(keys):
-            after = opened.systems()["n_frames"].sum()
+            after = int(opened.systems()["n_frames"].sum() or 0)
             print(f"  {after} frames in the lake, {after - frames} of them new{'' if after > frames else ': nothing was taken twice'}")
             return keys
         time.sleep(2)
