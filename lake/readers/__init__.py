@@ -6,7 +6,9 @@ from typing import Final
 
 from lake.readers.abinit import ABINIT_OUTPUT
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.cp2k import CP2K_LOG
+from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
 from lake.readers.outcar import OUTCAR
 from lake.readers.qe_text import PW_STDOUT
@@ -24,6 +26,8 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     SIESTA_OUTPUT,
     OPENMX_OUTPUT,
     OPENMX_MD,
+    FHI_AIMS_OUTPUT,
+    CASTEP_OUTPUT,
 )
 """All readers, in the order in which they are asked."""
 
