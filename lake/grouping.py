@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from lake.checks import check
 from lake.distances import has_cell
 from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
+from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
 from schemas.calculations import Calculation, Run
 from schemas.frames import Floats, FrameBlock
 from schemas.theory import LevelOfTheory
@@ -51,9 +53,10 @@ class _Group:
     flags: set[str] = field(default_factory=set)
 
 
-def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
+def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[Calculation, ...]:
     """Return one calculation for each run, in the order of their outputs; a run that is there twice comes once.
 
+    inputs are files of the same source that were given to VASP.
     The output with the lowest reader rank gives the labels, unless it is cut off and another one has more steps. What it leaves open
     in the level of theory comes from the others. Steps that differ in energy or forces raise sources_disagree, with both values in the
     notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
@@ -61,6 +64,9 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
     order = _without_companions(list(outputs))
     best_rank = min((output.spec.rank for output in order), default=0)
     folders: dict[str, list[_Group]] = defaultdict(list)
+    given: dict[str, list[VaspInput]] = defaultdict(list)
+    for each in inputs:
+        given[posixpath.dirname(each.path)].append(each)
     groups: dict[int, _Group] = {}
     for output in sorted(order, key=lambda output: output.spec.rank):
         home = _home(output, folders) if output.spec.rank > best_rank else None
@@ -73,8 +79,9 @@ def group(outputs: Iterable[Output]) -> tuple[Calculation, ...]:
         _flag_strangers(here)
     found: dict[str, Calculation] = {}
     for made in (groups[id(output)] for output in order if id(output) in groups):
-        alone = len(folders[posixpath.dirname(made.outputs[0].path)]) == 1
-        calculation = _calculation(made, alone=alone)
+        folder = posixpath.dirname(made.outputs[0].path)
+        alone = len(folders[folder]) == 1
+        calculation = _with_inputs(_calculation(made, alone=alone), given.get(_folder_of_inputs(folder), ()), alone=alone)
         found.setdefault(calculation.calculation_id, calculation)
     return tuple(found.values())
 
@@ -192,6 +199,21 @@ def _calculation(each: _Group, *, alone: bool) -> Calculation:
         member=posixpath.dirname(outputs[0].path) if alone else outputs[0].path,
         files=tuple(dict.fromkeys(path for output in (label, *others) for path in (output.path, *output.companions))),
     )
+
+
+def _folder_of_inputs(folder: str) -> str:
+    """Return where the input files of a run lie: beside its output, or above the numbered folder of an image of an elastic band."""
+    above, _, name = folder.rpartition("/")
+    return above if re.fullmatch(r"\d\d", name) else folder
+
+
+def _with_inputs(calculation: Calculation, inputs: Sequence[VaspInput], *, alone: bool) -> Calculation:
+    """Return a calculation of VASP with what its input files add; its identity is that of the output alone."""
+    if calculation.run.code != "vasp" or not inputs:
+        return calculation
+    label = calculation.files[0]
+    run, used = with_inputs(calculation.run, label, inputs_of(label, inputs, alone=alone))
+    return replace(calculation, run=run, files=(*calculation.files, *used))
 
 
 def _label_giver(outputs: Sequence[Output]) -> Output:

@@ -22,6 +22,7 @@ from lake.grouping import Output, group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata
 from lake.readers import READERS
 from lake.readers.base import CompanionReader, PushReader, ReaderSpec
+from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
 from schemas.calculations import Calculation, Run
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
@@ -115,7 +116,7 @@ def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequenc
         except UnreadableArchive as error:
             collected.rejections.append(Rejection(part.path, error.reason, error.detail, error.remedy))
     collected.finish()
-    calculations = group(collected.outputs)
+    calculations = group(collected.outputs, collected.inputs.values())
     rejections = collected.rejections
     if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
         found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
@@ -135,6 +136,8 @@ class _Collected:
     metadata: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Length and CRC-32 of the files that were read, by path."""
+    inputs: dict[str, VaspInput] = field(default_factory=dict)
+    """Input files of VASP, by path."""
     shelf: Shelf = field(init=False)
     n_files: int = 0
     n_bytes: int = 0
@@ -151,6 +154,7 @@ class _Collected:
             self.outputs = [output for output in self.outputs if not output.path.startswith(inside)]
             self.rejections = [rejection for rejection in self.rejections if not rejection.member.startswith(inside)]
             self.shelf.forget(inside)
+            self.inputs = {path: given for path, given in self.inputs.items() if not path.startswith(inside)}
             self.metadata = {} if not inside else self.metadata
         else:
             self.n_files += 1
@@ -182,7 +186,9 @@ class _Collected:
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
         may_be_companion = self._may_be_companion(file.name, spec)
         if spec is None and not may_be_companion:
-            if not file.is_cut():
+            if kind := input_kind(file.name):
+                self._input(file, kind)
+            elif not file.is_cut():
                 self._unknown(file)
             return
         fed = _Fed(file, None if file.path in self.digests else spec, self.limits, keep=may_be_companion)
@@ -200,6 +206,13 @@ class _Collected:
             self.rejections.append(result)
         elif spec is not None and result is not None:
             self._take_fed(file.path, spec, result)
+
+    def _input(self, file: File, kind: str) -> None:
+        """Read an input file of VASP; one that is damaged or cut is passed over, which a Rejection about its archive says."""
+        with suppress(UnreadableArchive):
+            given = read_input(file.path, kind, file.chunks())
+            if given is not None:
+                self.inputs.setdefault(file.path, given)
 
     def _may_be_companion(self, name: str, spec: ReaderSpec | None) -> bool:
         """Return whether some reader may take a file beside its output; what takes such files itself is none."""
