@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from lake.materials import folded, formulas_of, known_materials
 from lake.potentials import list_potentials
 from lake.query import canonical_formula, matching_systems
 from schemas.datasets import FrameQuery
@@ -18,6 +18,9 @@ from schemas.errors import QueryError
 
 if TYPE_CHECKING:
     from lake.lake import Lake
+
+_LIKENESS: Final = 0.72
+"""Ratio of difflib from which a name counts as a misspelling of another one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class SearchResult:
     """'elements' (systems made of these only), 'element system', 'formula', 'material'."""
     systems: tuple[SystemSummary, ...]
     """Most frames first."""
+    formulas: tuple[str, ...] = ()
+    """Reduced formulas that the shipped table of names gives the text, where it was taken for a material."""
     suggestions: tuple[str, ...] = ()
     """Names of materials close to the text, where nothing was found."""
 
@@ -55,32 +60,24 @@ def search(lake: Lake, text: str) -> SearchResult:
 
     'Mg,O' or 'Mg O': systems of these elements and their subsystems; 'Ca-Mg-O': that system; a formula in any order
     ('Mg0.5Ca0.5O'): that composition; anything else, or a formula that is not there: a material's name, where case, accents and
-    width do not matter. Raises QueryError for an empty text.
+    width do not matter. A name that a depositor gave finds what it was given to; any other common name finds its formula.
+    Raises QueryError for an empty text.
     """
     if not text.strip():
         raise QueryError("the search is empty; write elements ('Mg,O'), a system ('Mg-O'), a formula ('MgO') or the name of a material")
     calculations = lake.calculations()
     kind, condition = _meaning(text, calculations)
     rows = _described(calculations.filter(condition)) if condition is not None else pl.DataFrame()
-    if rows.is_empty() and kind in ("formula", "material"):
-        names = _material_names(calculations)
-        matching = names.get(folded(text), set())
-        found = calculations.filter(pl.col("materials").list.eval(pl.element().is_in(sorted(matching))).list.any())
-        rows = _described(found) if matching else pl.DataFrame()
-        if not matching:
-            return SearchResult(text, kind, (), _suggestions(text, names))
-        kind = "material"
-    return SearchResult(text, kind, _summaries(lake, rows))
-
-
-def folded(name: str) -> str:
-    """Return a name without what does not matter in a search: case, accents, width, hyphens and runs of spaces."""
-    # Marks of kana (voiced sounds) are part of the letter and stay; marks on Latin, Greek and Cyrillic letters go.
-    kept = []
-    for letter in unicodedata.normalize("NFKC", name).casefold():
-        parts = unicodedata.normalize("NFD", letter)
-        kept.append(letter if len(parts) > 1 and parts[1] in "\u3099\u309a" else "".join(p for p in parts if not unicodedata.combining(p)))
-    return " ".join("".join(kept).replace("-", " ").split())
+    if not rows.is_empty() or kind not in ("formula", "material"):
+        return SearchResult(text, kind, _summaries(lake, rows))
+    given, formulas = _given_names(calculations), formulas_of(text)
+    if folded(text) in given:
+        condition = pl.col("materials").list.eval(pl.element().is_in(sorted(given[folded(text)]))).list.any()
+    elif formulas:
+        condition = pl.col("reduced_formula").is_in(formulas)
+    else:
+        return SearchResult(text, kind, (), suggestions=_suggestions(text, given))
+    return SearchResult(text, "material", _summaries(lake, _described(calculations.filter(condition))), formulas)
 
 
 def _meaning(text: str, calculations: pl.LazyFrame) -> tuple[str, pl.Expr | None]:
@@ -105,7 +102,7 @@ def _described(calculations: pl.LazyFrame) -> pl.DataFrame:
     return calculations.select("element_system", "reduced_formula", "materials", "n_frames", "theory").collect()
 
 
-def _material_names(calculations: pl.LazyFrame) -> dict[str, set[str]]:
+def _given_names(calculations: pl.LazyFrame) -> dict[str, set[str]]:
     names = calculations.select(pl.col("materials").explode().drop_nulls().unique()).collect()["materials"].to_list()
     found: dict[str, set[str]] = {}
     for name in names:
@@ -113,9 +110,10 @@ def _material_names(calculations: pl.LazyFrame) -> dict[str, set[str]]:
     return found
 
 
-def _suggestions(text: str, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    near = difflib.get_close_matches(folded(text), list(names), n=3, cutoff=0.6)
-    return tuple(min(names[name]) for name in near)
+def _suggestions(text: str, given: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    names = {key: material.name for key, material in known_materials().items()} | {key: min(names) for key, names in given.items()}
+    near = difflib.get_close_matches(folded(text), list(names), n=3, cutoff=_LIKENESS)
+    return tuple(names[name] for name in near)
 
 
 def _summaries(lake: Lake, rows: pl.DataFrame) -> tuple[SystemSummary, ...]:

@@ -66,7 +66,8 @@ def search(
     if as_json:
         print_json(asdict(result))
         return
-    OUT.print(f"{text}: taken as {result.kind}", highlight=False)
+    meaning = f", {' or '.join(result.formulas)}" if result.formulas else ""
+    OUT.print(f"{text}: taken as {result.kind}{meaning}", highlight=False)
     rows = [
         {
             "system": found.element_system, "formulas": found.formulas, "materials": found.materials, "calculations": found.n_calculations,

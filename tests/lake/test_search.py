@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from made_up_readings import CAO, LDA, MGCAO, MGO, made_calculation, made_reading
 
 from lake.commit import commit_batch, stage
 from lake.lake import Lake
-from lake.search import folded
+from lake.materials import folded, formulas_of, known_materials
 from schemas.errors import QueryError
 
 
@@ -36,6 +38,11 @@ def filled(folder_lake: Lake) -> Lake:
         ("magnesie", "material", {"Mg-O": (1, 5)}),
         ("mg ca solid  solution", "material", {"Ca-Mg-O": (1, 6)}),
         ("Fe,Ni", "elements", {}),
+        ("Quick Lime", "material", {}),
+        ("QUICKLIME", "material", {"Ca-O": (1, 4)}),
+        ("生石灰", "material", {"Ca-O": (1, 4)}),
+        ("magnesia", "material", {"Mg-O": (2, 8)}),
+        ("thoria", "material", {}),
     ],
 )
 def test_what_is_typed_is_understood(filled: Lake, text: str, kind: str, found: dict[str, tuple[int, int]]) -> None:
@@ -58,6 +65,8 @@ def test_a_misspelt_name_gets_the_nearest(filled: Lake) -> None:
     assert (result.systems, result.suggestions) == ((), ("Periclase",))
     assert filled.search("ペリクレス").suggestions == ("ペリクレース",)
     assert filled.search("something else").suggestions == ()
+    assert filled.search("kaolinit").suggestions[0] == "kaolinite"
+    assert filled.search("カオリナイ").suggestions[0] == "カオリナイト"
 
 
 def test_an_empty_search_is_refused(filled: Lake) -> None:
@@ -70,3 +79,38 @@ def test_folding_keeps_letters_apart_that_are_letters() -> None:
     assert folded("ガ") == "ガ" != folded("カ")
     assert folded("Straße") == "strasse"
     assert folded("α-石英") == "α 石英"
+
+
+@pytest.mark.parametrize(
+    ("name", "formulas"),
+    [
+        ("Kaolinite", ("Al2H4O9Si2",)),
+        ("カオリナイト", ("Al2H4O9Si2",)),
+        ("ｶｵﾘﾅｲﾄ", ("Al2H4O9Si2",)),
+        ("THORIA", ("O2Th",)),
+        ("wustite", ("FeO",)),
+        ("Wüstite", ("FeO",)),
+        ("hydroxy-apatite", ()),
+        ("hydroxyapatite", ("Ca5HO13P3",)),
+        ("olivine", ("Mg2O4Si", "Fe2O4Si")),
+        ("calcite", ("CCaO3",)),
+        ("no such stone", ()),
+    ],
+)
+def test_common_names_have_their_formulas(name: str, formulas: tuple[str, ...]) -> None:
+    assert formulas_of(name) == formulas
+
+
+def test_a_name_that_is_known_but_not_there_says_its_formula(filled: Lake) -> None:
+    result = filled.search("thoria")
+    assert (result.kind, result.formulas, result.systems, result.suggestions) == ("material", ("O2Th",), (), ())
+    assert filled.search("Periclase").formulas == ("MgO",)
+
+
+def test_the_table_of_names_has_each_name_once(root: Path) -> None:
+    lines = [line for line in (root / "lake/materials.txt").read_text().splitlines() if line and not line.startswith("#")]
+    names = [folded(name) for line in lines for name in line.split(" = ")[1].split(";")]
+    assert len(known_materials()) == len(names) == len(set(names)) > 2000
+    assert all(names)
+    assert sum(name.isascii() for name in names) > 1000
+    assert sum(not name.isascii() for name in names) > 700
