@@ -77,8 +77,8 @@ def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSetting
     notes = references.notes
     if not np.isfinite(train.forces).any():
         notes = (*notes, "No training frame has forces: energies alone were fitted.")
-    if validation.count == 0:
-        notes = (*notes, "No validation frames: the last average of the weights was kept, not the best validated one.")
+    if validation.count == 0 and settings.patience:
+        notes = (*notes, "No validation frames: training could not stop early, the last average of the weights was kept.")
     return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation)
 
 

@@ -53,7 +53,7 @@ class TrainSettings:
     ema: float = 0.99
     """Decay of the moving average of the weights that is validated and kept; 0 for none."""
     patience: int = 0
-    """Validations without a better loss after which training stops; 0 for never."""
+    """Validations without a better loss after which training stops and takes the best weights; 0 to go to the end and take the last."""
     validate_every: int = 5
     """Epochs between two validations."""
     max_seconds: float = 0.0

@@ -85,7 +85,7 @@ class FittingTask(LightningModule):
             self._time_share = used / self.settings.max_seconds
             self.trainer.should_stop |= self._time_share >= 1.0
         if self.trainer.should_stop or self.trainer.current_epoch + 1 == self.trainer.max_epochs:
-            # The last epoch is validated although it may not be its turn, so that its weights can be kept.
+            # The last epoch is validated although it may not be its turn, so that the history ends with the weights that are kept.
             self.trainer.check_val_every_n_epoch = 1
         rate = self.settings.learning_rate * rate_factor(self.global_step, max(done, self._time_share), self.settings.warmup_steps)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
@@ -145,8 +145,11 @@ class FittingTask(LightningModule):
         return {name: p.detach() for name, p in self.model.named_parameters()}
 
     def final_weights(self) -> dict[str, Tensor]:
-        """Return the weights to keep: the best validated ones, else the moving average."""
-        return self.best_weights or self.averaged_weights()
+        """Return the weights to keep: with patience the best validated ones, else the moving average after the last step.
+
+        Without patience the rate has fallen to its end, and a few validation frames of one kind would only pick by chance.
+        """
+        return self.best_weights if self.settings.patience and self.best_weights else self.averaged_weights()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what Lightning does not know of."""

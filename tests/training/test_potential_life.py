@@ -129,7 +129,7 @@ def test_frames_of_unknown_elements_are_left_out_and_noted(splits: FrameSplits, 
     numbers[0] = 8
     strange: FrameArrays = dataclasses.replace(splits.test, numbers=numbers)
     other = dataclasses.replace(splits, test=strange, validation=empty_arrays())
-    potential = training.train(other, dataclasses.replace(small, epochs=1), work=tmp_path, progress=lambda progress: None)
+    potential = training.train(other, dataclasses.replace(small, epochs=1, patience=3), work=tmp_path, progress=lambda progress: None)
     assert potential.card.metrics["test"].overall.n_frames == 3
     assert any("1 of 4 test frames hold elements that no training frame has" in note for note in potential.card.notes)
     assert any("No validation frames" in note for note in potential.card.notes)
