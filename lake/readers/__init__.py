@@ -9,7 +9,10 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.cp2k import CP2K_LOG
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
+from lake.readers.gaussian import GAUSSIAN_LOG
+from lake.readers.gpaw import GPAW_TEXT
 from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
+from lake.readers.orca import ORCA_OUTPUT
 from lake.readers.outcar import OUTCAR
 from lake.readers.qe_text import PW_STDOUT
 from lake.readers.qe_xml import PW_XML
@@ -28,6 +31,9 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     OPENMX_MD,
     FHI_AIMS_OUTPUT,
     CASTEP_OUTPUT,
+    GPAW_TEXT,
+    GAUSSIAN_LOG,
+    ORCA_OUTPUT,
 )
 """All readers, in the order in which they are asked."""
 

@@ -35,7 +35,7 @@ _COMPONENTS: Final = re.compile(
 )
 _FORCES: Final = re.compile(rb"\n +Total atomic forces \(([^)\n]*)\) \[eV/Ang\]:\n")
 _RAW_FORCE: Final = re.compile(rb"\n +Total forces\( *(\d+)\) +: +([^\n]*)")
-_STRESS: Final = re.compile(rb"\| +(?:Analytical|Numerical) stress tensor - Symmetrized +\|\n(?:[^\n]*\n){5}((?: +\| +[xyz] [^\n]*\n){3})")
+_STRESS: Final = re.compile(rb"\| +(?:Analytical|Numerical) stress tensor - Symmetrized +\|\n(?:[^\n]*\n){4}((?: +\| +[xyz] [^\n]*\n){3})")
 _MOVED: Final = re.compile(rb"\n +Updated atomic structure:[^\n]*\n")
 _USED: Final = re.compile(rb"\n +Atomic structure (?:\(and velocities\) as|that was) used in the preceding time step[^\n]*\n")
 _PLACE: Final = re.compile(rb"\n +atom +(\S+) +(\S+) +(\S+) +\S+ *(?=\n)")

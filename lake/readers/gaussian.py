@@ -1,0 +1,215 @@
+"""Reader of a Gaussian log (03 to 16).
+
+The energy is that of 'SCF Done', in hartree; solvent and empirical dispersion are in it. Forces are printed in the input orientation, so
+positions are taken from there, never from the standard orientation, which is turned. Runs whose forces belong to another energy (MP2,
+coupled cluster, excited states, ONIOM layers, counterpoise fragments) and semi-empirical methods are refused with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.rows import number
+from lake.readers.step_log import Heading, LogReader, RunLog
+from lake.readers.text_steps import NAN, Step, as_floats, lines_after, token_table
+from schemas.elements import SYMBOLS
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+from schemas.theory import LevelOfTheory
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+FORMAT: Final = "Gaussian log"
+
+_OPENING: Final = b"\n Entering Link 1 = "
+_DONE: Final = b"\n SCF Done:"
+_VERSION: Final = re.compile(rb"\n Gaussian (\d+): +(\S+) ")
+_ROUTE: Final = re.compile(rb"\n -{4,}\n (#.*?)\n -{4,}\n", re.S)
+_STATE: Final = re.compile(rb"\n Charge = +(-?\d{1,4}) Multiplicity = +(\d{1,3})")
+_BASIS: Final = re.compile(rb"\n (?:Standard basis: ([^\n]*?)|(General basis) read from [^\n]*?) *\n")
+_ENERGY: Final = re.compile(
+    rb"\n SCF Done: +E\(([A-Za-z0-9+-]+)\) = +(\S+) +(?:A\.U\.|a\.u\.) after +(\d{1,5}) cycles[^\n]*\n"
+    rb" +(?:NFock=[^\n]*?)?Conv(?:g *=|=) *(\S+)"
+)
+_WANTED: Final = re.compile(rb"\n Requested convergence on RMS density matrix=(\S+) within +\d+ cycles")
+_ORIENTATION: Final = re.compile(
+    rb"\n +(Input|Standard|Z-Matrix) orientation: *\n -+\n[^\n]*\n[^\n]*\n -+\n((?: +\d+ +-?\d+ +-?\d+ [^\n]*\n)+) -+(?=\n)"
+)
+_FORCES: Final = re.compile(rb"\n Center +Atomic +Forces \(Hartrees/Bohr\)\n Number +Number +X +Y +Z\n -+\n")
+_STOPS: Final = re.compile(rb"\n Cartesian Forces: +Max|\n Normal termination of Gaussian|\n Error termination ")
+
+_FUNCTIONALS: Final = {
+    "PBEPBE": "PBE", "PBE1PBE": "PBE0", "HSEH1PBE": "HSE06", "TPSSTPSS": "TPSS", "SVWN": "LDA-VWN", "SVWN5": "LDA-VWN", "B-LYP": "BLYP",
+    "PBEH1PBE": "PBEh", "REVPBEPBE": "revPBE", "PW91PW91": "PW91", "BP86": "BP86", "CAM-B3LYP": "CAM-B3LYP",
+}  # fmt: skip
+_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "B3LYP": 0.2, "HF": 1.0, "MN15": 0.44, "M062X": 0.54, "M06": 0.27, "B3PW91": 0.2}
+_SEMI_EMPIRICAL: Final = re.compile(r"(?:AM1|PM\d\w*|MNDO\w*|DFTB\w*|INDO|ZINDO|CNDO|MINDO\w*)\Z")
+_FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
+    (b"EUMP2 =", "not_dft", "a perturbation or coupled-cluster energy above the one of self-consistency"),
+    (b"ONIOM: extrapolated energy", "not_dft", "an ONIOM energy of several layers"),
+    (b"Excited State   1:", "not_energies", "excited states, whose forces do not belong to the ground-state energy"),
+    (b"Counterpoise: corrected energy", "not_energies", "a counterpoise calculation of fragments"),
+)
+_DISPERSION: Final = (("gd3bj", "D3(BJ)"), ("gd3", "D3"), ("gd2", "D2"), ("pfd", "PFD"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    numbers: tuple[int, ...]
+    positions: Floats
+    turned: bool
+    """In the standard orientation, in which the forces are not printed."""
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of a Gaussian log."""
+    del name
+    return b"Entering Link 1 = " in head or b"Entering Gaussian System, Link 0=" in head
+
+
+class GaussianRun(RunLog):
+    """One job; a step is the text from 'SCF Done' to the next one."""
+
+    CODE = "gaussian"
+    FORMAT = FORMAT
+    SOURCES = ("Gaussian SCF energy", "")
+    ANCHORS = (_DONE,)
+    ENDS = (b"\n Cartesian Forces:", b"\n Normal termination of Gaussian", b"\n Error termination ")
+    LAST = (b"\n Normal termination of Gaussian",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._geometry: _Geometry | None = None
+        self._method = ""
+        self._wanted = NAN
+        self._found = 0
+
+    def read_heading(self, text: bytes) -> Heading | None:
+        """Return atoms and level of theory; the functional is named by the first step."""
+        self._prepare(text)
+        if self._geometry is None:
+            return None
+        version = _VERSION.search(text)
+        numbers = np.array(self._geometry.numbers, dtype=np.int16)
+        route = _route(text)
+        kind = next((kind for word, kind in (("opt", "relax"), ("freq", "phonon"), ("irc", "relax")) if _asks(route, word)), "static")
+        words = version.group(2).decode("latin-1") if version else ""
+        return Heading(words, kind, numbers, np.zeros(3, dtype=bool), _level(text, route, self._geometry.numbers))
+
+    def read_step(self, piece: bytes, heading: Heading) -> Step | None:
+        """Return the step with the geometry printed before it; raises UnreadableOutput where the forces belong to another energy."""
+        stop = _STOPS.search(piece)
+        own = piece if stop is None else piece[: stop.end()]
+        for words, reason, what in _FOREIGN:
+            if words in piece:
+                raise UnreadableOutput(reason, f"the log of Gaussian has {what}", "deposit runs of plain density-functional theory")
+        geometry, wanted, energy = self._geometry, self._wanted, _ENERGY.match(own)
+        self._prepare(piece)
+        if energy is None:
+            self.lost += 1
+            return None
+        method = energy.group(1).decode("latin-1").upper()
+        self._first_method(method, heading)
+        self._found += 1
+        same = geometry is not None and geometry.numbers == tuple(heading.numbers.tolist())
+        if geometry is None or not same or method != self._method:
+            self.lost += 1
+            self._once("steps of another method or without a geometry are left out")
+            return None
+        change = number(energy.group(4))
+        return Step(
+            number=self._found - 1,
+            cell=np.zeros((3, 3)),
+            positions=geometry.positions,
+            energy=number(energy.group(2)) * HARTREE,
+            forces=self._forces(own, geometry),
+            converged=-1 if np.isnan(wanted) or np.isnan(change) else int(change <= 1.05 * wanted),
+            n_scf=int(energy.group(3)),
+        )
+
+    def _first_method(self, method: str, heading: Heading) -> None:
+        if self._method:
+            return
+        self._method = method
+        spin, name = _split(method)
+        if _SEMI_EMPIRICAL.match(name):
+            raise UnreadableOutput("not_dft", f"the energies are those of {name}", "deposit runs of density-functional theory")
+        functional = _FUNCTIONALS.get(name, name)
+        level = replace(heading.level, functional=functional, spin=spin, exact_exchange=_EXCHANGE.get(functional))
+        self.heading = replace(heading, level=level)
+
+    def _prepare(self, text: bytes) -> None:
+        """Keep what a text prints for the next step: its geometry, and how far its cycle has to converge."""
+        wanted = _WANTED.findall(text)
+        self._wanted = number(wanted[-1]) if wanted else self._wanted
+        tables = _ORIENTATION.findall(text)
+        given = [table for table in tables if table[0] != b"Standard"] or tables
+        if given:
+            self._geometry = _geometry(given[-1][1], turned=given[-1][0] == b"Standard")
+
+    def _forces(self, text: bytes, geometry: _Geometry) -> Floats | None:
+        table, natoms = _FORCES.search(text), len(geometry.numbers)
+        if table is None:
+            return None
+        if geometry.turned:
+            self._once("only the standard orientation is printed, in which the forces are not: they are left out")
+            return None
+        lines = lines_after(text, table.end(), natoms)
+        return token_table(lines, natoms, 2, 5) * HARTREE_PER_BOHR if lines is not None else np.full((natoms, 3), NAN)
+
+    def _once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+def _geometry(table: bytes, *, turned: bool) -> _Geometry | None:
+    rows = [line.split() for line in table.split(b"\n") if line.strip()]
+    if any(len(row) != 6 or not row[1].isdigit() or not 0 < int(row[1]) < len(SYMBOLS) for row in rows):
+        return None
+    positions = as_floats([field for row in rows for field in row[3:]]).reshape(-1, 3)
+    return _Geometry(tuple(int(row[1]) for row in rows), positions, turned) if bool(np.isfinite(positions).all()) else None
+
+
+def _split(method: str) -> tuple[str, str]:
+    """Return the spin and the name of a method: 'UMN15' is MN15 with two spins."""
+    if method.startswith("RO"):
+        return "collinear", method[2:]
+    return ("collinear" if method.startswith("U") else "none"), method[1:] if method[:1] in ("R", "U") else method
+
+
+def _route(text: bytes) -> str:
+    found = _ROUTE.search(text)
+    return found.group(1).decode("latin-1").replace("\n ", "").lower() if found else ""
+
+
+def _asks(route: str, word: str) -> bool:
+    return re.search(rf"(?:^|[ #,/]){word}(?:[ =(]|$)", route) is not None
+
+
+def _level(text: bytes, route: str, numbers: tuple[int, ...]) -> LevelOfTheory:
+    state, basis = _STATE.search(text), _BASIS.findall(text)
+    name = (basis[-1][0] or basis[-1][1]).decode("latin-1") if basis else ""
+    solvent = re.search(r"scrf(?:=?\([^)]*\)|=\S+)?", route)
+    field = re.search(r"field=\S+", route)
+    extra = [("solvent", solvent.group())] if solvent else []
+    extra += [("field", field.group())] if field else []
+    return LevelOfTheory(
+        code="gaussian",
+        dispersion=next((label for word, label in _DISPERSION if word in route), ""),
+        basis="GTO",
+        pseudopotentials=tuple((symbol, name) for symbol in sorted({SYMBOLS[z] for z in numbers})) if name else (),
+        smearing="none",
+        charge=float(state.group(1)) if state else 0.0,
+        extra=tuple(extra),
+    )
+
+
+def _open() -> PushReader:
+    return LogReader(_OPENING, GaussianRun)
+
+
+GAUSSIAN_LOG: Final = ReaderSpec(name=FORMAT, code="gaussian", recognises=recognises, open=_open, rank=0)

@@ -1,0 +1,159 @@
+"""Every FHI-aims, CASTEP, GPAW, NWChem, Elk, ABACUS, Gaussian and ORCA text of ../shared against values read from it by other means."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import iread
+
+from lake.readers import find_reader
+from schemas.calculations import Run
+from schemas.units import GPA
+
+pytestmark = pytest.mark.shared
+
+PIECE = 65536
+NOT_READ = {
+    "si-pw-gpw2": "binary .gpw: the text beside it is read",
+    "h2-gpw-old": "binary .gpw of GPAW before 1.0",
+}
+CODES = {"fhi-aims", "castep", "gpaw", "gaussian", "orca"}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Where our number is another one than that of expected.csv, and why."""
+
+    quantity: str = "energy"
+    """The array that has the listed energy."""
+    fmax: bool = True
+    unconverged: int = 0
+    why: str = ""
+
+
+DEVIATIONS = {
+    "not-converged": Deviation(unconverged=1, why="one energy in the text, two lines that say so; the list counts the lines"),
+    "si-geomopt": Deviation(fmax=False, why="all atoms are held fixed: the list has the constrained forces, the text both"),
+    "si8-md-npt": Deviation("energy_internal", why="the list has 'Final energy, E'; the forces belong to 'Final free energy (E-TS)'"),
+    "si-geom-stress": Deviation("energy_internal", why="the list has 'Final energy, E'; the forces belong to 'Final free energy (E-TS)'"),
+}
+DFT_CASES = (
+    "si-geomopt",
+    "ceo2-dftu",
+    "dpdata-scf",
+    "si8-scf",
+    "si8-md-npt",
+    "si-geom-stress",
+    "o2-geom-spin",
+    "methane-g16",
+    "not-converged",
+    "dvb-gopt-v5.0",
+)
+
+
+def read(name: str, data: bytes) -> tuple[Run, ...]:
+    spec = find_reader(name, data[:PIECE])
+    assert spec is not None, name
+    reader = spec.open()
+    for start in range(0, len(data), PIECE):
+        reader.feed(data[start : start + PIECE])
+    return reader.close()
+
+
+def contents(path: Path) -> bytes:
+    return gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return [row for row in csv.DictReader(lines) if row["code"] in CODES]
+
+
+def test_every_listed_text_is_tested(shared: Path) -> None:
+    assert {row["case"] for row in rows(shared / "dft/expected.csv")} == {*DFT_CASES, *NOT_READ}
+
+
+@pytest.mark.parametrize("case", DFT_CASES)
+def test_dft(shared: Path, case: str) -> None:
+    (row,) = [row for row in rows(shared / "dft/expected.csv") if row["case"] == case]
+    runs = read(Path(row["file"]).name, contents(shared / "dft" / row["code"] / case / row["file"]))
+    frames, deviation = runs[-1].frames, DEVIATIONS.get(case, Deviation())
+    assert sum(run.frames.count + run.n_malformed_steps for run in runs) == int(row["n_complete_ionic_steps"])
+    assert frames.natoms == int(row["natoms"] or frames.natoms)
+    assert getattr(frames, deviation.quantity)[-1] == pytest.approx(float(row["E_free_last_eV"]), abs=1e-7)
+    if row["fmax_last_eV_per_A"] and deviation.fmax:
+        assert np.linalg.norm(frames.forces[-1], axis=1).max() == pytest.approx(float(row["fmax_last_eV_per_A"]), abs=1e-6)
+    unconverged = int(row["scf_unconverged_steps"] or 0)
+    assert int(sum((run.frames.scf_converged == 0).sum() for run in runs)) == (deviation.unconverged or unconverged)
+    assert runs[-1].complete == (row["complete_file"] == "yes")
+
+
+def test_dataset_mgcao(shared: Path) -> None:
+    listed = rows(shared / "dataset-mgcao/expected.csv")
+    assert len(listed) == 16
+    for row in listed:
+        with tarfile.open(shared / "dataset-mgcao" / row["archive"]) as tar:
+            (member,) = [m for m in tar.getmembers() if m.name.endswith("gpaw.txt")]
+            opened = tar.extractfile(member)
+            assert opened is not None
+            (run,) = read("gpaw.txt", opened.read())
+        frames = run.frames
+        assert (run.complete, run.code_version, frames.natoms) == (row["complete"] == "yes", row["version"], int(row["natoms"]))
+        assert frames.count == int(row["n_energies"]) == int(row["n_frames_with_forces"])
+        assert bool(np.isfinite(frames.forces).all())
+        ends = [float(row["E_first_eV"]), float(row["E_last_eV"])]
+        assert frames.energy[[0, -1]].tolist() == ends
+        assert frames.energy_sigma0[-1] == float(row["E_sigma0_last_eV"])
+        assert np.linalg.norm(frames.forces[-1], axis=1).max() == pytest.approx(float(row["fmax_last_eV_per_A"]), abs=1e-6)
+        assert bool((frames.scf_converged == 1).all())
+        level = run.level_of_theory
+        assert (level.functional, level.cutoff, level.kpoints, level.n_kpoints) == ("PBE", 400.0, (2, 2, 2), 4)
+
+
+def test_sign_of_stress_in_fhi_aims_and_castep(shared: Path) -> None:
+    """Both print the pressure beside the tensor."""
+    data = (shared / "dft/fhi-aims/si-geomopt/out.out").read_bytes()
+    printed = [float(value) for value in re.findall(rb"\|  Pressure: +(\S+) +\[eV/A\*\*3\]", data)]
+    (run,) = read("out.out", data)
+    assert len(printed) == 5
+    assert (-np.trace(run.frames.stress, axis1=1, axis2=2) / 3).tolist() == pytest.approx(printed, abs=2e-8)
+    for case, file, plain in (("si8-md-npt", "Si8-md-NPT.castep", 2), ("si-geom-stress", "aiida.castep", 2)):
+        data = (shared / "dft/castep" / case / file).read_bytes()
+        pressures = [float(value) for value in re.findall(rb"\n \*  Pressure: +(\S+) +\*", data)]
+        (run,) = read(file, data)
+        found = -np.trace(run.frames.stress, axis1=1, axis2=2) / 3 / GPA
+        assert np.isnan(found[:plain]).all()
+        assert found[plain:].tolist() == pytest.approx(pressures[: len(found) - plain], abs=6e-5)
+
+
+def test_castep_energies_of_other_cutoffs_are_flagged(shared: Path) -> None:
+    (run,) = read("Si8-md-NPT.castep", (shared / "dft/castep/si8-md-npt/Si8-md-NPT.castep").read_bytes())
+    assert [index for index, flags in enumerate(run.frames.flags) if "final_scf_other_basis" in flags] == [0, 1]
+    assert run.frames.energy[-1] == pytest.approx(-855.480294, abs=1e-6)
+
+
+def test_trajectory_beside_gpaw_text_has_the_same_frames(shared: Path) -> None:
+    """ASE's own record of energies, places and stress of the same run."""
+    for archive, file in (("mgo/gpaw-pbe_mgo_md-600K.tar.gz", "md.traj"), ("cao/gpaw-pbe_cao_rattle-000.tar.gz", "final.traj")):
+        with tarfile.open(shared / "dataset-mgcao" / archive) as tar:
+            found = {Path(m.name).name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
+            text, trajectory = found["gpaw.txt"], found[file]
+            assert text is not None
+            assert trajectory is not None
+            (run,) = read("gpaw.txt", text.read())
+            images = list(iread(io.BytesIO(trajectory.read()), index=":", format="traj"))
+        assert len(images) == run.frames.count
+        for k, image in enumerate(images):
+            assert image.get_potential_energy() == pytest.approx(run.frames.energy_sigma0[k], abs=1e-6)
+            np.testing.assert_allclose(image.positions, run.frames.positions[k], atol=1e-6)
+            np.testing.assert_allclose(image.get_forces(apply_constraint=False), run.frames.forces[k], atol=6e-6)
+        if np.isfinite(run.frames.stress).all():
+            np.testing.assert_allclose(images[-1].get_stress(voigt=False), run.frames.stress[-1], atol=1e-6)
