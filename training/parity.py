@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from schemas.frames import FrameArrays
+from training.evaluation import trivial_energies
 from training.job import systems_of
 
 if TYPE_CHECKING:
@@ -17,22 +18,23 @@ if TYPE_CHECKING:
 
 
 def parity_picture(arrays: FrameArrays, found: Predictions, title: str) -> bytes:
-    """Return a PNG: energies per atom relative to the mean of their element system, and force components, coloured by element system."""
+    """Return a PNG: energies per atom relative to the mean of their composition, and force components, coloured by element system."""
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     systems = np.array(systems_of(arrays), dtype=object)
+    means = trivial_energies(arrays, arrays, {}) / arrays.natoms
     for system in sorted(set(systems)):
         chosen = systems == system
         atoms = np.repeat(chosen, arrays.natoms)
         expected = (arrays.energy / arrays.natoms)[chosen]
         known = np.isfinite(expected)
         if known.any():
-            mean = expected[known].mean()
-            predicted = (found.energy / arrays.natoms)[chosen]
-            left.plot(expected[known] - mean, predicted[known] - mean, ".", markersize=5, label=f"{system} ({int(known.sum())} frames)")
+            zero = means[chosen][known]
+            predicted = (found.energy / arrays.natoms)[chosen][known]
+            left.plot(expected[known] - zero, predicted - zero, ".", markersize=5, label=f"{system} ({int(known.sum())} frames)")
         right.plot(arrays.forces[atoms].ravel(), found.forces[atoms].ravel(), ".", markersize=3, label=system)
-    _finish(left, "energy per atom, relative to the system's mean", "eV/atom")
+    _finish(left, "energy per atom, relative to its composition's mean", "eV/atom")
     _finish(right, "force components", "eV/Å")
     figure.suptitle(title)
     picture = io.BytesIO()
