@@ -30,8 +30,9 @@ check: environment ## style, types, packaging
 golden: environment ## readers against the reference outputs in ../shared
 	$(BIN)/python -m pytest tests/golden
 
-docs: environment ## make docs/tables.md from the schemas
+docs: environment ## make docs/tables.md and docs/readers.md from the code
 	$(BIN)/python -m schemas.documentation docs/tables.md
+	$(BIN)/python -m lake.documentation docs/readers.md
 
 constraints: environment ## pin what is installed in .venv
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' | grep -v ' @ ' | sort -f; } > constraints.new

@@ -11,6 +11,9 @@ import pytest
 import typer
 from typer.main import get_command
 
+from lake.documentation import readers_page
+from lake.readers import READERS
+from lake.readers.described import READER_DOCS
 from pipelines.cli import app
 from schemas.documentation import tables_page
 
@@ -35,6 +38,18 @@ def command_tree() -> dict[str, typer.core.TyperCommand]:
 
 def test_tables_page_is_fresh(root: Path) -> None:
     assert (root / "docs/tables.md").read_text() == tables_page(), "run `make docs`"
+
+
+def test_readers_page_is_fresh(root: Path) -> None:
+    assert (root / "docs/readers.md").read_text() == readers_page(), "run `make docs`"
+
+
+def test_every_reader_is_described_and_the_tests_it_names_exist(root: Path) -> None:
+    assert {doc.name for doc in READER_DOCS} == {spec.name for spec in READERS}
+    texts = {file.stem: file.read_text() for file in (root / "tests").rglob("test_*.py")}
+    named = [trap.test for doc in READER_DOCS for trap in doc.traps] + [doc.proof for doc in READER_DOCS if "::" in doc.proof]
+    missing = [test for test in named if f"def {test.split('::')[1]}(" not in texts.get(test.split("::")[0], "")]
+    assert missing == []
 
 
 def test_both_readmes_have_the_same_commands(root: Path) -> None:

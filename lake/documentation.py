@@ -1,0 +1,73 @@
+"""The page on readers, made from their registry: `python -m lake.documentation docs/readers.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from lake.readers import READERS
+from lake.readers.base import ReaderSpec
+from lake.readers.described import READER_DOCS, ReaderDoc
+from lake.theory import rules
+
+_NONE = "none is printed"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    names = list(head)
+    return [_row(*names), _row(*["---"] * len(names)), *(_row(*row) for row in rows), ""]
+
+
+def _section(spec: ReaderSpec, doc: ReaderDoc) -> list[str]:
+    beside = "yes" if spec.companions is not None else ""
+    proof = f"`{doc.proof}`" if "::" in doc.proof else doc.proof
+    facts = [
+        ("code", f"`{spec.code}`"),
+        ("file", doc.file),
+        ("read", doc.reads),
+        ("versions", doc.versions),
+        ("`energy`", doc.energy),
+        ("stress as printed", doc.stress or _NONE),
+        ("proof of its sign and unit", proof or ("" if not doc.stress else "by other readers alone")),
+        ("takes trajectories beside it", beside),
+    ]
+    lines = [f"## {spec.name}", "", *_table(("what", ""), [fact for fact in facts if fact[1]])]
+    return [*lines, *_table(("trap", "test"), [(trap.words, f"`{trap.test}`") for trap in doc.traps])]
+
+
+def readers_page() -> str:
+    """Return the page that says for each reader what it reads and takes for what, and how levels of theory are compared."""
+    described = {doc.name: doc for doc in READER_DOCS}
+    lines = [
+        "# Readers",
+        "",
+        "Made from `lake/readers/` and `lake/theory.py` by `make docs`; do not edit. Names of files are hints: the first bytes of a file",
+        "decide which reader takes it. Inside the lake all stress is in eV/Å³, positive under tension; energies are in eV, forces in eV/Å.",
+        "T numbers are those of the list of traps that the readers were built against; each names the test (below `tests/`) that shows it.",
+        "",
+        "Readers are asked in this order. Among several outputs of one run the lowest rank gives the labels; the others check them and",
+        "fill what they leave open in the level of theory. Where two disagree the run is flagged `sources_disagree`, with both values in",
+        "its notes. Trajectories are read with the output of their folder, up to `limits.max_companion_bytes` held at once.",
+        "",
+        *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
+    ]
+    for spec in READERS:
+        if spec.name in described:
+            lines += _section(spec, described[spec.name])
+    lines += [
+        "## Levels of theory",
+        "",
+        "Two levels are compared by these rules, in this order; the worst verdict of any of them stands.",
+        "",
+    ]
+    lines += _table(("rule", "why"), rules())
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(readers_page())

@@ -1,0 +1,276 @@
+"""What each reader reads, said once: the page docs/readers.md is made from this, and a test holds that the named tests exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A way in which an output misleads, and the test that shows that the reader is not misled."""
+
+    words: str
+    test: str
+    """'file::function' below tests/, without the ending of the file."""
+
+
+@dataclass(frozen=True)
+class ReaderDoc:
+    """What a user of the lake must know of one reader."""
+
+    name: str
+    """That of the ReaderSpec."""
+    file: str
+    """Where the text is found; names are hints, the bytes decide."""
+    reads: str
+    versions: str
+    """Versions of the code of which real outputs were read in tests, or for which the reader is written."""
+    energy: str
+    """Which printed quantity `energy` is."""
+    stress: str
+    """Sign and unit as printed; '' where none is printed."""
+    proof: str
+    """How sign and unit of the stress were proved, as a test 'file::function' or in words; '' where there is none."""
+    traps: tuple[Trap, ...]
+
+
+_PW_STDOUT: Final = ReaderDoc(
+    name="pw.x stdout",
+    file="What pw.x prints: `pw.out`, `*.out`, `*.pwo`, `aiida.out`",
+    reads="Every ionic step with geometry, F, E, forces, stress, cycle; several runs of one log.",
+    versions="5.0 to 7.5 (seen: 5.1 to 7.4)",
+    energy="`!` (of hybrids `!!`): total energy F = E - TS; `internal energy` is energy_internal",
+    stress="compression positive; the kbar columns, where they are absent those in Ry/bohr³",
+    proof="test_golden_stress::test_qe_stress_is_the_volume_derivative_of_the_energy",
+    traps=(
+        Trap(
+            "T20: a hybrid prints `!` for each loop of exact exchange",
+            "test_qe_text::test_hybrid_takes_the_final_value_not_the_first_semilocal_one",
+        ),
+        Trap("T21: F, E and -TS are three numbers", "test_qe_text::test_energy_is_the_free_energy_and_the_internal_one_stands_beside"),
+        Trap("T22: last SCF of vc-relax is in another basis", "test_qe_text::test_cell_parameters_in_the_starting_alat_and_the_final_scf"),
+        Trap("T23: four units of positions", "test_qe_text::test_position_units"),
+        Trap("T23: stress twice in one row", "test_qe_text::test_stress_is_the_kbar_columns_with_the_sign_turned"),
+        Trap("T24: labels like Fe1, flags of fixed atoms", "test_qe_text::test_labels_with_digits_and_fixed_coordinates"),
+        Trap("T24: messages that name a block", "test_qe_text::test_messages_that_name_a_block_are_not_one"),
+        Trap("T25: 'converged' above the threshold", "test_qe_text::test_unconverged_steps_that_the_code_calls_converged"),
+        Trap("T25: JOB DONE proves nothing", "test_qe_text::test_failed_scf_is_no_step_and_job_done_is_no_proof"),
+        Trap("glued and overflowed fields", "test_qe_text::test_glued_and_overflowed_fields"),
+        Trap("several runs in one log", "test_qe_text::test_several_runs_in_one_log"),
+        Trap("a cut file", "test_qe_text::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
+    ),
+)
+_PW_XML: Final = ReaderDoc(
+    name="pw.x XML",
+    file="`data-file-schema.xml` in PREFIX.save, and copies of it",
+    reads="All steps with geometry, energy, forces, stress; the level of theory in full digits.",
+    versions="6.2 and newer (seen: 6.3 to 7.2)",
+    energy="`etot` = F = E - TS, in Ha",
+    stress="compression positive, Ha/bohr³",
+    proof="test_golden_qe::test_stdout_and_xml_of_the_same_run_agree",
+    traps=(
+        Trap("the output repeats the last step", "test_qe_xml::test_output_that_repeats_the_last_step_is_one_frame"),
+        Trap("T22: final SCF of a variable cell", "test_qe_xml::test_final_scf_of_a_variable_cell_run_is_a_frame_of_its_own"),
+        Trap("T25: the word 'converged'", "test_qe_xml::test_convergence_is_judged_from_the_error_not_from_the_word"),
+        Trap("forces of zero that were not computed", "test_qe_xml::test_forces_that_the_code_set_to_zero_are_null"),
+        Trap("a cut file", "test_qe_xml::test_any_prefix_gives_the_prefix_of_the_frames"),
+    ),
+)
+_VASPRUN: Final = ReaderDoc(
+    name="vasprun.xml",
+    file="`vasprun.xml`, also `vasprun.xml.relax1` and the like; INCAR, KPOINTS, POTCAR titles beside it",
+    reads="Every ionic step, also those of a learned force field (flagged); densities of states are passed over.",
+    versions="4.6 to 6.6 (seen: 4.6.35, 5.2 to 6.6.0)",
+    energy="`e_fr_energy` = F, PSTRESS times volume taken out; `e_0_energy` is energy_sigma0, `e_wo_entrp` energy_internal",
+    stress="compression positive, kbar",
+    proof="test_golden_stress::test_vasp_stress_is_the_strain_derivative_of_the_energy",
+    traps=(
+        Trap("T1: before 6.1 the final energies have each other's names", "test_vasp_xml::test_t1_final_energies_shifted_by_one_name"),
+        Trap("T2: dispersion stands in the final energy only", "test_vasp_xml::test_t2_dispersion_stands_in_the_final_energy_only"),
+        Trap("T3: linear response behind the step", "test_vasp_xml::test_t3_linear_response_behind_the_step"),
+        Trap("T4: PSTRESS makes the energy an enthalpy", "test_vasp_xml::test_t4_pressure_is_taken_out_of_the_enthalpy"),
+        Trap("T5: a cycle that hit NELM", "test_vasp_xml::test_t5_cycle_of_nelm_steps_is_not_converged"),
+        Trap("T6: parameters that are there twice", "test_vasp_xml::test_t6_first_of_repeated_parameters_stands"),
+        Trap("T8: steps of a learned force field", "test_vasp_xml::test_t8_learned_steps_stand_outside"),
+        Trap("T12: two processes in one file, damaged XML", "test_vasp_xml::test_t12_steps_outside_are_stray"),
+        Trap("T13: a cut run", "test_vasp_xml::test_t13_last_step_counts_when_its_energy_is_closed"),
+        Trap("T14: `****`", "test_vasp_xml::test_t14_overflowed_field_is_null_and_flagged"),
+        Trap("T15: wrong symbols (X, r)", "test_vasp_xml::test_t15_element_of_title_symbol_and_mass"),
+        Trap("T16: one element in two POTCAR blocks", "test_vasp_xml::test_t16_element_in_two_blocks"),
+        Trap("T18: sign of the stress", "test_vasp_xml::test_t18_stress_sign_and_asymmetric_stress"),
+        Trap("T27: forces are not constrained", "test_vasp_xml::test_t27_forces_are_not_constrained_and_fixed_is_kept"),
+        Trap("T28: a total with kinetic energy", "test_vasp_xml::test_t28_kinetic_energy_is_left_out"),
+        Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
+        Trap("an INCAR edited after the run", "test_vasp_inputs::test_a_contradiction_is_a_flag_with_both_values_and_nothing_is_filled_in"),
+    ),
+)
+_OUTCAR: Final = ReaderDoc(
+    name="OUTCAR",
+    file="`OUTCAR`, also `OUTCAR.relax1` and the like; INCAR, KPOINTS, POTCAR titles beside it",
+    reads="Every ionic step with a force table; gives the labels where there is no vasprun.xml, else checks it.",
+    versions="4.6 to 6.6 (seen: 5.3.5 to 6.4.1)",
+    energy="`free  energy   TOTEN` = F; `energy(sigma->0)`; `energy without entropy` is energy_internal",
+    stress="`in kB`: compression positive, kbar, XX YY ZZ XY YZ ZX",
+    proof="test_golden_stress::test_vasp_stress_is_the_strain_derivative_of_the_energy",
+    traps=(
+        Trap("T5: 'EDIFF is reached' at NELM", "test_outcar::test_t5_cycle_of_nelm_steps_is_not_converged_though_the_text_says_so"),
+        Trap("T8: steps of a learned force field", "test_outcar::test_t8_learned_steps_between"),
+        Trap("T9: old versions print energies before forces", "test_outcar::test_t9_old_versions_print_the_energies_first"),
+        Trap("T10: steps without a force table", "test_outcar::test_t10_steps_without_a_force_table"),
+        Trap("T11: a second force table beside the first", "test_outcar::test_t11_table_with_forces_without_dispersion"),
+        Trap("T14: `****`", "test_outcar::test_t14_overflowed_field_is_null_and_flagged"),
+        Trap("T15, T16: elements follow the titles", "test_outcar::test_t15_t16_elements_follow_the_titles"),
+        Trap("T18: order of the stress, glued columns", "test_outcar::test_t18_order_and_sign_of_stress_and_glued_columns"),
+        Trap("T18: a stress with the kinetic part", "test_outcar::test_t18_static_stress_not_that_with_the_kinetic_part"),
+        Trap("T19: glued lattice rows", "test_outcar::test_t19_glued_lattice_rows"),
+        Trap("T29: bytes that are no text", "test_outcar::test_t29_bytes_that_are_no_text"),
+        Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
+        Trap("ions per type cut after ten types, or glued", "test_outcar::test_list_of_ions_cut_after_ten_types_is_completed"),
+    ),
+)
+_CP2K: Final = ReaderDoc(
+    name="CP2K log",
+    file="The log, with `PROJECT-pos-N.xyz`, `PROJECT-frc-N.xyz`, `PROJECT-N.cell` of its folder",
+    reads="Evaluations with a geometry: the log prints positions of the first, as a rule; the trajectories have those of the others.",
+    versions="2.6 to 2025 (seen: 2.6.2, 6.1, 7.1, 2022.1, 2023.1, 2024.3)",
+    energy="`ENERGY| Total FORCE_EVAL`, in which -TS is contained; less the printed electronic entropic energy it is energy_internal",
+    stress="compression positive, in the unit that is printed beside it",
+    proof="test_golden_other_codes::test_sign_of_stress_in_cp2k",
+    traps=(
+        Trap("T26: layouts and units of 2.6 to 2025", "test_cp2k::test_reads_what_is_printed"),
+        Trap("T26: a step in the log that the trajectory lacks", "test_cp2k::test_a_restart_evaluates_a_step_that_the_trajectory_lacks"),
+        Trap("T26: the word 'converged'", "test_cp2k::test_convergence_is_judged_by_the_last_accuracy"),
+        Trap("a trajectory of another run", "test_cp2k::test_a_trajectory_of_another_run_is_not_used"),
+        Trap(
+            "several trajectories in one folder", "test_companions::test_of_several_candidates_that_of_the_project_of_the_log_comes_first"
+        ),
+        Trap("any order of the members", "test_companions::test_any_order_of_the_members_gives_the_same_calculation"),
+        Trap("forces on fixed atoms are printed as zero", "test_cp2k::test_forces_of_fixed_atoms_are_printed_as_zero"),
+        Trap("force fields and semi-empirical methods", "test_cp2k::test_energies_that_are_not_of_dft_are_refused"),
+        Trap("several runs in one log", "test_cp2k::test_two_runs_in_one_log"),
+        Trap("a cut log", "test_cp2k::test_a_cut_log_gives_the_first_steps"),
+    ),
+)
+_ABINIT: Final = ReaderDoc(
+    name="ABINIT output",
+    file="The main output: `*.abo`, `*.out`",
+    reads="Each dataset that computes a ground state is a run of its own, with all steps of its relaxation.",
+    versions="7 to 10 (seen: 7.8.2, 10.2.7)",
+    energy="`etotal`, with -kT times the entropy where states are smeared",
+    stress="tension positive, Ha/bohr³",
+    proof="test_golden_other_codes::test_sign_of_stress_in_abinit_and_siesta",
+    traps=(
+        Trap("several datasets", "test_abinit::test_each_dataset_is_a_run"),
+        Trap("convergence by the tolerance of the input", "test_abinit::test_convergence_is_judged_by_the_tolerance_of_the_input"),
+        Trap("toldfe must be met twice", "test_abinit::test_a_small_difference_of_energy_must_come_twice"),
+        Trap("datasets that are no ground state", "test_abinit::test_datasets_that_give_no_ground_state_are_refused"),
+        Trap("a cut output", "test_abinit::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_SIESTA: Final = ReaderDoc(
+    name="SIESTA output",
+    file="What SIESTA prints: `*.out`, `out`",
+    reads="Steps with printed coordinates.",
+    versions="3 to 5 (seen: 4.0, MaX-1.0)",
+    energy="`FreeEng` = E_KS - TS; steps of a relaxation print E_KS with four decimals, the entropy of their cycle is added",
+    stress="tension positive, eV/Å³ or kbar; the pressure beside it has the other sign",
+    proof="test_golden_other_codes::test_sign_of_stress_in_abinit_and_siesta",
+    traps=(
+        Trap("E_KS is not the free energy", "test_siesta::test_steps_of_a_relaxation_have_four_decimals_and_the_entropy_of_their_cycle"),
+        Trap("coordinates are not always printed", "test_siesta::test_without_coordinates_only_the_first_step_has_positions"),
+        Trap("a cycle above its tolerance", "test_siesta::test_a_cycle_above_its_tolerance_is_not_converged"),
+        Trap("a cut output", "test_siesta::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_OPENMX: Final = ReaderDoc(
+    name="OpenMX output",
+    file="`System.Name.out`, with `System.Name.md` of its folder",
+    reads="First and last step; with the .md beside it all steps.",
+    versions="3.6 to 3.9 (seen: 3.9.2)",
+    energy="`Utot`; no entropy term is printed (300 K unless set)",
+    stress="",
+    proof="",
+    traps=(
+        Trap("the geometry after the last energy", "test_openmx::test_the_end_of_a_dynamics_is_not_taken_for_its_last_step"),
+        Trap("an .md that several runs wrote", "test_openmx::test_a_trajectory_that_several_runs_wrote"),
+        Trap("an .md of another run", "test_companions::test_trajectory_of_another_run_of_openmx_stays_a_calculation"),
+        Trap("convergence by the band energy", "test_openmx::test_convergence_is_judged_by_the_change_of_the_band_energy"),
+        Trap("a cut output", "test_openmx::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_OPENMX_MD: Final = ReaderDoc(
+    name="OpenMX .md",
+    file="`System.Name.md`, where no .out is beside it",
+    reads="All steps; five decimals of a hartree; the functional is not stated.",
+    versions="3.6 to 3.9 (seen: 3.9)",
+    energy="`Energy` = Utot",
+    stress="",
+    proof="",
+    traps=(
+        Trap("it says neither functional nor convergence", "test_openmx::test_a_trajectory_alone_says_what_it_lacks"),
+        Trap("the .md2 begins likewise", "test_golden_other_codes::test_openmx_output_with_its_trajectory"),
+    ),
+)
+
+_FHI_AIMS: Final = ReaderDoc(
+    name="FHI-aims output",
+    file="What FHI-aims prints: `aims.out`, `*.out`",
+    reads="Every step of a relaxation or dynamics with its geometry.",
+    versions="2013 to 2024 (seen: 151211, 180126, 210226)",
+    energy="electronic free energy; 'corrected' is energy_sigma0, 'uncorrected' energy_internal",
+    stress="tension positive, eV/Å³; the pressure beside it has the other sign",
+    proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
+    traps=(Trap("three energies of one step, raw and constrained forces", "test_golden_long_tail::test_dft"),),
+)
+_CASTEP: Final = ReaderDoc(
+    name="CASTEP output",
+    file="`*.castep`",
+    reads="Every step; a continued run appended to the file is a run of its own.",
+    versions="5 to 24 (seen: 16.1, 17.2)",
+    energy="`Final free energy (E-TS)` without the constant for the finite basis; `NB est. 0K energy` is energy_sigma0",
+    stress="tension positive, in the unit that is printed beside it; the pressure below has the other sign",
+    proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
+    traps=(
+        Trap("energies of other cutoffs", "test_golden_long_tail::test_castep_energies_of_other_cutoffs_are_flagged"),
+        Trap("'Final energy, E' is not the free energy", "test_golden_long_tail::test_dft"),
+    ),
+)
+_GPAW: Final = ReaderDoc(
+    name="GPAW text",
+    file="The text that GPAW writes: `*.txt`, `gpaw.out`",
+    reads="Every configuration that was computed; the binary .gpw is not read.",
+    versions="0.9 to 24 (seen: 22.8.0)",
+    energy="`Free energy` and the energy of the reference atoms; `Extrapolated` is energy_sigma0",
+    stress="tension positive, eV/Å³",
+    proof="test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames",
+    traps=(
+        Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
+    ),
+)
+_GAUSSIAN: Final = ReaderDoc(
+    name="Gaussian log",
+    file="`*.log`, `*.out`",
+    reads="Every step with positions in the input orientation, in which the forces are printed.",
+    versions="03 to 16 (seen: 16 A.03)",
+    energy="`SCF Done`, in hartree",
+    stress="",
+    proof="",
+    traps=(Trap("a run whose cycle did not converge", "test_golden_long_tail::test_dft"),),
+)
+_ORCA: Final = ReaderDoc(
+    name="ORCA output",
+    file="`*.out`",
+    reads="Every step of a geometry optimisation or single point.",
+    versions="3 to 6 (seen: 5.0)",
+    energy="`FINAL SINGLE POINT ENERGY`, in hartree, dispersion and solvent included",
+    stress="",
+    proof="",
+    traps=(Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_dft"),),
+)
+
+READER_DOCS: Final[tuple[ReaderDoc, ...]] = (
+    _PW_STDOUT, _PW_XML, _VASPRUN, _OUTCAR, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
+    _CASTEP, _GPAW, _GAUSSIAN, _ORCA,
+)  # fmt: skip
+"""One record for each reader of `lake.readers.READERS`."""
