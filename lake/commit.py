@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from lake.rows import calculation_table, rejection_rows, rejection_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, stage, write_frames
@@ -110,20 +111,8 @@ def commit_files(lake: Lake, name: str, batch: str, choose: Callable[[DeltaTable
         if not files:
             _remove_unused(lake, table, name, written)
             return int(table.version())
-        counted = (table.transaction_version(COMMITS) or 0) + 1
-        again = (table.transaction_version(batch) or 0) + 1
-        properties = CommitProperties(app_transactions=[Transaction(COMMITS, counted), Transaction(batch, again)], max_commit_retries=3)
-        spec = spec_of(name)
-        try:
-            table.create_write_transaction(
-                [file.action() for file in files],
-                "append",
-                table.schema(),
-                partition_by=list(spec.partition_by) or None,
-                commit_properties=properties,
-            )
-        except CommitFailedError:
-            time.sleep(random.uniform(0.05, 0.2) * min(2**attempt, 16))
+        if not try_commit(table, name, batch, [file.action() for file in files]):
+            wait_for_others(attempt)
             continue
         _remove_unused(lake, table, name, written - {file.path for file in files})
         return int(table.version()) + 1
@@ -131,6 +120,27 @@ def commit_files(lake: Lake, name: str, batch: str, choose: Callable[[DeltaTable
         f"{lake.url}: table {name!r}: other writers came first {ATTEMPTS} times while committing batch {batch[:16]}; "
         "nothing is lost, run the ingest again when fewer run beside it"
     )
+
+
+def try_commit(table: DeltaTable, name: str, label: str, actions: Sequence[AddAction | RemoveAction]) -> bool:
+    """Commit on a handle what was chosen by looking through it; return False where another writer came first.
+
+    label is the application id that the commit carries beside the common one.
+    """
+    counted = (table.transaction_version(COMMITS) or 0) + 1
+    again = (table.transaction_version(label) or 0) + 1
+    properties = CommitProperties(app_transactions=[Transaction(COMMITS, counted), Transaction(label, again)], max_commit_retries=3)
+    partition_by = list(spec_of(name).partition_by) or None
+    try:
+        table.create_write_transaction(list(actions), "append", table.schema(), partition_by=partition_by, commit_properties=properties)
+    except CommitFailedError:
+        return False
+    return True
+
+
+def wait_for_others(attempt: int) -> None:
+    """Wait before the next attempt to commit: at random, longer each time, up to about three seconds."""
+    time.sleep(random.uniform(0.05, 0.2) * min(2**attempt, 16))
 
 
 def _remove_unused(lake: Lake, table: DeltaTable, name: str, paths: set[str]) -> None:

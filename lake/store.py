@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -157,6 +157,20 @@ class ObjectStore:
             self._client.upload_file(
                 str(file), self.bucket, self._full(key), ExtraArgs={"Metadata": encoded}, Callback=progress, Config=parts
             )
+
+    def unfinished_uploads(self, before: datetime, *, abort: bool) -> tuple[str, ...]:
+        """Return the keys of uploads in parts that were begun before a time and never finished; abort frees their space."""
+        if self.folder is not None:
+            return ()
+        found = []
+        with self._translated(""):
+            for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._full("")):
+                for each in page.get("Uploads", []):
+                    if each["Initiated"] < before:
+                        found.append(each["Key"])
+                        if abort:
+                            self._client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
+        return tuple(found)
 
     @cached_property
     def _store(self) -> S3Store | LocalStore:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import datasets, inbox, potentials, query, stack
+from pipelines.commands import datasets, inbox, potentials, query, stack, upkeep
 from schemas.errors import AtomlakeError
 from schemas.version import __version__
 
@@ -22,6 +22,7 @@ for group in (stack, inbox, query, potentials):
     app.registered_commands.extend(group.app.registered_commands)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(potentials.registry, name="potentials")
+app.add_typer(upkeep.app, name="lake")
 
 _EXTRAS = {
     "torch": "training", "lightning": "training", "vesin": "training", "safetensors": "training", "matplotlib": "training",

@@ -1,0 +1,150 @@
+"""Compaction: the small files of a partition are joined into large ones, in the encoding of our own writer.
+
+A commit takes the small files out of the newest version and puts the joined one in, both or neither; the rows stay the same.
+The small files stay in the store for older versions, which datasets and running readers use, until `lake.vacuum`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.commit import ATTEMPTS, try_commit, wait_for_others
+from lake.stats import SMALL_BYTES
+from lake.tables import DataFile, live_files, open_table, portions, spec_of, write_file
+from schemas.errors import CommitConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lake.lake import Lake
+
+TARGET_BYTES: Final = 128 * 2**20
+"""Small files are joined until they add up to this; it bounds the memory that one joining takes."""
+
+GROUPS_A_COMMIT: Final = 500
+"""Joined files in one commit: what a crash before the commit wastes, against the length of the log."""
+
+_LABEL: Final = "compaction"
+_ORDER: Final = {"frames": ["calculation_id", "step"]}
+"""Columns that rows are sorted by, so that the ranges of values in the log stay narrow."""
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What a compaction did to one table."""
+
+    table: str
+    n_files_before: int
+    """Small files that were joined."""
+    n_files_after: int
+    bytes_before: int
+    bytes_after: int
+    version: int
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Small files of one partition that become one."""
+
+    partition: dict[str, str]
+    files: tuple[tuple[str, int], ...]
+    """(path, size) of each."""
+
+
+def compact(lake: Lake, name: str, *, progress: Callable[[int, int], None] | None = None) -> Compaction:
+    """Join the small files of each partition of a table and return what that did; progress is called with (done, all) groups.
+
+    Safe beside writers, readers and other compactions; one that was killed leaves files that `lake.vacuum` sweeps away.
+    Raises CommitConflict when other writers come first at every attempt.
+    """
+    groups = list(_groups(open_table(lake, name), name))
+    joined: list[tuple[_Group, list[DataFile]]] = []
+    version = 0
+    for start in range(0, len(groups), GROUPS_A_COMMIT):
+        written = []
+        for group in groups[start : start + GROUPS_A_COMMIT]:
+            written.append((group, _join(lake, name, group)))
+            if progress is not None:
+                progress(start + len(written), len(groups))
+        committed, version = _commit(lake, name, written)
+        joined += committed
+    table = open_table(lake, name)
+    if joined:
+        table.create_checkpoint()
+    return Compaction(
+        table=name,
+        n_files_before=sum(len(group.files) for group, _ in joined),
+        n_files_after=sum(len(files) for _, files in joined),
+        bytes_before=sum(size for group, _ in joined for _, size in group.files),
+        bytes_after=sum(file.size for _, files in joined for file in files),
+        version=version or int(table.version()),
+    )
+
+
+def _groups(table: DeltaTable, name: str) -> Iterator[_Group]:
+    """Yield the groups of small files, smallest files first, so that the fewest bytes are written again."""
+    files = pl.DataFrame(live_files(table))
+    if files.is_empty():
+        return
+    keys = [f"partition.{column}" for column in spec_of(name).partition_by]
+    small = files.filter(pl.col("size_bytes") < SMALL_BYTES).sort(*keys, "size_bytes", "path")
+    for part in small.partition_by(keys, maintain_order=True) if keys else [small]:
+        partition = {key.removeprefix("partition."): str(part[key][0]) for key in keys}
+        found: list[tuple[str, int]] = []
+        for path, size in part.select("path", "size_bytes").iter_rows():
+            if found and sum(each for _, each in found) + size > TARGET_BYTES:
+                yield from _if_many(partition, found)
+                found = []
+            found.append((path, int(size)))
+        yield from _if_many(partition, found)
+
+
+def _if_many(partition: dict[str, str], found: Sequence[tuple[str, int]]) -> Iterator[_Group]:
+    if len(found) > 1:
+        yield _Group(partition, tuple(found))
+
+
+def _join(lake: Lake, name: str, group: _Group) -> list[DataFile]:
+    tables = [pq.read_table(pa.BufferReader(lake.store.get(f"{name}/{path}")), partitioning=None) for path, _ in group.files]
+    rows = pa.concat_tables(tables)
+    if name in _ORDER:
+        rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
+    return [write_file(lake, name, portion, label=_LABEL, partition=group.partition) for portion in portions(rows)]
+
+
+def _commit(lake: Lake, name: str, written: Sequence[tuple[_Group, list[DataFile]]]) -> tuple[list[tuple[_Group, list[DataFile]]], int]:
+    """Commit the joined files whose small files are all there still; return them and the version that holds them."""
+    for attempt in range(ATTEMPTS):
+        table = open_table(lake, name)
+        live = set(live_files(table)["path"].to_pylist())
+        kept = [(group, files) for group, files in written if live.issuperset(path for path, _ in group.files)]
+        actions: list[AddAction | RemoveAction] = [action for group, files in kept for action in _actions(group, files)]
+        if not actions or try_commit(table, name, _LABEL, actions):
+            lost = [file.path for group, files in written if (group, files) not in kept for file in files]
+            for path in set(lost) - live:
+                lake.store.delete(f"{name}/{path}")
+            return kept, int(table.version()) + bool(actions)
+        wait_for_others(attempt)
+    raise CommitConflict(
+        f"{lake.url}: table {name!r}: other writers came first {ATTEMPTS} times while compacting; nothing is lost, "
+        "run it again when fewer write"
+    )
+
+
+def _actions(group: _Group, files: Sequence[DataFile]) -> Iterator[AddAction | RemoveAction]:
+    partition: dict[str, Any] = dict(group.partition)
+    now = int(time.time() * 1000)
+    for path, size in group.files:
+        yield RemoveAction(path, False, now, size, partition)
+    for file in files:
+        yield dataclasses.replace(file.action(), data_change=False)

@@ -1,0 +1,76 @@
+"""The commands of upkeep, export and search by common names, on a lake in a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ase.db
+import pytest
+from typer.testing import CliRunner
+
+import lake
+from lake.commit import commit_batch, stage
+from lake.inbox import discover
+from lake.reading import read_source
+from lake.store import connect
+from pipelines.cli import app
+from schemas.settings import load
+
+
+@pytest.fixture
+def home(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the home of a lake that took four of the examples, in two batches."""
+    monkeypatch.setenv("ATOMLAKE_HOME", str(tmp_path))
+    monkeypatch.setenv("ATOMLAKE_STORE_LAKE_URL", str(tmp_path / "lake"))
+    opened = lake.open(settings=load()).create()
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for file in sorted((root / "examples/mgcao").glob("qe-pbe_mgo_rattle-*.tar.gz"))[:4]:
+        shutil.copy(file, inbox)
+    store = connect(str(inbox), opened.settings.store)
+    sources = discover(store, set(), bucket="inbox", quiet_seconds=0, now=datetime.now(UTC))
+    for n, some in enumerate((sources[:2], sources[2:])):
+        batch = str(n) * 64
+        commit_batch(opened, [stage(opened, [read_source(source, store, opened.settings.limits) for source in some], batch, 0)], batch)
+    return tmp_path
+
+
+def run(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_stats_compact_and_vacuum(home: Path) -> None:
+    tables = {row["name"]: row for row in json.loads(run("lake", "stats", "--json"))}
+    assert (tables["frames"]["n_rows"], tables["frames"]["n_files"], tables["frames"]["n_small_files"]) == (4, 2, 2)
+    found = json.loads(run("lake", "stats", "--systems", "--json"))
+    assert [row["element_system"] for row in found["systems"]] == ["Mg-O"]
+    assert "atomlake lake compact" in run("lake", "stats", "--systems")
+    done = {row["table"]: row for row in json.loads(run("lake", "compact", "--json"))}
+    assert (done["frames"]["n_files_before"], done["frames"]["n_files_after"]) == (2, 1)
+    assert (done["sources"]["n_files_before"], done["potentials"]["n_files_before"]) == (2, 0)
+    would = {row["what"]: row["n_files"] for row in json.loads(run("lake", "vacuum", "--older-than", "0", "--dry-run", "--json"))}
+    assert (would["frames"], would["unfinished uploads"]) == (2, 0)
+    kept = {row["what"]: row["n_files"] for row in json.loads(run("lake", "vacuum", "--json"))}
+    assert kept["frames"] == 0
+    swept = {row["what"]: row["n_files"] for row in json.loads(run("lake", "vacuum", "--older-than", "0", "--alone", "--json"))}
+    assert swept["frames"] == 2
+    assert json.loads(run("frames", "--all", "--json"))[0]["frames"] == 4
+
+
+def test_frames_are_exported_in_the_format_that_is_named(home: Path) -> None:
+    run("frames", "--with-forces", "--all", "--export", str(home / "out.bin"), "--format", "ase-db")
+    assert ase.db.connect(home / "out.bin", type="db").count() == 4
+    run("frames", "--with-forces", "--all", "--export", str(home / "input.data"))
+    assert (home / "input.data").read_text().count("begin\n") == 4
+
+
+def test_a_common_name_finds_its_formula(home: Path) -> None:
+    found = json.loads(run("search", "periclase", "--json"))
+    assert sum(system["n_frames"] for system in found["systems"]) == 4
+    assert "kaolinite" in run("search", "kaolinitt")
+    assert "ThO2" in run("search", "thoria") or "O2Th" in run("search", "thoria")
