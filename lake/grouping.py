@@ -54,7 +54,8 @@ class _Group:
 
 
 def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[Calculation, ...]:
-    """Return one calculation for each run, in the order of their outputs; a run that is there twice comes once.
+    """Return one calculation for each run, in the order of their outputs; a run that is there twice comes once,
+    as its copy with the most files.
 
     inputs are files of the same source that were given to VASP.
     The output with the lowest reader rank gives the labels, unless it is cut off and another one has more steps. What it leaves open
@@ -82,7 +83,9 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[
         folder = posixpath.dirname(made.outputs[0].path)
         alone = len(folders[folder]) == 1
         calculation = _with_inputs(_calculation(made, alone=alone), given.get(_folder_of_inputs(folder), ()), alone=alone)
-        found.setdefault(calculation.calculation_id, calculation)
+        kept = found.get(calculation.calculation_id)
+        if kept is None or len(calculation.files) > len(kept.files):
+            found[calculation.calculation_id] = calculation
     return tuple(found.values())
 
 

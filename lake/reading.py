@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,17 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final, Protocol
 
-from isal import isal_zlib
-
 from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn, walk
 from lake.companions import Held, Shelf, Waiting
 from lake.decompress import Budget
+from lake.feeding import Fed, closed, our_fault
 from lake.grouping import Output, group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata
 from lake.readers import READERS
 from lake.readers.base import CompanionReader, PushReader, ReaderSpec
 from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
-from schemas.calculations import Calculation, Run
+from schemas.calculations import Calculation
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
 from schemas.sources import Rejection, SourceObject, SourceReading
@@ -82,7 +80,7 @@ def read_source(
         beside, rejections = _beside(source, store)
         metadata = {**beside, **contents.metadata}
     except Exception as error:  # noqa: BLE001 the outermost edge of a worker
-        contents, metadata, rejections = Contents((), (), {}, 0), {}, (_our_fault("", "reading the source", error),)
+        contents, metadata, rejections = Contents((), (), {}, 0), {}, (our_fault("", "reading the source", error),)
     return SourceReading(
         source,
         contents.calculations,
@@ -168,11 +166,11 @@ class _Collected:
         self.outputs.sort(key=lambda output: order[output.path])
         self.outputs = [self.shelf.with_late_note(output) for output in self.outputs]
         taken = {path for output in self.outputs for path in output.companions}
-        self.rejections = [rejection for rejection in self.rejections if rejection.member not in taken]
+        self.rejections = [each for each in self.rejections if each.member not in taken or each.reason == "duplicate_member"]
 
     def _close_folder(self, folder: str) -> None:
         for waiting in self.shelf.take(folder):
-            runs = _closed(waiting.path, waiting.spec, waiting.reader)
+            runs = closed(waiting.path, waiting.spec, waiting.reader)
             if isinstance(runs, Rejection):
                 self.rejections.append(runs)
                 continue
@@ -191,7 +189,7 @@ class _Collected:
             elif not file.is_cut():
                 self._unknown(file)
             return
-        fed = _Fed(file, None if file.path in self.digests else spec, self.limits, keep=may_be_companion)
+        fed = Fed(file, None if file.path in self.digests else spec, self.limits, keep=may_be_companion)
         result = fed.read()
         self.n_bytes += fed.size
         if fed.broken:
@@ -232,7 +230,7 @@ class _Collected:
         if spec.companions is not None and isinstance(reader, CompanionReader):
             self.shelf.wait(Waiting(path, spec, reader))
             return
-        runs = _closed(path, spec, reader)
+        runs = closed(path, spec, reader)
         if isinstance(runs, Rejection):
             self.rejections.append(runs)
         else:
@@ -262,79 +260,6 @@ class _Collected:
             return
         except UnreadableOutput as error:
             self.rejections.append(Rejection(file.path, error.reason, error.detail, error.remedy))
-
-
-class _Fed:
-    """One file on its way through a reader, or past it (spec None), to its end."""
-
-    def __init__(self, file: File, spec: ReaderSpec | None, limits: LimitSettings, *, keep: bool = False) -> None:
-        self._file, self._spec, self._limits = file, spec, limits
-        self._kept: list[bytes] | None = [] if keep else None
-        self.size = self.crc = 0
-        self.broken = False
-        """The archive around it said that it is not whole; a Rejection about that follows."""
-
-    @property
-    def text(self) -> bytes | None:
-        """Return all bytes of a file that was to be kept, or None where they are more than a companion may have."""
-        return b"".join(self._kept) if self._kept is not None else None
-
-    def read(self) -> PushReader | Rejection | None:
-        """Read the file to its end, so that checksums are verified, and return its reader, which is not closed."""
-        spec = self._spec
-        reader = spec.open() if spec is not None else None
-        failure: Rejection | None = None
-        try:
-            for chunk in self._file.chunks():
-                self.size += len(chunk)
-                self.crc = isal_zlib.crc32(chunk, self.crc)
-                if self.size > self._limits.max_member_bytes:
-                    words = f"more than {self._limits.max_member_bytes} bytes"
-                    return Rejection(self._file.path, "too_large", words, "raise the setting limits.max_member_bytes if it is right")
-                self._keep(chunk)
-                if reader is not None and failure is None:
-                    failure = self._feed(reader, chunk)
-        except UnreadableArchive as error:
-            if error.reason != "truncated_archive" or not self._file.stands_alone:
-                self.broken = True
-        return None if self.broken else failure or reader
-
-    def _keep(self, chunk: bytes) -> None:
-        if self._kept is not None and self.size <= self._limits.max_companion_bytes:
-            self._kept.append(bytes(chunk))
-        else:
-            self._kept = None
-
-    def _feed(self, reader: PushReader, chunk: bytes) -> Rejection | None:
-        try:
-            reader.feed(chunk)
-        except UnreadableOutput as error:
-            return Rejection(self._file.path, error.reason, error.detail, error.remedy)
-        except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
-            return _our_fault(self._file.path, _reader_of(self._spec), error)
-        return None
-
-
-def _closed(path: str, spec: ReaderSpec, reader: PushReader) -> tuple[Run, ...] | Rejection:
-    try:
-        return reader.close()
-    except UnreadableOutput as error:
-        return Rejection(path, error.reason, error.detail, error.remedy)
-    except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
-        return _our_fault(path, _reader_of(spec), error)
-
-
-def _reader_of(spec: ReaderSpec | None) -> str:
-    return f"the reader of {spec.name}" if spec is not None else "no reader"
-
-
-def _our_fault(member: str, doing: str, error: Exception) -> Rejection:
-    """Return the rejection for an exception that should not be, with the place it came from."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" at {last[0].name}:{last[0].lineno}" if last else ""
-    return Rejection(
-        member, "reader_failed", f"{doing}: {type(error).__name__}: {error}{place}", "report it with the file; a fixed version can retry"
-    )
 
 
 def _parts(source: SourceObject, store: ReadableStore) -> Iterator[Part]:

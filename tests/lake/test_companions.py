@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_up_logs import cp2k_text, make_steps, openmx_md_text, openmx_text, xyz_text
 from made_up_outputs import tar_of
 
@@ -112,6 +114,18 @@ def test_what_comes_after_its_folder_was_finished_is_a_note() -> None:
     for calculation in (a, b):
         assert calculation.run.frames.count == 1
         assert any("limits.max_companion_bytes" in note for note in calculation.run.notes)
+
+
+@given(cut=st.integers(0, len(POSITIONS)), wrong=st.integers(0, len(POSITIONS) - 1), byte=st.integers(0, 255))
+@settings(max_examples=40, deadline=None)
+def test_a_cut_or_damaged_trajectory_gives_the_steps_before(cut: int, wrong: int, byte: int) -> None:
+    run = only(contents({"log": LOG, "X-pos-1.xyz": POSITIONS[:cut]})).run
+    whole = sum(len(xyz_text(STEPS[: n + 1], range(n + 1))) <= cut for n in range(4))
+    assert run.frames.count == max(1, whole)
+    damaged = POSITIONS[:wrong] + bytes([byte]) + POSITIONS[wrong + 1 :]
+    found = contents({"log": LOG, "X-pos-1.xyz": damaged})
+    assert [rejection.reason for rejection in found.rejections if rejection.reason == "reader_failed"] == []
+    assert found.calculations[0].run.frames.count >= 1
 
 
 def test_a_damaged_archive_leaves_nothing_behind() -> None:
