@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from lake.readers.abacus import ABACUS_LOG
 from lake.readers.abinit import ABINIT_OUTPUT
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.cp2k import CP2K_LOG
+from lake.readers.elk import ELK_INFO
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from lake.readers.gaussian import GAUSSIAN_LOG
 from lake.readers.gpaw import GPAW_TEXT
@@ -34,6 +36,8 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     GPAW_TEXT,
     GAUSSIAN_LOG,
     ORCA_OUTPUT,
+    ABACUS_LOG,
+    ELK_INFO,
 )
 """All readers, in the order in which they are asked."""
 

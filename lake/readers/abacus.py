@@ -1,0 +1,177 @@
+"""Reader of ABACUS's running_*.log (2.2 to 3).
+
+The energy is 'final etot', E_KohnSham with the smearing's entropy in it, to which the forces belong. Stress is printed positive under
+compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.rows import number
+from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
+from lake.readers.text_steps import NAN, Step, as_floats, symmetric, token_table
+from schemas.frames import Floats
+from schemas.theory import LevelOfTheory
+from schemas.units import BOHR, KBAR, RYDBERG
+
+FORMAT: Final = "ABACUS log"
+
+_OPENING: Final = b"\n                             WELCOME TO ABACUS"
+_FINAL: Final = b"\n final etot is "
+_BANNER: Final = re.compile(rb"(?:WELCOME TO ABACUS|ABACUS v\d)")
+_VERSION: Final = re.compile(rb"\n +(?:Version: +([^\n]*?)|ABACUS v(\S+)) *\n")
+_ETOT: Final = re.compile(rb"\n final etot is +(\S+) eV")
+_LATTICE_CONSTANT: Final = re.compile(rb"\n +lattice constant \(Bohr\) += +(\S+)")
+_VECTORS: Final = re.compile(
+    rb"\n +Lattice vectors: \(Cartesian coordinate: in unit of a_0\) *\n"
+    rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n"
+)
+_PLACES: Final = re.compile(rb"\n +(CARTESIAN|DIRECT) COORDINATES[^\n]*\n +atom +x +y +z[^\n]*\n((?: +tau[cd]_\w+ [^\n]*\n)+)")
+_CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
+_ITERATION: Final = re.compile(rb"\n [^\n]*ALGORITHM -+ ?ION= +\+?\d+ +ELEC= +\+?(\d{1,6})")
+_REACHED: Final = b"charge density convergence is achieved"
+_FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
+_FORCES: Final = re.compile(
+    rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: +[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
+)
+_STRESS: Final = re.compile(rb"TOTAL-STRESS \(KBAR\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n){3})")
+_STOPS: Final = re.compile(rb"\n +(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Time  :")
+_PSEUDO: Final = re.compile(rb"\n +Read in pseudopotential file is (\S+)(?:\n[^\n]*){0,2}?\n +exchange-correlation functional = ([^\n]*)")
+_LABEL: Final = re.compile(rb"\n +atom label for species \d+ = (\S+)")
+_CUTOFF: Final = re.compile(rb"\n +energy cutoff for wavefunc \(unit:Ry\) = (\S+)")
+_DENSITY: Final = re.compile(rb"\n +energy cutoff for charge/potential \(unit:Ry\) = (\S+)")
+_SPIN: Final = re.compile(rb"\n +nspin = (\d)")
+_POINTS: Final = re.compile(rb"\n +nkstot_ibz = (\d{1,7})")
+_FUNCTIONALS: Final = {"PBE": "PBE", "PBESOL": "PBEsol", "LDA": "LDA", "PZ": "LDA", "SCAN": "SCAN", "HSE": "HSE06", "PBE0": "PBE0"}
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of ABACUS's log of a run."""
+    del name
+    return _BANNER.search(head[:4096]) is not None and b"global_out_dir" in head
+
+
+class AbacusRun(RunLog):
+    """One run; a step is the text from its final energy to the next one."""
+
+    CODE = "abacus"
+    FORMAT = FORMAT
+    SOURCES = ("ABACUS final etot", "ABACUS TOTAL-STRESS")
+    ANCHORS = (_FINAL,)
+    ENDS = (b" COORDINATES", b"\n Start  Time  :")
+    LAST = (b"\n Finish Time  :",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._constant = NAN
+        self._cell: Floats | None = None
+        self._positions: Floats | None = None
+        self._cell_step = 1
+        self._iterations = -1
+        self._reached = False
+        self._found = 0
+
+    def read_heading(self, text: bytes) -> Heading | None:
+        """Return atoms and level of theory from the text before the first energy."""
+        constant, version = _LATTICE_CONSTANT.search(text), _VERSION.search(text)
+        tables = _PLACES.findall(text)
+        self._constant = number(constant.group(1)) * BOHR if constant else NAN
+        rows = tables[-1][1].split(b"\n")[:-1] if tables else []
+        numbers = as_numbers([element_of(row.split()[0][5:].decode("latin-1")) for row in rows])
+        self._prepare(text, len(rows))
+        if numbers is None or self._cell is None:
+            return None
+        words = next((group for group in version.groups() if group), b"") if version else b""
+        kind = "vc-relax" if b"RELAX CELL" in text else "relax" if b"RELAX IONS" in text else "md" if b"STEP OF MOL" in text else "static"
+        return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), _level(text))
+
+    def read_step(self, piece: bytes, heading: Heading) -> Step | None:
+        """Return the step with the geometry printed before it."""
+        natoms = len(heading.numbers)
+        stop = _STOPS.search(piece)
+        own = piece if stop is None else piece[: stop.start() + 1]
+        cell, positions, n_scf, reached = self._cell, self._positions, self._iterations, self._reached
+        self._prepare(piece, natoms)
+        self._found += 1
+        energy = _ETOT.match(own)
+        if energy is None or cell is None or positions is None:
+            self.lost += 1
+            return None
+        stress = _STRESS.search(own)
+        return Step(
+            number=self._found - 1,
+            cell=cell,
+            positions=positions,
+            energy=number(energy.group(1)),
+            forces=_forces(own, natoms),
+            stress=symmetric(token_table(stress.group(1), 3, 0, 3)) * -KBAR if stress else None,
+            converged=1 if reached else -1,
+            n_scf=n_scf,
+        )
+
+    def _prepare(self, text: bytes, natoms: int) -> None:
+        """Keep geometry and cycle that a text prints for the next step."""
+        vectors, tables, moved = _VECTORS.findall(text), _PLACES.findall(text), _CELL_STEP.findall(text)
+        if vectors:
+            cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
+            self._cell = cell if bool(np.isfinite(cell).all()) else None
+        elif moved and int(moved[-1]) != self._cell_step:
+            self._cell = None
+        self._cell_step = int(moved[-1]) if moved else self._cell_step
+        if tables:
+            form, rows = tables[-1]
+            values = token_table(rows, natoms, 1) if rows.count(b"\n") == natoms else np.full((natoms, 3), NAN)
+            values = values * self._constant if form == b"CARTESIAN" else values @ (np.eye(3) * NAN if self._cell is None else self._cell)
+            self._positions = values if bool(np.isfinite(values).all()) else None
+        iterations = _ITERATION.findall(text)
+        self._iterations = int(iterations[-1]) if iterations else -1
+        self._reached = _REACHED in text
+        failed = len(_FAILED.findall(text))
+        if failed:
+            self.lost += failed
+            note = "cycles of self-consistency that did not converge print no final energy and are left out"
+            self.notes += [note] if note not in self.notes else []
+
+
+def _forces(text: bytes, natoms: int) -> Floats | None:
+    if b"TOTAL-FORCE" not in text:
+        return None
+    table = _FORCES.search(text)
+    if table is None or table.group(1).count(b"\n") != natoms:
+        return np.full((natoms, 3), NAN)
+    return token_table(table.group(1), natoms, 1, 4)
+
+
+def _level(text: bytes) -> LevelOfTheory:
+    labels = [element_of(label.decode("latin-1")) for label in _LABEL.findall(text)]
+    files = [(file.decode("latin-1").rsplit("/", 1)[-1], xc.decode("latin-1").strip()) for file, xc in _PSEUDO.findall(text)]
+    names = {xc for _, xc in files}
+    spin, points = _SPIN.search(text), _POINTS.search(text)
+    words = names.pop() if len(names) == 1 else ""
+    return LevelOfTheory(
+        code="abacus",
+        functional=_FUNCTIONALS.get(words.upper(), words),
+        basis="LCAO" if b"SETUP PLANE WAVES FOR WAVE FUNCTIONS" not in text else "plane waves",
+        cutoff=_rydberg(_CUTOFF.search(text)),
+        density_cutoff=_rydberg(_DENSITY.search(text)),
+        pseudopotentials=tuple(sorted({(label, file) for label, (file, _) in zip(labels, files, strict=False)})),
+        n_kpoints=int(points.group(1)) if points else None,
+        spin={b"2": "collinear", b"4": "noncollinear"}.get(spin.group(1) if spin else b"1", "none"),
+    )
+
+
+def _rydberg(match: re.Match[bytes] | None) -> float | None:
+    value = number(match.group(1)) * RYDBERG if match else NAN
+    return value if np.isfinite(value) else None
+
+
+def _open() -> PushReader:
+    return LogReader(_OPENING, AbacusRun)
+
+
+ABACUS_LOG: Final = ReaderSpec(name=FORMAT, code="abacus", recognises=recognises, open=_open, rank=0)

@@ -1,0 +1,171 @@
+"""Reader of Elk's INFO.OUT (2 to 10).
+
+The energy is the last 'total energy', which has the entropic term in it, so the forces belong to it; without that term it is the internal
+energy. Everything is in atomic units. INFO.OUT prints the geometry once: later steps of a structural optimisation have no positions there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.qe_level import mesh_spacing
+from lake.readers.rows import number
+from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
+from lake.readers.text_steps import NAN, Step, as_floats
+from schemas.frames import Floats
+from schemas.theory import LevelOfTheory
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
+
+FORMAT: Final = "Elk INFO.OUT"
+
+_OPENING: Final = b"\n| Elk version "
+_LOOP: Final = b"\n| Self-consistent loop started |"
+_VERSION: Final = re.compile(rb"\n\| Elk version (\S+) started \|")
+_VECTORS: Final = re.compile(rb"\nLattice vectors :\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n")
+_SPECIES: Final = re.compile(
+    rb"\nSpecies : +\d+ \((\w+)\)\n((?: [^\n]*\n)*?) atomic positions \((lattice|Cartesian)\)[^\n]*\n((?: +\d+ : [^\n]*\n)+)"
+)
+_FILE: Final = re.compile(rb" parameters loaded from : (\S+)")
+_RADIUS: Final = re.compile(rb" muffin-tin radius : +(\S+)")
+_TOTAL: Final = re.compile(rb"\n total energy +: +(\S+) *(?=\n)")
+_ENTROPY: Final = re.compile(rb"\n electron entropic +: +(\S+) *(?=\n)")
+_NUMBER: Final = re.compile(rb"\n\| Loop number : +(\d{1,6}) \|")
+_TARGETS: Final = re.compile(rb"\n(?:RMS|Absolute) change in [^\n]*?\(target\)[^:\n]*: +(\S+) \( *(\S+)\)")
+_FORCES: Final = re.compile(rb"\n +total force +: +(\S+) +(\S+) +(\S+) *(?=\n)")
+_GRID: Final = re.compile(rb"\nk-point grid : +(\d{1,4}) +(\d{1,4}) +(\d{1,4})")
+_POINTS: Final = re.compile(rb"\nTotal number of k-points : +(\d{1,7})")
+_CUTOFF: Final = re.compile(rb"\nMaximum \(1/2\)\|G\+k\|[^:\n]*: +(\S+)")
+_XC: Final = re.compile(rb"\nExchange-correlation (?:functional|type)[^:\n]*: +(\d{1,4}) +(\d{1,4}) +(\d{1,4})([^\n]*\n[^\n]*)")
+_SMEARING: Final = re.compile(rb"\nSmearing type : +\d+\n ([^\n]*)\nSmearing width : +(\S+)")
+_EXCESS: Final = re.compile(rb"\nTotal excess charge +: +(\S+)")
+
+_FUNCTIONALS: Final = {2: "LDA", 3: "LDA-PW92", 4: "Xalpha", 5: "LDA-vBH", 20: "PBE", 21: "revPBE", 22: "PBEsol", 26: "WC", 30: "AM05"}
+"""Names by Elk's numbers (manual of Elk 8.4, variable xctype)."""
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of an INFO.OUT of Elk."""
+    del name
+    return _VERSION.search(b"\n" + head.replace(b"\r", b"")) is not None
+
+
+class ElkRun(RunLog):
+    """One run; a step is a loop of self-consistency with the forces behind it."""
+
+    CODE = "elk"
+    FORMAT = FORMAT
+    SOURCES = ("Elk total energy (entropic term included)", "")
+    ANCHORS = (_LOOP,)
+    ENDS = (b" stopped |\n\n+", b"\nTimings (CPU seconds)")
+    LAST = (b"\nTimings (CPU seconds)",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cell = np.zeros((3, 3))
+        self._positions = np.zeros((0, 3))
+
+    def read_heading(self, text: bytes) -> Heading | None:
+        """Return atoms, geometry and level of theory."""
+        vectors, species, version = _VECTORS.search(text), _SPECIES.findall(text), _VERSION.search(text)
+        if vectors is None or not species:
+            return None
+        self._cell = as_floats(vectors.groups()).reshape(3, 3) * BOHR
+        labels, places = [], []
+        for name, _, form, rows in species:
+            values = [as_floats(row.split(b":", 1)[1].split()[:3]) for row in rows.split(b"\n") if b":" in row]
+            if any(row.shape != (3,) for row in values):
+                return None
+            labels += [element_of(name.decode("latin-1"))] * len(values)
+            places.append(np.array(values) @ self._cell if form == b"lattice" else np.array(values) * BOHR)
+        numbers = as_numbers(labels)
+        self._positions = np.concatenate(places)
+        if numbers is None or not bool(np.isfinite(self._positions).all() and np.isfinite(self._cell).all()):
+            return None
+        kind = "relax" if b"tructural optimisation" in text or b"Geometry optimisation" in text else "static"
+        words = version.group(1).decode("latin-1") if version else ""
+        periodic = np.ones(3, dtype=bool)
+        return Heading(words, kind, numbers, periodic, _level(text, self._cell))
+
+    def read_step(self, piece: bytes, heading: Heading) -> Step | None:
+        """Return the step of the first loop; others have no positions in the text."""
+        totals, entropy, loops = _TOTAL.findall(piece), _ENTROPY.findall(piece), _NUMBER.findall(piece)
+        if not totals:
+            return None
+        if self.pieces > 1:
+            self.lost += 1
+            note = "INFO.OUT has positions of the first step only"
+            self.notes += [note] if note not in self.notes else []
+            return None
+        energy = number(totals[-1]) * HARTREE
+        targets = _TARGETS.findall(piece)
+        last = dict(zip(range(2), targets[-2:], strict=False))
+        met = all(number(found) <= 1.05 * number(target) for found, target in last.values())
+        reached = b"Convergence targets achieved" in piece
+        return Step(
+            number=0,
+            cell=self._cell,
+            positions=self._positions,
+            energy=energy,
+            forces=_forces(piece, len(heading.numbers)),
+            internal=energy - number(entropy[-1]) * HARTREE if entropy else NAN,
+            converged=int(reached and met) if targets else -1,
+            n_scf=int(loops[-1]) if loops else -1,
+        )
+
+
+def _forces(text: bytes, natoms: int) -> Floats | None:
+    place = text.rfind(b"\nForces :")
+    if place < 0:
+        return None
+    rows = _FORCES.findall(text, place)
+    values = as_floats([field for row in rows for field in row]).reshape(-1, 3)
+    return values * HARTREE_PER_BOHR if len(values) == natoms else np.full((natoms, 3), NAN)
+
+
+def _level(text: bytes, cell: Floats) -> LevelOfTheory:
+    grid, points, cutoff, xc = _GRID.search(text), _POINTS.search(text), _CUTOFF.search(text), _XC.search(text)
+    smearing, excess = _SMEARING.search(text), _EXCESS.search(text)
+    mesh = (int(grid.group(1)), int(grid.group(2)), int(grid.group(3))) if grid else None
+    mesh = mesh if mesh is None or all(mesh) else None
+    kind = int(xc.group(1)) if xc else 0
+    words = " ".join(xc.group(4).decode("latin-1").split()) if xc else ""
+    width, charge = (number(smearing.group(2)) if smearing else NAN), (number(excess.group(1)) if excess else 0.0)
+    energy = number(cutoff.group(1)) * HARTREE if cutoff else NAN
+    spin = "spin-orbit" if b"pin-orbit coupling" in text else "collinear" if b"spin-polarised" in text else "none"
+    return LevelOfTheory(
+        code="elk",
+        functional=_FUNCTIONALS.get(kind, f"{kind} {words}".strip()),
+        basis="LAPW",
+        cutoff=energy if np.isfinite(energy) else None,
+        pseudopotentials=_identities(text),
+        kpoints=mesh,
+        n_kpoints=int(points.group(1)) if points else None,
+        kpoint_spacing=mesh_spacing(mesh, cell) if abs(np.linalg.det(cell)) > 1e-6 else None,
+        smearing=smearing.group(1).decode("latin-1").strip().lower() if smearing else "",
+        smearing_width=width * HARTREE if np.isfinite(width) else None,
+        spin="noncollinear" if b"noncollinear" in text.lower() and spin == "collinear" else spin,
+        charge=charge if np.isfinite(charge) else 0.0,
+        relativity="scalar",
+        extra=(("hubbard_u", "on"),) if b"DFT+U" in text or b"LDA+U" in text else (),
+    )
+
+
+def _identities(text: bytes) -> tuple[tuple[str, str], ...]:
+    """Return (element, species file and muffin-tin radius in bohr)."""
+    found = set()
+    for name, block, _, _ in _SPECIES.findall(text):
+        file, radius = _FILE.search(block), _RADIUS.search(block)
+        words = [file.group(1).decode("latin-1") if file else "", f"R_MT {radius.group(1).decode('latin-1')}" if radius else ""]
+        found.add((element_of(name.decode("latin-1")), " ".join(word for word in words if word)))
+    return tuple(sorted(found))
+
+
+def _open() -> PushReader:
+    return LogReader(_OPENING, ElkRun)
+
+
+ELK_INFO: Final = ReaderSpec(name=FORMAT, code="elk", recognises=recognises, open=_open, rank=0)
