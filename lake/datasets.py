@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arrays, joined
 from lake.query import select_from
+from lake.retractions import retracted_calculations
 from lake.rows import level_of_theory
 from lake.splits import SPLITS, assign, limit
 from lake.tables import live_files, to_parquet
@@ -97,7 +98,8 @@ def publish(lake: Lake, name: str, query: FrameQuery, split: Split) -> Dataset:
     """Pin what a query selects now under a name, and return it; a second time with the same content returns the first.
 
     Raises AlreadyThere for a name that holds other content, MixedTheory where the levels of theory do not go together,
-    QueryError for a selection without frames. Frames are split as `lake.splits.assign` says, then cut to the limits.
+    QueryError for a selection without frames. Calculations that only retracted sources have are left out. Frames are split as
+    `lake.splits.assign` says, then cut to the limits.
     """
     if not _NAME.fullmatch(name):
         raise QueryError(
@@ -126,10 +128,15 @@ def _choose(lake: Lake, what: str, query: FrameQuery, split: Split) -> tuple[pl.
     index = select_from(lake, frames, query).select(columns).collect()
     if index.is_empty():
         raise QueryError(f"{what}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters")
+    gone = sorted(retracted_calculations(lake))
+    left = index.filter(~pl.col("calculation_id").is_in(gone))
+    if left.is_empty():
+        raise QueryError(f"{what}: all {index.height} frames that the query selects are of retracted sources; see 'atomlake retractions'")
     wanted = index.select("calculation_id").unique().lazy()
     described = lake.scan(calculations).join(wanted, on="calculation_id", how="semi").sort("ingested_at", "calculation_id").collect()
-    _check_theory(what, index, described)
-    index = assign(index, described["calculation_id"].to_list(), split)
+    _check_theory(what, left, described.filter(~pl.col("calculation_id").is_in(gone)))
+    # Retracted calculations take part in the split, so that no other frame changes its side by a retraction, and are left out then.
+    index = assign(index, described["calculation_id"].to_list(), split).filter(~pl.col("calculation_id").is_in(gone))
     index = limit(index, query.limits, split.salt).sort("element_system", "calculation_id", "step")
     return index, {"frames": int(frames.version()), "calculations": int(calculations.version())}
 

@@ -106,3 +106,21 @@ class SourceReading:
     """project, owner, licence, notes, material (names joined by ';') from atomlake.yaml or the object's metadata."""
     bytes_read: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Retraction:
+    """A source that is not to be trained on any more; its rows stay, later datasets leave out what no other source has."""
+
+    source_id: str
+    bucket: str
+    key: str
+    why: str
+    retracted_at: str
+    """ISO 8601, UTC."""
+    n_calculations: int
+    """Calculations that no other source had at that time."""
+    datasets: tuple[str, ...]
+    """Datasets that held some of these."""
+    potentials: tuple[str, ...]
+    """Potentials trained on these datasets: 'name:version'."""

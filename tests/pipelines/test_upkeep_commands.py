@@ -17,6 +17,7 @@ from lake.inbox import discover
 from lake.reading import read_source
 from lake.store import connect
 from pipelines.cli import app
+from schemas.errors import QueryError
 from schemas.settings import load
 
 
@@ -74,3 +75,20 @@ def test_a_common_name_finds_its_formula(home: Path) -> None:
     assert sum(system["n_frames"] for system in found["systems"]) == 4
     assert "kaolinite" in run("search", "kaolinitt")
     assert "ThO2" in run("search", "thoria") or "O2Th" in run("search", "thoria")
+
+
+def test_a_source_is_followed_and_retracted(home: Path) -> None:
+    run("dataset", "create", "d", "--elements", "Mg,O", "--all")
+    found = json.loads(run("lineage", "--dataset", "d", "--json"))
+    assert [row["n_frames"] for row in found] == [1, 1, 1, 1]
+    key = found[0]["key"]
+    assert [row["dataset"] for row in json.loads(run("lineage", "--source", key, "--json"))] == ["d"]
+    (record,) = json.loads(run("retract", key, "--why", "wrong cutoff", "--json"))
+    assert (record["key"], record["n_calculations"], record["datasets"]) == (key, 1, ["d"])
+    assert "wrong cutoff" in run("retractions")
+    run("dataset", "create", "d-2", "--elements", "Mg,O", "--all")
+    assert len(json.loads(run("lineage", "--dataset", "d-2", "--json"))) == 3
+    assert "1 retractions taken back" in run("retract", key, "--undo")
+    assert "no source is retracted" in run("retractions")
+    with pytest.raises(QueryError, match="asked of one thing"):
+        run("lineage")
