@@ -83,7 +83,7 @@ class OrcaRun(RunLog):
 
     def take(self, piece: bytes, *, closed: bool) -> None:
         """Take the next piece; the first list of coordinates completes the heading."""
-        if self.heading is None and piece.startswith(_PLACES) and (closed or any(words in piece for words in self.ENDS)):
+        if self.heading is None and piece.startswith(_PLACES):
             self._symbols = [symbol.decode("latin-1") for symbol, *_ in _rows(piece)]
             numbers = as_numbers(self._symbols)
             if numbers is not None:

@@ -1,0 +1,104 @@
+"""FHI-aims: which energy, forces under relaxation constraints, convergence, cuts and damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import make_steps
+from made_up_rare_logs import (
+    assert_chunks_and_line_ends_do_not_matter,
+    assert_cut_gives_first_steps,
+    assert_damage_never_escapes,
+    fhi_aims_text,
+    read,
+)
+
+from lake.readers import find_reader
+from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
+from schemas.errors import UnreadableOutput
+
+
+def test_reads_what_is_printed() -> None:
+    steps = make_steps(3)
+    control = (
+        "xc pbe0",
+        "spin collinear",
+        "k_grid 4 4 4",
+        "occupation_type gaussian 0.01",
+        "charge 1.",
+        "vdw_correction_hirshfeld",
+        "relativistic atomic_zora scalar",
+    )
+    text = fhi_aims_text(steps, control=(*control, "relax_geometry bfgs 1e-2"))
+    (run,) = read(text)
+    frames, level = run.frames, run.level_of_theory
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("210226", "relax", True, (), ((), (), ()))
+    assert frames.energy.tolist() == [step.energy for step in steps]
+    assert frames.energy_internal[0] == float(f"{steps[0].energy + 0.002:.14E}")
+    assert frames.energy_sigma0[0] == float(f"{steps[0].energy + 0.001:.14E}")
+    for k, step in enumerate(steps):
+        np.testing.assert_array_equal(frames.positions[k], step.positions)
+        np.testing.assert_array_equal(frames.forces[k], step.forces)
+        np.testing.assert_array_equal(frames.stress[k], step.stress)
+    assert (level.functional, level.exact_exchange, level.dispersion, level.spin, level.charge) == ("PBE0", 0.25, "TS", "collinear", 1.0)
+    assert (level.kpoints, level.n_kpoints, level.smearing, level.smearing_width, level.relativity) == (
+        (4, 4, 4),
+        260,
+        "gaussian",
+        0.01,
+        "scalar",
+    )
+    assert [element for element, name in level.pseudopotentials if name.startswith("light ")] == ["Mg", "O"]
+    assert find_reader("aims.out", text) is FHI_AIMS_OUTPUT
+
+
+def test_forces_under_constraints_are_those_before_them() -> None:
+    (step,) = make_steps(1)
+    note = "unitary forces were cleaned, then relaxation constraints were applied"
+    (run,) = read(fhi_aims_text([step], held=True, note=note))
+    assert run.frames.fixed is not None
+    assert run.frames.fixed.tolist() == [[True] * 3, [False] * 3]
+    np.testing.assert_allclose(run.frames.forces[0], step.forces, rtol=1e-6)
+    text = fhi_aims_text([step], held=True, note=note).replace(b"Total forces(", b"Total_forces(")
+    (run,) = read(text)
+    assert np.isnan(run.frames.forces).all()
+    assert "constraints" in run.notes[0]
+
+
+def test_a_cycle_above_its_criterion_is_not_converged() -> None:
+    for change, converged in ((1e-7, 1), (1e-2, 0)):
+        (run,) = read(fhi_aims_text(make_steps(1), control=("xc pbe", "sc_accuracy_rho 1e-5"), change=change))
+        assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [9])
+
+
+def test_a_cycle_that_starts_anew_is_no_step() -> None:
+    text = fhi_aims_text(make_steps(2))
+    place = text.index(b"          Begin self-consistency loop: Re-init")
+    (run,) = read(text[:place] + b"          Begin self-consistency loop: Re-initialization.\n  no result\n" + text[place:])
+    assert (run.frames.count, run.n_malformed_steps) == (2, 0)
+    np.testing.assert_array_equal(run.frames.positions, read(text)[0].frames.positions)
+
+
+def test_a_run_cut_in_its_first_step_has_none() -> None:
+    text = fhi_aims_text(make_steps(1))
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(text[: text.index(b"Energy and forces") + 20])
+    assert refusal.value.reason == "no_complete_step"
+
+
+def test_chunks_and_line_ends_do_not_matter() -> None:
+    assert_chunks_and_line_ends_do_not_matter(fhi_aims_text(make_steps(3)))
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
+    assert_cut_gives_first_steps(fhi_aims_text(make_steps(3)), cut, b"          Have a nice day.")
+
+
+@given(place=st.integers(0, 100_000), byte=st.integers(0, 255))
+@settings(max_examples=80, deadline=None)
+def test_damage_never_escapes(place: int, byte: int) -> None:
+    assert_damage_never_escapes(fhi_aims_text(make_steps(2)), place, byte)

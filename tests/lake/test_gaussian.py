@@ -1,0 +1,92 @@
+"""Gaussian: input orientation, convergence, methods whose forces belong to another energy, cuts and damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import make_steps
+from made_up_rare_logs import (
+    assert_chunks_and_line_ends_do_not_matter,
+    assert_cut_gives_first_steps,
+    assert_damage_never_escapes,
+    gaussian_text,
+    read,
+)
+
+from lake.readers import find_reader
+from lake.readers.gaussian import GAUSSIAN_LOG
+from schemas.errors import UnreadableOutput
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+
+def test_reads_what_is_printed() -> None:
+    steps = make_steps(3)
+    text = gaussian_text(steps)
+    (run,) = read(text)
+    frames, level = run.frames, run.level_of_theory
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("ES64L-G16RevA.03", "relax", True, (), ((), (), ()))
+    assert frames.energy.tolist() == [step.energy * HARTREE for step in steps]
+    for k, step in enumerate(steps):
+        np.testing.assert_array_equal(frames.positions[k], step.positions)
+        np.testing.assert_allclose(frames.forces[k], step.forces * HARTREE_PER_BOHR, atol=1e-12)
+    assert not frames.pbc.any()
+    assert (level.functional, level.dispersion, level.charge, level.spin) == ("PBE", "D3(BJ)", 1.0, "none")
+    assert level.pseudopotentials == (("Mg", "6-31G(d) (6D, 7F)"), ("O", "6-31G(d) (6D, 7F)"))
+    assert find_reader("x.log", text) is GAUSSIAN_LOG
+
+
+def test_the_change_of_the_density_tells_convergence() -> None:
+    (run,) = read(gaussian_text(make_steps(1), change="0.16D-01"))
+    assert (run.frames.scf_converged.tolist(), run.frames.flags) == ([0], (("scf_not_converged",),))
+
+
+def test_forces_are_not_taken_with_the_standard_orientation() -> None:
+    (run,) = read(gaussian_text(make_steps(1)).replace(b"Input orientation", b"Some orientation"))
+    assert np.isnan(run.frames.forces).all()
+    assert "orientation" in run.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "extra", "reason"),
+    [
+        ("RPM6", (), "not_dft"),
+        ("RAM1", (), "not_dft"),
+        ("RHF", (" E2 =    -0.1D+00 EUMP2 =    -0.4D+02",), "not_dft"),
+        ("RB3LYP", (" ONIOM: extrapolated energy =    -40.0",), "not_dft"),
+        ("RB3LYP", (" Excited State   1:      Singlet-A      5.5 eV",), "not_energies"),
+    ],
+)
+def test_energies_of_other_theories_are_refused(method: str, extra: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(gaussian_text(make_steps(1), method=method, extra=extra))
+    assert refusal.value.reason == reason
+
+
+def test_an_unrestricted_method_has_two_spins() -> None:
+    (run,) = read(gaussian_text(make_steps(1), method="UPBE1PBE"))
+    assert (run.level_of_theory.functional, run.level_of_theory.spin, run.level_of_theory.exact_exchange) == ("PBE0", "collinear", 0.25)
+
+
+def test_a_run_cut_in_its_first_step_has_none() -> None:
+    text = gaussian_text(make_steps(1))
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(text[: text.index(b"SCF Done") + 60])
+    assert refusal.value.reason == "no_complete_step"
+
+
+def test_chunks_and_line_ends_do_not_matter() -> None:
+    assert_chunks_and_line_ends_do_not_matter(gaussian_text(make_steps(3)))
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
+    assert_cut_gives_first_steps(gaussian_text(make_steps(3)), cut, b" Normal termination")
+
+
+@given(place=st.integers(0, 100_000), byte=st.integers(0, 255))
+@settings(max_examples=80, deadline=None)
+def test_damage_never_escapes(place: int, byte: int) -> None:
+    assert_damage_never_escapes(gaussian_text(make_steps(2)), place, byte)

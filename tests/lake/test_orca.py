@@ -1,0 +1,86 @@
+"""ORCA: energy and gradient, convergence, methods that are no density-functional theory, cuts and damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import make_steps
+from made_up_rare_logs import (
+    assert_chunks_and_line_ends_do_not_matter,
+    assert_cut_gives_first_steps,
+    assert_damage_never_escapes,
+    orca_text,
+    read,
+)
+
+from lake.readers import find_reader
+from lake.readers.orca import ORCA_OUTPUT
+from schemas.errors import UnreadableOutput
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+
+def test_reads_what_is_printed() -> None:
+    steps = make_steps(3)
+    text = orca_text(steps)
+    (run,) = read(text)
+    frames, level = run.frames, run.level_of_theory
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("5.0.1", "relax", True, (), ((), (), ()))
+    assert frames.energy.tolist() == [step.energy * HARTREE for step in steps]
+    for k, step in enumerate(steps):
+        np.testing.assert_array_equal(frames.positions[k], step.positions)
+        np.testing.assert_allclose(frames.forces[k], step.forces * HARTREE_PER_BOHR, atol=1e-12)
+    assert (level.functional, level.dispersion, level.exact_exchange, level.charge, level.spin) == (
+        "PBE0",
+        "D3(BJ)",
+        0.25,
+        -1.0,
+        "collinear",
+    )
+    assert (level.pseudopotentials, level.extra) == ((("Mg", "def2-SVP"), ("O", "def2-SVP")), (("solvent", "CPCM(WATER)"),))
+    assert find_reader("x.out", text) is ORCA_OUTPUT
+
+
+@pytest.mark.parametrize(("change", "suffix", "converged"), [(1e-10, "", 1), (1e-5, "", 0), (1e-10, " (SCF not fully converged!)", 0)])
+def test_the_last_change_tells_convergence(change: float, suffix: str, converged: int) -> None:
+    (run,) = read(orca_text(make_steps(1), change=change, suffix=suffix))
+    assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [12])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (" Ab initio Hamiltonian  Method          .... NDDO", "not_dft"),
+        ("                  ORCA-MATRIX DRIVEN CI", "not_dft"),
+        ("                  ORCA TD-DFT/TDA CALCULATION", "not_energies"),
+        ("$$$$$$$$  JOB NUMBER  2 $$$$$$$$", "unreadable_output"),
+    ],
+)
+def test_energies_of_other_theories_are_refused(line: str, reason: str) -> None:
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(orca_text(make_steps(1), settings=(line,)))
+    assert refusal.value.reason == reason
+
+
+def test_a_run_cut_in_its_first_step_has_none() -> None:
+    text = orca_text(make_steps(1))
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(text[: text.index(b"FINAL SINGLE") + 20])
+    assert refusal.value.reason == "no_complete_step"
+
+
+def test_chunks_and_line_ends_do_not_matter() -> None:
+    assert_chunks_and_line_ends_do_not_matter(orca_text(make_steps(3)))
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
+    assert_cut_gives_first_steps(orca_text(make_steps(3)), cut, b"****ORCA TERMINATED")
+
+
+@given(place=st.integers(0, 100_000), byte=st.integers(0, 255))
+@settings(max_examples=80, deadline=None)
+def test_damage_never_escapes(place: int, byte: int) -> None:
+    assert_damage_never_escapes(orca_text(make_steps(2)), place, byte)
