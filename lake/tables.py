@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 SPECS: Final[Mapping[str, TableSpec]] = {spec.name: spec for spec in TABLES}
 _VERSION_KEY: Final = "atomlake.schemaVersion"
+REMOVED_FILE_DAYS: Final = 30
+"""Days for which the log remembers when a file was removed from a table."""
 _CONFIGURATION: Final = {
     _VERSION_KEY: str(SCHEMA_VERSION),
     # Datasets name versions of long ago: the log is never cut.
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
+    # A checkpoint forgets for how long a file has been out of the table after this; a vacuum with a longer retention cannot be right.
+    "delta.deletedFileRetentionDuration": f"interval {REMOVED_FILE_DAYS} days",
 }
 ROW_GROUP_BYTES: Final = 32 * 2**20
 FILE_BYTES: Final = 256 * 2**20

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lake.datasets import FOLDER as DATASETS
 from lake.datasets import list_datasets
-from lake.tables import SPECS
+from lake.tables import REMOVED_FILE_DAYS, SPECS
 from schemas.errors import QueryError
 
 if TYPE_CHECKING:
@@ -40,12 +40,18 @@ def vacuum(
 ) -> tuple[Sweep, ...]:
     """Remove what nobody needs and has not needed for some days, and return it by kind; dry_run only looks.
 
-    alone says that nothing else uses the lake now, which allows less than LEAST_DAYS; otherwise that raises QueryError.
+    alone says that nothing else uses the lake now, which allows less than LEAST_DAYS; otherwise that raises QueryError, as does more
+    than REMOVED_FILE_DAYS.
     """
     if older_than_days < 0 or (older_than_days < LEAST_DAYS and not (alone or dry_run)):
         raise QueryError(
             f"vacuum of what is older than {older_than_days:g} days could take files from writers and readers that run now; "
             f"take {LEAST_DAYS:g} or more, or say that nothing else runs (--alone, alone=True)"
+        )
+    if older_than_days > REMOVED_FILE_DAYS:
+        raise QueryError(
+            f"the logs remember for {REMOVED_FILE_DAYS} days when a file was removed, so files cannot be kept for {older_than_days:g}; "
+            "what is needed for longer belongs into a dataset"
         )
     retention = timedelta(days=older_than_days)
     before = datetime.now(UTC) - retention

@@ -1,15 +1,16 @@
-"""dataset create, list, show, verify: pinned selections."""
+"""dataset create, list, show, export, verify: pinned selections."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import lake
 from pipelines.commands import query as q
-from pipelines.commands.console import OUT, AsJson, print_json, print_rows
+from pipelines.commands.console import OUT, AsJson, print_json, print_rows, progress_bar
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.settings import load
 
@@ -75,6 +76,23 @@ def show(name: Name, as_json: AsJson = False) -> None:
         [{"split": ", ".join(f"{k} {v}" for k, v in row.items() if k != "system"), "system": row["system"]} for row in rows], as_json=False
     )
     OUT.print(f"query     {manifest.query}\nversions  {dict(manifest.table_versions)}\nhash      {manifest.content_hash}", highlight=False)
+
+
+@app.command()
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="File or folder to write; its ending says the format.")],
+    split: Annotated[str, typer.Option(help="Only train, validation or test.")] = "",
+    form: Annotated[str, typer.Option("--format", help="Format: extxyz, parquet, runner, ase-db, deepmd.")] = "",
+) -> None:
+    """Write the frames of a dataset, or of one split of it, for other programs."""
+    from lake.exports import export as write
+
+    dataset = lake.open(settings=load()).dataset(name)
+    total = len(dataset.frame_ids(split or None))
+    with progress_bar() as report:
+        count = write(dataset.frames(split or None), file, form, progress=lambda done: report("frames", done, total))
+    OUT.print(f"{count} frames of {name}{f', {split}' if split else ''} written to {file}", highlight=False)
 
 
 @app.command()

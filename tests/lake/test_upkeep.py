@@ -194,6 +194,8 @@ def test_files_of_killed_writers_are_swept(folder_lake: Lake) -> None:
 def test_a_short_retention_needs_to_be_alone(folder_lake: Lake) -> None:
     with pytest.raises(QueryError, match="could take files from writers"):
         vacuum(folder_lake, older_than_days=0.5, dry_run=False)
+    with pytest.raises(QueryError, match="remember for 30 days"):
+        vacuum(folder_lake, older_than_days=31, dry_run=True)
     assert vacuum_module.LEAST_DAYS == 1
 
 
@@ -221,3 +223,18 @@ def test_compaction_and_vacuum_on_a_server(moto_lake: Lake) -> None:
 def test_a_lake_of_a_folder_has_no_unfinished_uploads(folder_lake: Lake, tmp_path: Path) -> None:
     assert tmp_path.exists()
     assert folder_lake.store.unfinished_uploads(datetime.now(UTC), abort=True) == ()
+
+
+@pytest.mark.s3
+def test_compaction_and_vacuum_on_a_real_server(weed_lake: Lake) -> None:
+    add(weed_lake, 1, 2)
+    dataset = weed_lake.publish("d", ALL)
+    add(weed_lake, 3)
+    before = rows(weed_lake)
+    assert compact(weed_lake, "frames").n_files_after == 3
+    upload = weed_lake.store._client.create_multipart_upload(Bucket=weed_lake.store.bucket, Key=f"{weed_lake.store.prefix}/frames/big")
+    swept = {each.what: each.n_files for each in vacuum(weed_lake, older_than_days=0, dry_run=False, alone=True)}
+    assert (swept["frames"], swept["unfinished uploads"]) == (3, 1), upload["UploadId"]
+    assert rows(weed_lake) == before
+    dataset.verify()
+    assert lake_stats(weed_lake).tables[0].n_small_files == 0

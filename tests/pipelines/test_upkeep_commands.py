@@ -68,6 +68,9 @@ def test_frames_are_exported_in_the_format_that_is_named(home: Path) -> None:
     assert ase.db.connect(home / "out.bin", type="db").count() == 4
     run("frames", "--with-forces", "--all", "--export", str(home / "input.data"))
     assert (home / "input.data").read_text().count("begin\n") == 4
+    run("dataset", "create", "d", "--elements", "Mg,O", "--all", "--test", "0", "--validation", "0")
+    assert "4 frames of d, train written" in run("dataset", "export", "d", str(home / "d.deepmd"), "--split", "train")
+    assert (home / "d.deepmd/Mg4O4/set.000/force.npy").exists()
 
 
 def test_a_common_name_finds_its_formula(home: Path) -> None:
