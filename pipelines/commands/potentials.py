@@ -68,7 +68,7 @@ def print_card(card: PotentialCard, *, as_json: bool) -> None:
 @app.command()
 def train(
     dataset: Annotated[str, typer.Argument(help="Name of a pinned dataset.")],
-    name: Annotated[str, typer.Option(help="Name of the potential.")],
+    name: Annotated[str, typer.Option(help="Name of the potential; that of the dataset where it is left out.")] = "",
     option: Annotated[list[str] | None, typer.Option("--set", help="A training setting: epochs=200, devices=2; can be repeated.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.", exists=True)] = None,
     prefect: Annotated[
@@ -78,6 +78,7 @@ def train(
 ) -> None:
     """Fit a potential on a dataset, on one process or several; a killed training goes on where it was."""
     settings = load()
+    name = name or dataset
     options = parse_options(option or [], config)
     if prefect and settings.prefect.api_url:
         from pipelines.prefect_runs import train_as_flow
