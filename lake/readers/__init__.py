@@ -13,6 +13,7 @@ from lake.readers.elk import ELK_INFO
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from lake.readers.gaussian import GAUSSIAN_LOG
 from lake.readers.gpaw import GPAW_TEXT
+from lake.readers.nwchem import NWCHEM_LOG
 from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
 from lake.readers.orca import ORCA_OUTPUT
 from lake.readers.outcar import OUTCAR
@@ -34,6 +35,7 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     FHI_AIMS_OUTPUT,
     CASTEP_OUTPUT,
     GPAW_TEXT,
+    NWCHEM_LOG,
     GAUSSIAN_LOG,
     ORCA_OUTPUT,
     ABACUS_LOG,

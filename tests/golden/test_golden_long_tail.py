@@ -25,7 +25,7 @@ NOT_READ = {
     "si-pw-gpw2": "binary .gpw: the text beside it is read",
     "h2-gpw-old": "binary .gpw of GPAW before 1.0",
 }
-CODES = {"fhi-aims", "castep", "gpaw", "gaussian", "orca", "abacus", "elk"}
+CODES = {"fhi-aims", "castep", "gpaw", "gaussian", "orca", "abacus", "elk", "nwchem"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ DFT_CASES = (
     "dvb-gopt-v5.0",
     "cell-relax",
     "al",
+    "ch4",
+    "geometry-opt",
 )
 
 
@@ -157,6 +159,27 @@ def test_forces_of_elk(shared: Path) -> None:
     printed = [float(value) * HARTREE_PER_BOHR for value in re.findall(rb"total magnitude +: +(\S+)", data)]
     assert np.linalg.norm(run.frames.forces[0], axis=1).tolist() == pytest.approx(printed, abs=1e-6)
     assert (run.level_of_theory.functional, run.level_of_theory.kpoints, run.complete) == ("PBE", (3, 3, 3), True)
+
+
+def test_nwchem_tasks_are_runs_of_their_own(shared: Path) -> None:
+    runs = read("CH4.nwout", (shared / "dft/nwchem/ch4/CH4.nwout").read_bytes())
+    assert [run.kind for run in runs] == ["relax", "phonon", "static", "static", "static"]
+    assert [run.level_of_theory.charge for run in runs] == [0.0, 0.0, 0.0, 1.0, -1.0]
+    assert [run.level_of_theory.pseudopotentials[0] for run in runs] == [("C", "6-31++G*")] * 2 + [("C", "6-311++G**")] * 3
+    assert (runs[0].frames.count, runs[0].n_malformed_steps) == (3, 2)
+
+
+def test_nwchem_gradient_is_that_of_a_falling_energy(shared: Path) -> None:
+    """The work of the forces along the steps of an optimisation is the fall of the energy, to second order."""
+    with tarfile.open(shared / "dataset-mgcao/other-codes/other-codes_h2o_nwchem-optimize.tar.gz") as tar:
+        (member,) = [m for m in tar.getmembers() if m.name.endswith("h2o.nwout")]
+        opened = tar.extractfile(member)
+        assert opened is not None
+        (run,) = read("h2o.nwout", opened.read())
+    frames = run.frames
+    moves = np.diff(frames.positions, axis=0)
+    work = ((frames.forces[1:] + frames.forces[:-1]) / 2 * moves).sum(axis=(1, 2))
+    np.testing.assert_allclose(work, -np.diff(frames.energy), atol=2e-5, rtol=0.1)
 
 
 def test_castep_energies_of_other_cutoffs_are_flagged(shared: Path) -> None:

@@ -477,3 +477,57 @@ def elk_text(steps: Sequence[Made], *, change: float = 1e-6) -> bytes:
             "",
         ]
     return _lines(text, "Timings (CPU seconds) :")
+
+
+def nwchem_text(steps: Sequence[Made], *, change: str = "-8.95D-09", tasks: Sequence[int] = (0,), searched: bool = False) -> bytes:
+    """Return a log with a task of the steps for each charge; searched puts an energy without a geometry behind the first one."""
+    text = ["              Northwest Computational Chemistry Package (NWChem) 7.0.2"]
+    for charge in tasks:
+        text += ["                           NWChem Geometry Optimization"]
+        for k, step in enumerate(steps):
+            text += [
+                " Output coordinates in angstroms (scale by  1.889725989 to convert to a.u.)",
+                "  No.       Tag          Charge          X              Y              Z",
+                *(
+                    f"{n + 1:5d} {s:<16s} {z:10.4f}" + "".join(f"{x:15.8f}" for x in row)
+                    for n, (s, z, row) in enumerate(zip(("Mg", "O"), (12, 8), step.positions, strict=True))
+                ),
+                "",
+                "      Atomic Mass ",
+                "       Tag                 Description            Shells   Functions and Types",
+                " ---------------- ------------------------------  ------  ---------------------",
+                " Mg                          6-31G*                  6       14   3s2p1d",
+                " O                           6-31G*                  6       14   3s2p1d",
+                "",
+                "          Wavefunction type:  closed shell.",
+                f"          Charge           :  {charge:4d}",
+                "          Convergence on energy requested:  1.00D-06",
+                "          Convergence on density requested:  1.00D-05",
+                "              XC Information",
+                "              --------------",
+                "                       PBE0 Method XC Functional",
+                "                     Hartree-Fock (Exact) Exchange  0.250          ",
+                "",
+                *_nwchem_energy(step.energy, change),
+                "                         DFT ENERGY GRADIENTS",
+                "",
+                "    atom               coordinates                        gradient",
+                "                 x          y          z           x          y          z",
+                *(
+                    f"{n + 1:4d} {s:<2s}  " + "".join(f"{x / BOHR:11.6f}" for x in row) + "".join(f"{-x:11.6f}" for x in force)
+                    for n, (s, row, force) in enumerate(zip(("Mg", "O"), step.positions, step.forces, strict=True))
+                ),
+                "",
+            ]
+            text += _nwchem_energy(step.energy + 0.5, change) if searched and k == 0 else []
+        text += [" Task  times  cpu:        1.7s     wall:        1.8s"]
+    return _lines(text)
+
+
+def _nwchem_energy(energy: float, change: str) -> list[str]:
+    return [
+        f" d= 0,ls=0.0,diis     7 {energy:17.10f} {change}  2.90D-09  6.36D-16     0.3",
+        "",
+        f"         Total DFT energy = {energy:22.12f}",
+        "      One electron energy =      -79.811246351576",
+    ]

@@ -1,0 +1,271 @@
+"""Reader of a log of NWChem's Gaussian-basis DFT (6 and 7).
+
+The energy is 'Total DFT energy', in hartree; forces are the printed gradient with the other sign. A log may hold several tasks with other
+bases and charges: each is a run of its own. Energies on the way of a line search are printed without their geometry and are counted, not
+kept. Plane-wave and wave-function modules are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from lake.readers.base import ReaderSpec
+from lake.readers.rows import number
+from lake.readers.step_log import as_numbers, element_of
+from lake.readers.text_steps import NAN, Cutter, Step, as_floats, lines_after, make_frames
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
+from schemas.frames import Floats
+from schemas.theory import LevelOfTheory
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
+
+FORMAT: Final = "NWChem log"
+
+_ENERGY: Final = b"\n         Total DFT energy ="
+_GEOMETRY: Final = b"\n Output coordinates in "
+_TASK: Final = b"\n Task  times"
+_BANNER: Final = re.compile(rb"Northwest Computational Chemistry Package \(NWChem\) (\S+)")
+_VALUE: Final = re.compile(rb"\n +Total DFT energy = +(\S+) *(?=\n)")
+_UNIT: Final = re.compile(rb"\n Output coordinates in (angstroms|a\.u\.)")
+_ATOM: Final = re.compile(rb"\n +\d+ (\S+) +\d+\.\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
+_GRADIENT: Final = re.compile(rb"\n +DFT ENERGY GRADIENTS\n\n +atom +coordinates +gradient\n +x +y +z +x +y +z *\n")
+_ROW: Final = re.compile(rb"\n d= *\d+,ls=[0-9.]+,diis +(\d{1,5}) +\S+ +(\S+) +(\S+) ")
+_WANTED: Final = re.compile(rb"\n +Convergence on (energy|density) requested: +(\S+)")
+_CHARGE: Final = re.compile(rb"\n +Charge +: +(-?\d{1,4}) *\n")
+_SHELL: Final = re.compile(rb"\n +Wavefunction type: +([^\n]*?)\. *\n")
+_XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
+_BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
+_OPTIMISES: Final = b"NWChem Geometry Optimization"
+_RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessian", b"NWChem Nuclear Hessian and Frequency")
+_AGREES: Final = 2e-5
+"""Å; the table of the gradient has places with six decimals of a bohr."""
+
+_PARTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
+    (frozenset({"PerdewBurkeErnzerhof Exchange Functional", "PerdewBurkeErnz. Correlation Functional"}), "PBE"),
+    (frozenset({"Becke 1988 Exchange Functional", "Lee-Yang-Parr Correlation Functional"}), "BLYP"),
+    (frozenset({"TPSS metaGGA Exchange Functional", "TPSS03 metaGGA Correlation Functional"}), "TPSS"),
+)
+_METHODS: Final = {"B3LYP": "B3LYP", "PBE0": "PBE0", "TPSS03": "TPSS", "M06-2X": "M06-2X", "M06": "M06", "HSE03": "HSE03"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    symbols: list[str]
+    positions: Floats
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What was printed last, before an energy."""
+
+    shell: str = "closed shell"
+    charge: float = 0.0
+    xc: tuple[str, ...] = ()
+    basis: tuple[tuple[str, str], ...] = ()
+    limits: tuple[float, float] = (NAN, NAN)
+    """Criteria of energy and density."""
+    converged: int = -1
+    n_scf: int = -1
+
+
+def recognises(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of an NWChem log."""
+    del name
+    return _BANNER.search(head) is not None
+
+
+class _Task:
+    """What one task of the input gave so far."""
+
+    def __init__(self) -> None:
+        self.symbols: list[str] = []
+        self.level: LevelOfTheory | None = None
+        self.kind = "static"
+        self.steps: list[Step] = []
+        self.energies = 0
+        self.lost = 0
+
+    def run(self, version: str, *, complete: bool) -> Run | None:
+        """Return the run of the task, or None where it has no step."""
+        numbers = as_numbers(self.symbols)
+        if not self.steps or self.level is None or numbers is None:
+            return None
+        flags = [*(["malformed_steps"] if self.lost else []), *([] if complete else ["truncated"])]
+        note = f"{self.lost} of {self.energies} energies, on the way of a line search, are printed without a geometry and left out"
+        return Run(
+            code="nwchem",
+            code_version=version,
+            kind=self.kind,
+            format=FORMAT,
+            level_of_theory=self.level,
+            frames=make_frames(numbers, np.zeros(3, dtype=bool), self.steps, ("NWChem total DFT energy", "")),
+            complete=complete,
+            flags=tuple(flags),
+            notes=(note,) if self.lost else (),
+            n_malformed_steps=self.lost,
+        )
+
+
+class NwchemReader:
+    """Push reader of a log, cut at geometries, energies and ends of tasks."""
+
+    def __init__(self) -> None:
+        self._cutter = Cutter((_ENERGY, _GEOMETRY, _TASK))
+        self._version = ""
+        self._geometry: _Geometry | None = None
+        self._fresh = False
+        self._task = _Task()
+        self._settings = _Settings()
+        self._waiting: tuple[bytes, _Settings] | None = None
+        self._runs: list[Run] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; line ends may be LF or CRLF."""
+        for piece in self._cutter.add(chunk):
+            self._take(piece)
+
+    def close(self) -> tuple[Run, ...]:
+        """Return a run for each task with a DFT energy; raises UnreadableOutput where there is none."""
+        for piece in self._cutter.rest():
+            self._take(piece)
+        self._end(complete=False)
+        if not self._runs:
+            raise UnreadableOutput(
+                "no_complete_step",
+                "the log of NWChem has no total DFT energy with a geometry and an end",
+                "deposit the run when its task is done",
+            )
+        return tuple(self._runs)
+
+    def _take(self, piece: bytes) -> None:
+        """Read the energy that waits, whose piece is now seen to be whole, and then what begins the next one."""
+        if self._waiting is not None:
+            self._add(*self._waiting)
+            self._waiting = None
+        if piece.startswith(_TASK):
+            self._end(complete=True)
+        if piece.startswith(_GEOMETRY):
+            self._geometry, self._fresh = _read_geometry(piece), True
+        if piece.startswith(_ENERGY):
+            self._waiting = (piece, self._settings)
+        self._settings = _updated(self._settings, piece)
+        if _OPTIMISES in piece:
+            self._task.kind = "relax"
+        elif any(words in piece for words in _RESPONSE):
+            self._task.kind = "phonon"
+        version = _BANNER.search(piece)
+        self._version = version.group(1).decode("latin-1") if version else self._version
+
+    def _end(self, *, complete: bool) -> None:
+        run = self._task.run(self._version, complete=complete)
+        if run is not None:
+            self._runs.append(run)
+        self._task, self._fresh = _Task(), True
+
+    def _add(self, piece: bytes, settings: _Settings) -> None:
+        """Read one energy; its geometry was printed since the one before, or stands in the table of its gradient."""
+        task, value = self._task, _VALUE.match(piece)
+        geometry, fresh = self._geometry, self._fresh
+        self._fresh = False
+        task.energies += 1
+        if task.level is None:
+            task.level = _level(settings)
+            task.symbols = geometry.symbols if geometry is not None else []
+        if value is None or geometry is None or geometry.symbols != task.symbols:
+            task.lost += 1
+            return
+        table = _read_gradient(piece, len(task.symbols))
+        positions = geometry.positions if fresh else None
+        if table is not None and bool(np.isfinite(table[0]).all()):
+            near = positions is not None and bool((np.abs(table[0] - positions) < _AGREES).all())
+            positions = positions if near else table[0]
+        if positions is None:
+            task.lost += 1
+            return
+        step = Step(
+            number=task.energies - 1,
+            cell=np.zeros((3, 3)),
+            positions=positions,
+            energy=number(value.group(1)) * HARTREE,
+            forces=table[1] if table is not None else None,
+            converged=settings.converged,
+            n_scf=settings.n_scf,
+        )
+        task.steps.append(step)
+
+
+def _updated(known: _Settings, text: bytes) -> _Settings:
+    """Return the settings with what a text prints of them."""
+    shell, charge, xc, basis = _SHELL.search(text), _CHARGE.search(text), _XC.search(text), _BASIS.findall(text)
+    wanted = {name: number(value) for name, value in _WANTED.findall(text)}
+    limits = (wanted.get(b"energy", known.limits[0]), wanted.get(b"density", known.limits[1]))
+    rows = _ROW.findall(text)
+    converged = known.converged
+    if rows:
+        change = [abs(number(field)) for field in rows[-1][1:]]
+        met = all(value <= 1.05 * limit for value, limit in zip(change, limits, strict=True) if not np.isnan(limit))
+        converged = -1 if np.isnan(limits).all() else int(met and b"Calculation failed to converge" not in text)
+    return _Settings(
+        shell=shell.group(1).decode("latin-1") if shell else known.shell,
+        charge=float(charge.group(1)) if charge else known.charge,
+        xc=tuple(" ".join(line.decode("latin-1").split()) for line in xc.group(1).split(b"\n") if line.strip()) if xc else known.xc,
+        basis=_read_basis(basis[-1]) if basis else known.basis,
+        limits=limits,
+        converged=converged,
+        n_scf=int(rows[-1][0]) if rows else known.n_scf,
+    )
+
+
+def _read_basis(table: bytes) -> tuple[tuple[str, str], ...]:
+    rows = [line.decode("latin-1").split() for line in table.split(b"\n") if line.strip()]
+    found = {(element_of(row[0]), " ".join(row[1:-3])) for row in rows if len(row) >= 5}
+    return tuple(sorted(found))
+
+
+def _read_geometry(text: bytes) -> _Geometry | None:
+    """Return the geometry that a text begins with, or None where it cannot be read."""
+    unit, end = _UNIT.match(text), text.find(b"\n      Atomic Mass")
+    rows = _ATOM.findall(text[:end] if end >= 0 else b"")
+    positions = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
+    symbols = [element_of(row[0].decode("latin-1")) for row in rows]
+    if unit is None or as_numbers(symbols) is None or not bool(np.isfinite(positions).all()):
+        return None
+    return _Geometry(symbols, positions * (BOHR if unit.group(1) == b"a.u." else 1.0))
+
+
+def _read_gradient(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
+    """Return the places in Å and the forces in eV/Å of the table of the gradient, NaN where it is torn."""
+    table = _GRADIENT.search(text)
+    lines = lines_after(text, table.end(), natoms) if table else None
+    if table is None:
+        return None
+    if lines is None:
+        return np.full((natoms, 3), NAN), np.full((natoms, 3), NAN)
+    fields = [line.split()[2:] for line in lines.split(b"\n")[:natoms]]
+    values = np.array([as_floats(row) if len(row) == 6 else np.full(6, NAN) for row in fields])
+    return values[:, :3] * BOHR, values[:, 3:] * -HARTREE_PER_BOHR
+
+
+def _level(settings: _Settings) -> LevelOfTheory:
+    words = [re.sub(r" +\d+\.\d+.*", "", line) for line in settings.xc]
+    exact = next((line.split()[-1] for line in settings.xc if line.startswith("Hartree-Fock (Exact) Exchange")), "")
+    fraction = number(exact.encode("latin-1"))
+    method = next((line.split()[0] for line in words if "Method XC" in line), "")
+    functional = _METHODS.get(method, method) or next((name for parts, name in _PARTS if parts <= set(words)), " + ".join(words))
+    return LevelOfTheory(
+        code="nwchem",
+        functional=functional,
+        exact_exchange=fraction if fraction > 0 else None,
+        basis="GTO",
+        pseudopotentials=settings.basis,
+        smearing="none",
+        spin="none" if settings.shell.startswith("closed") else "collinear",
+        charge=settings.charge,
+    )
+
+
+NWCHEM_LOG: Final = ReaderSpec(name=FORMAT, code="nwchem", recognises=recognises, open=NwchemReader, rank=0)

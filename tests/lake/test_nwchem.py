@@ -1,0 +1,82 @@
+"""NWChem: geometry of each energy, tasks as runs, convergence, cuts and damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import make_steps
+from made_up_rare_logs import (
+    assert_chunks_and_line_ends_do_not_matter,
+    assert_cut_gives_first_steps,
+    assert_damage_never_escapes,
+    nwchem_text,
+    read,
+)
+
+from lake.readers import find_reader
+from lake.readers.nwchem import NWCHEM_LOG
+from schemas.errors import UnreadableOutput
+from schemas.units import HARTREE, HARTREE_PER_BOHR
+
+
+def test_reads_what_is_printed() -> None:
+    steps = make_steps(3)
+    text = nwchem_text(steps)
+    (run,) = read(text)
+    frames, level = run.frames, run.level_of_theory
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("7.0.2", "relax", True, (), ((), (), ()))
+    assert frames.energy.tolist() == [step.energy * HARTREE for step in steps]
+    for k, step in enumerate(steps):
+        np.testing.assert_array_equal(frames.positions[k], step.positions)
+        np.testing.assert_allclose(frames.forces[k], step.forces * HARTREE_PER_BOHR, atol=6e-7 * HARTREE_PER_BOHR)
+    assert (level.functional, level.exact_exchange, level.spin, level.charge) == ("PBE0", 0.25, "none", 0.0)
+    assert level.pseudopotentials == (("Mg", "6-31G*"), ("O", "6-31G*"))
+    assert find_reader("x.nwout", text) is NWCHEM_LOG
+
+
+def test_an_energy_of_a_line_search_has_no_geometry() -> None:
+    (run,) = read(nwchem_text(make_steps(2), searched=True))
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (2, 1, ("malformed_steps",))
+    assert run.frames.step.tolist() == [0, 2]
+
+
+def test_places_beside_the_gradient_are_those_of_the_energy() -> None:
+    text = nwchem_text(make_steps(1)).replace(b"12.0000     ", b"12.0000    1")
+    (run,) = read(text)
+    np.testing.assert_allclose(run.frames.positions[0], make_steps(1)[0].positions, atol=1e-6)
+
+
+def test_each_task_is_a_run_with_its_own_charge() -> None:
+    runs = read(nwchem_text(make_steps(2), tasks=(0, 1)))
+    assert [(run.frames.count, run.level_of_theory.charge) for run in runs] == [(2, 0.0), (2, 1.0)]
+
+
+def test_the_last_change_tells_convergence() -> None:
+    for change, converged in (("-8.95D-09", 1), ("-8.95D-03", 0)):
+        (run,) = read(nwchem_text(make_steps(1), change=change))
+        assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [7])
+
+
+def test_a_run_cut_in_its_first_step_has_none() -> None:
+    text = nwchem_text(make_steps(1))
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(text[: text.index(b"Total DFT energy") + 20])
+    assert refusal.value.reason == "no_complete_step"
+
+
+def test_chunks_and_line_ends_do_not_matter() -> None:
+    assert_chunks_and_line_ends_do_not_matter(nwchem_text(make_steps(3)))
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
+    assert_cut_gives_first_steps(nwchem_text(make_steps(3)), cut, b" Task  times")
+
+
+@given(place=st.integers(0, 100_000), byte=st.integers(0, 255))
+@settings(max_examples=80, deadline=None)
+def test_damage_never_escapes(place: int, byte: int) -> None:
+    assert_damage_never_escapes(nwchem_text(make_steps(1)), place, byte)
