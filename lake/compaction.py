@@ -101,11 +101,13 @@ def _groups(table: DeltaTable, name: str) -> Iterator[_Group]:
     for part in small.partition_by(keys, maintain_order=True) if keys else [small]:
         partition = {key.removeprefix("partition."): str(part[key][0]) for key in keys}
         found: list[tuple[str, int]] = []
+        total = 0
         for path, size in part.select("path", "size_bytes").iter_rows():
-            if found and sum(each for _, each in found) + size > TARGET_BYTES:
+            if found and total + size > TARGET_BYTES:
                 yield from _if_many(partition, found)
-                found = []
+                found, total = [], 0
             found.append((path, int(size)))
+            total += int(size)
         yield from _if_many(partition, found)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -81,6 +83,45 @@ def test_compacted_files_have_our_encoding_and_statistics(folder_lake: Lake) -> 
     assert columns["positions.list.element"].compression == "ZSTD"
     ids = pq.read_table(folder_lake.store.folder / "frames" / files["path"][0].as_py(), partitioning=None)["calculation_id"].to_pylist()
     assert ids == sorted(ids)
+
+
+def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(folder_lake, 1, 2, 3, 4, 5)
+    before = rows(folder_lake)
+    largest = max(live_files(folder_lake.table("frames"))["size_bytes"].to_pylist())
+    monkeypatch.setattr(compaction, "TARGET_BYTES", int(2.5 * largest))
+    monkeypatch.setattr(compaction, "GROUPS_A_COMMIT", 2)
+    old = folder_lake.versions()["frames"]
+    done = compact(folder_lake, "frames")
+    assert (done.n_files_before, done.n_files_after, done.version) == (12, 6, old + 3)
+    assert lake_stats(folder_lake).tables[0].n_files == 9
+    assert rows(folder_lake) == before
+
+
+def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(folder_lake, 1, 2, 3, 4, 5)
+    before = rows(folder_lake)
+    largest = max(live_files(folder_lake.table("frames"))["size_bytes"].to_pylist())
+    monkeypatch.setattr(compaction, "TARGET_BYTES", int(2.5 * largest))
+    monkeypatch.setattr(compaction, "GROUPS_A_COMMIT", 2)
+    old = folder_lake.versions()["frames"]
+    done = compact(folder_lake, "frames")
+    assert (done.n_files_before, done.n_files_after, done.version) == (12, 6, old + 3)
+    assert lake_stats(folder_lake).tables[0].n_files == 9
+    assert rows(folder_lake) == before
+
+
+def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(folder_lake, 1, 2, 3, 4, 5)
+    before = rows(folder_lake)
+    largest = max(live_files(folder_lake.table("frames"))["size_bytes"].to_pylist())
+    monkeypatch.setattr(compaction, "TARGET_BYTES", int(2.5 * largest))
+    monkeypatch.setattr(compaction, "GROUPS_A_COMMIT", 2)
+    old = folder_lake.versions()["frames"]
+    done = compact(folder_lake, "frames")
+    assert (done.n_files_before, done.n_files_after, done.version) == (12, 6, old + 3)
+    assert lake_stats(folder_lake).tables[0].n_files == 9
+    assert rows(folder_lake) == before
 
 
 def test_the_log_calls_it_no_change_of_data(folder_lake: Lake) -> None:
@@ -177,6 +218,21 @@ def test_what_was_needed_a_moment_ago_stays_within_the_retention(folder_lake: La
     assert rows(folder_lake, old) == before
     commit_batch(folder_lake, [staged], "9" * 64)
     assert len(rows(folder_lake)) == 18 + 3
+
+
+def test_the_retention_counts_from_when_a_file_was_removed_not_written(folder_lake: Lake) -> None:
+    add(folder_lake, 1, 2)
+    stage(folder_lake, [made_reading("late.tar", made_calculation(MGO, 3, 9))], "9" * 64, 0)
+    folder = folder_lake.store.folder
+    assert folder is not None
+    ten_days_ago = time.time() - 10 * 86400
+    for key in files_on_disk(folder_lake):
+        os.utime(folder / key, (ten_days_ago, ten_days_ago))
+    old = folder_lake.versions()["frames"]
+    before = rows(folder_lake)
+    compact(folder_lake, "frames")
+    assert vacuum(folder_lake, older_than_days=2, dry_run=False)[0].n_files == 1
+    assert rows(folder_lake, old) == before == rows(folder_lake)
 
 
 def test_files_of_killed_writers_are_swept(folder_lake: Lake) -> None:
