@@ -98,32 +98,6 @@ def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pyte
     assert rows(folder_lake) == before
 
 
-def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(folder_lake, 1, 2, 3, 4, 5)
-    before = rows(folder_lake)
-    largest = max(live_files(folder_lake.table("frames"))["size_bytes"].to_pylist())
-    monkeypatch.setattr(compaction, "TARGET_BYTES", int(2.5 * largest))
-    monkeypatch.setattr(compaction, "GROUPS_A_COMMIT", 2)
-    old = folder_lake.versions()["frames"]
-    done = compact(folder_lake, "frames")
-    assert (done.n_files_before, done.n_files_after, done.version) == (12, 6, old + 3)
-    assert lake_stats(folder_lake).tables[0].n_files == 9
-    assert rows(folder_lake) == before
-
-
-def test_joined_files_stay_below_their_size(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(folder_lake, 1, 2, 3, 4, 5)
-    before = rows(folder_lake)
-    largest = max(live_files(folder_lake.table("frames"))["size_bytes"].to_pylist())
-    monkeypatch.setattr(compaction, "TARGET_BYTES", int(2.5 * largest))
-    monkeypatch.setattr(compaction, "GROUPS_A_COMMIT", 2)
-    old = folder_lake.versions()["frames"]
-    done = compact(folder_lake, "frames")
-    assert (done.n_files_before, done.n_files_after, done.version) == (12, 6, old + 3)
-    assert lake_stats(folder_lake).tables[0].n_files == 9
-    assert rows(folder_lake) == before
-
-
 def test_the_log_calls_it_no_change_of_data(folder_lake: Lake) -> None:
     add(folder_lake, 1, 2)
     version = compact(folder_lake, "frames").version
