@@ -221,7 +221,12 @@ _FHI_AIMS: Final = ReaderDoc(
     energy="electronic free energy; 'corrected' is energy_sigma0, 'uncorrected' energy_internal",
     stress="tension positive, eV/Å³; the pressure beside it has the other sign",
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
-    traps=(Trap("three energies of one step, raw and constrained forces", "test_golden_long_tail::test_dft"),),
+    traps=(
+        Trap("three energies of one step", "test_fhi_aims::test_reads_what_is_printed"),
+        Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
+        Trap("a cycle that is started anew", "test_fhi_aims::test_a_cycle_that_starts_anew_is_no_step"),
+        Trap("a cut output", "test_fhi_aims::test_a_cut_output_gives_the_first_steps"),
+    ),
 )
 _CASTEP: Final = ReaderDoc(
     name="CASTEP output",
@@ -233,7 +238,11 @@ _CASTEP: Final = ReaderDoc(
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
     traps=(
         Trap("energies of other cutoffs", "test_golden_long_tail::test_castep_energies_of_other_cutoffs_are_flagged"),
-        Trap("'Final energy, E' is not the free energy", "test_golden_long_tail::test_dft"),
+        Trap("'Final energy, E' is not the free energy", "test_castep::test_reads_what_is_printed"),
+        Trap("dispersion is added below", "test_castep::test_dispersion_is_in_the_energy"),
+        Trap("forces with constraints", "test_castep::test_constrained_forces_are_taken_where_only_the_centre_of_mass_is_held"),
+        Trap("a file that was continued", "test_castep::test_a_continued_run_is_a_run_of_its_own"),
+        Trap("a cut output", "test_castep::test_a_cut_output_gives_the_first_steps"),
     ),
 )
 _GPAW: Final = ReaderDoc(
@@ -241,11 +250,13 @@ _GPAW: Final = ReaderDoc(
     file="The text that GPAW writes: `*.txt`, `gpaw.out`",
     reads="Every configuration that was computed; the binary .gpw is not read.",
     versions="0.9 to 24 (seen: 22.8.0)",
-    energy="`Free energy` and the energy of the reference atoms; `Extrapolated` is energy_sigma0",
+    energy="`Free energy`, relative to the sum of the reference atoms' energies; `Extrapolated` is energy_sigma0",
     stress="tension positive, eV/Å³",
     proof="test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames",
     traps=(
         Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
+        Trap("the word 'Converged'", "test_gpaw::test_convergence_is_judged_from_the_energies"),
+        Trap("a cut output", "test_gpaw::test_a_cut_output_gives_the_first_steps"),
     ),
 )
 _GAUSSIAN: Final = ReaderDoc(
@@ -256,7 +267,12 @@ _GAUSSIAN: Final = ReaderDoc(
     energy="`SCF Done`, in hartree",
     stress="",
     proof="",
-    traps=(Trap("a run whose cycle did not converge", "test_golden_long_tail::test_dft"),),
+    traps=(
+        Trap("two orientations, forces in one of them", "test_gaussian::test_forces_are_not_taken_with_the_standard_orientation"),
+        Trap("semi-empirical methods, MP2, excited states", "test_gaussian::test_energies_of_other_theories_are_refused"),
+        Trap("a run whose cycle did not converge", "test_gaussian::test_the_change_of_the_density_tells_convergence"),
+        Trap("a cut output", "test_gaussian::test_a_cut_output_gives_the_first_steps"),
+    ),
 )
 _ORCA: Final = ReaderDoc(
     name="ORCA output",
@@ -266,11 +282,59 @@ _ORCA: Final = ReaderDoc(
     energy="`FINAL SINGLE POINT ENERGY`, in hartree, dispersion and solvent included",
     stress="",
     proof="",
-    traps=(Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_dft"),),
+    traps=(
+        Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_orca_gradient_is_that_of_a_falling_energy"),
+        Trap("semi-empirical methods, coupled cluster, excited states", "test_orca::test_energies_of_other_theories_are_refused"),
+        Trap("'not fully converged' behind the energy", "test_orca::test_the_last_change_tells_convergence"),
+        Trap("a cut output", "test_orca::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_NWCHEM: Final = ReaderDoc(
+    name="NWChem log",
+    file="`*.nwout`, `*.out`",
+    reads="DFT tasks of the Gaussian-basis modules, each a run; energies of a line search have no geometry and are counted.",
+    versions="6 and 7 (seen: 6.3, 6.6, 7.0.2)",
+    energy="`Total DFT energy`, in hartree",
+    stress="",
+    proof="",
+    traps=(
+        Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
+        Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),
+        Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_nwchem_gradient_is_that_of_a_falling_energy"),
+        Trap("a cut output", "test_nwchem::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_ABACUS: Final = ReaderDoc(
+    name="ABACUS log",
+    file="`running_*.log` in OUT.*",
+    reads="Every step whose cycle converged and whose geometry is printed.",
+    versions="2.2 to 3 (seen: a development version of 2022)",
+    energy="`final etot`, in eV",
+    stress="compression positive, kbar; the pressure below is a third of the trace",
+    proof="test_golden_long_tail::test_sign_of_stress_in_abacus",
+    traps=(
+        Trap("the last energy is printed twice", "test_golden_long_tail::test_dft"),
+        Trap("a cycle that fails prints no energy", "test_abacus::test_a_cycle_that_fails_is_counted"),
+        Trap("a cell that moves without being printed", "test_abacus::test_a_cell_that_moved_without_being_printed_leaves_the_step_out"),
+        Trap("a cut output", "test_abacus::test_a_cut_output_gives_the_first_steps"),
+    ),
+)
+_ELK: Final = ReaderDoc(
+    name="Elk INFO.OUT",
+    file="`INFO.OUT`",
+    reads="The first step: INFO.OUT prints the geometry once.",
+    versions="2 to 10 (seen: 4.0.15, 8.4.30)",
+    energy="`total energy` with its entropic term; without that it is energy_internal",
+    stress="",
+    proof="",
+    traps=(
+        Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
+        Trap("later steps have no positions", "test_elk::test_later_steps_have_no_positions"),
+    ),
 )
 
 READER_DOCS: Final[tuple[ReaderDoc, ...]] = (
     _PW_STDOUT, _PW_XML, _VASPRUN, _OUTCAR, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
-    _CASTEP, _GPAW, _GAUSSIAN, _ORCA,
+    _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK,
 )  # fmt: skip
 """One record for each reader of `lake.readers.READERS`."""
