@@ -66,9 +66,13 @@ def list_datasets(as_json: AsJson = False) -> None:
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show what a dataset holds: query, versions, frames by system and split."""
-    manifest = lake.open(settings=load()).dataset(name).manifest
+    from lake.retractions import retractions
+
+    opened = lake.open(settings=load())
+    manifest = opened.dataset(name).manifest
+    retracted = {record.key: record.why for record in retractions(opened) if name in record.datasets}
     if as_json:
-        print_json(asdict(manifest))
+        print_json({**asdict(manifest), "retracted": retracted})
         return
     print_rows([_row(manifest)], as_json=False)
     rows = [{"system": system, **splits} for system, splits in sorted(manifest.element_systems.items())]
@@ -76,6 +80,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
         [{"split": ", ".join(f"{k} {v}" for k, v in row.items() if k != "system"), "system": row["system"]} for row in rows], as_json=False
     )
     OUT.print(f"query     {manifest.query}\nversions  {dict(manifest.table_versions)}\nhash      {manifest.content_hash}", highlight=False)
+    for key, why in retracted.items():
+        OUT.print(f"retracted {key}: {why}", highlight=False)
 
 
 @app.command()

@@ -89,6 +89,8 @@ def test_a_source_is_followed_and_retracted(home: Path) -> None:
     (record,) = json.loads(run("retract", key, "--why", "wrong cutoff", "--json"))
     assert (record["key"], record["n_calculations"], record["datasets"]) == (key, 1, ["d"])
     assert "wrong cutoff" in run("retractions")
+    assert json.loads(run("dataset", "show", "d", "--json"))["retracted"] == {key: "wrong cutoff"}
+    assert f"retracted {key}: wrong cutoff" in run("dataset", "show", "d")
     run("dataset", "create", "d-2", "--elements", "Mg,O", "--all")
     assert len(json.loads(run("lineage", "--dataset", "d-2", "--json"))) == 3
     assert "1 retractions taken back" in run("retract", key, "--undo")
