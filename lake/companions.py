@@ -6,6 +6,7 @@ its end. What is held till then is limited: where there is more, the folders met
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,10 @@ class Shelf:
     """Files that came when outputs of their folder were finished already."""
     finished: set[str] = field(default_factory=set)
     """Folders whose outputs had to be finished early."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes held, of the folders that hold any, in the order in which they were met."""
+    n_bytes: int = 0
+    """Sum of the sizes, kept as they come: a source may have very many folders."""
 
     def wait(self, output: Waiting) -> None:
         """Keep an output till its folder is finished."""
@@ -56,17 +61,21 @@ class Shelf:
         """Keep a file till its folder is finished."""
         folder = posixpath.dirname(file.path)
         self.held[folder].append(file)
+        if file.text:
+            self.sizes[folder] = self.sizes.get(folder, 0) + len(file.text)
+            self.n_bytes += len(file.text)
         if folder in self.finished:
             self.late[folder].append(replace(file, text=None))
 
     def crowded_out(self, folder: str) -> list[str]:
         """Return the folders to be finished now, so that what remains is within the limit; folder is the one just met."""
-        excess = sum(self._size(name) for name in self.held) - self.limit
-        found = []
-        for name in [name for name in self.held if name != folder] + [folder]:
-            if excess > 0 and (size := self._size(name)):
-                excess -= size
-                found.append(name)
+        excess = self.n_bytes - self.limit
+        found: list[str] = []
+        for name in itertools.chain((name for name in self.sizes if name != folder), (folder,)):
+            if excess <= 0:
+                break
+            excess -= self.sizes.get(name, 0)
+            found.append(name)
         return found
 
     def take(self, folder: str) -> list[Waiting]:
@@ -86,6 +95,7 @@ class Shelf:
     def release(self, folder: str) -> None:
         """Give up the texts that are held for a folder, before its outputs have all been met."""
         self.finished.add(folder)
+        self.n_bytes -= self.sizes.pop(folder, 0)
         self.held[folder] = [replace(file, text=None) for file in self.held[folder]]
 
     def with_note(self, run: Run, output: Waiting) -> Run:
@@ -101,9 +111,10 @@ class Shelf:
 
     def forget(self, inside: str) -> None:
         """Drop everything from a container; inside is its path with a '/', or '' for all."""
-        for shelf in (self.waiting, self.held):
+        for shelf in (self.waiting, self.held, self.sizes):
             for folder in [name for name in shelf if f"{name}/".startswith(inside)]:
                 del shelf[folder]
+        self.n_bytes = sum(self.sizes.values())
 
     def _for(self, output: Waiting) -> list[Held]:
         """Return the files that an output's reader may take, one for each name; the order of the members does not count."""
@@ -111,9 +122,6 @@ class Shelf:
         files = sorted(self.held.get(posixpath.dirname(output.path), ()), key=lambda file: file.path, reverse=True)
         found = {file.name: file for file in files if file.path != output.path and accepts is not None and accepts(file.name)}
         return sorted(found.values(), key=lambda file: file.path)
-
-    def _size(self, folder: str) -> int:
-        return sum(len(file.text) for file in self.held[folder] if file.text is not None)
 
     def _noted(self, run: Run, paths: list[str]) -> Run:
         if not paths:
