@@ -224,6 +224,7 @@ _FHI_AIMS: Final = ReaderDoc(
     traps=(
         Trap("three energies of one step", "test_fhi_aims::test_reads_what_is_printed"),
         Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
+        Trap("strained cells of a numerical stress", "test_fhi_aims::test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps"),
         Trap("a cycle that is started anew", "test_fhi_aims::test_a_cycle_that_starts_anew_is_no_step"),
         Trap("a cut output", "test_fhi_aims::test_a_cut_output_gives_the_first_steps"),
     ),

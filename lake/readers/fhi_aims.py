@@ -46,6 +46,8 @@ _SHORT: Final = re.compile(rb"\n +SCF +(\d+) : +\S+ +\| +(\S+) +\| +(\S+) +\| +(
 _POINTS: Final = re.compile(rb"\n  \| Number of k-points +: +(\d{1,7}) *\n")
 _CYCLES: Final = re.compile(rb"\n +End self-consistency iteration # +(\d{1,6}) ")
 _ENDED: Final = (b"\n  Final output of selected total energy values:", b"\n          Leaving FHI-aims.")
+_STRAINS: Final = b"numerical_stress.f90"
+_STRAINED: Final = b"Calculation of numerical stress completed"
 _LAST_ITERATIONS: Final = 4
 """The forces are made in one or two iterations behind the one that met the criteria."""
 
@@ -72,6 +74,7 @@ class FhiAimsRun(RunLog):
         self._cell = np.zeros((3, 3))
         self._positions = np.zeros((0, 3))
         self._known = True
+        self._straining = False
         self._number = 0
 
     def read_heading(self, text: bytes) -> Heading | None:
@@ -85,15 +88,19 @@ class FhiAimsRun(RunLog):
         return Heading(version.group(1).decode("latin-1") if version else "", given.kind, numbers, pbc, given.level, given.fixed)
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
-        """Return the step; a cycle that starts anew at the same place, without a result, is none."""
+        """Return the step; a cycle that starts anew without a result is none, nor are those of strained cells for a numerical stress."""
         points = _POINTS.search(piece)
         if points is not None and heading.level.n_kpoints is None:
             self.heading = replace(heading, level=replace(heading.level, n_kpoints=int(points.group(1))))
-        finished = _CONVERGED in piece or any(words in piece for words in _ENDED)
-        energies = _COMPACT.search(piece)
-        if energies is None and finished:
-            energies = next(reversed(list(_COMPONENTS.finditer(piece))), None)
         cell, positions = self._geometry(piece, len(heading.numbers))
+        if self._straining:
+            self._straining = _STRAINED not in piece
+            return None
+        own = piece.partition(_STRAINS)[0]
+        self._straining = _STRAINS in piece and _STRAINED not in piece
+        energies = _COMPACT.search(own)
+        if energies is None and (_CONVERGED in own or any(words in own for words in _ENDED)):
+            energies = next(reversed(list(_COMPONENTS.finditer(own))), None)
         if energies is None:
             return None
         self._number += 1
@@ -101,14 +108,14 @@ class FhiAimsRun(RunLog):
             self.lost += 1
             return None
         internal, sigma0, free = (number(field) for field in energies.groups())
-        converged, n_scf = self._cycle(piece)
+        converged, n_scf = self._cycle(own)
         return Step(
             number=self._number - 1,
             cell=cell,
             positions=positions,
             energy=free,
-            forces=self._forces(piece, heading),
-            stress=_stress(piece),
+            forces=self._forces(own, heading),
+            stress=_stress(own),
             internal=internal,
             sigma0=sigma0,
             converged=converged,

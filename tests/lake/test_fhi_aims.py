@@ -73,6 +73,19 @@ def test_a_cycle_above_its_criterion_is_not_converged() -> None:
         assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [9])
 
 
+def test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps() -> None:
+    text = fhi_aims_text(make_steps(2))
+    begin = b"          Begin self-consistency loop: Re-initialization.\n"
+    cycle = text[text.index(b"  End self-consistency iteration") : text.index(b"  Updated atomic structure")]
+    start = b"  Components of the stress tensor (for mathematical background see comments in numerical_stress.f90).\n"
+    strained = start + (begin + cycle) * 12 + b"  Calculation of numerical stress completed\n"
+    place = text.index(b"  Updated atomic structure")
+    (run,), (plain,) = read(text[:place] + strained + text[place:]), read(text)
+    assert (run.frames.count, run.n_malformed_steps) == (2, 0)
+    np.testing.assert_array_equal(run.frames.positions, plain.frames.positions)
+    np.testing.assert_array_equal(run.frames.energy, plain.frames.energy)
+
+
 def test_a_cycle_that_starts_anew_is_no_step() -> None:
     text = fhi_aims_text(make_steps(2))
     place = text.index(b"          Begin self-consistency loop: Re-init")
