@@ -87,7 +87,15 @@ class AbacusRun(RunLog):
         if numbers is None or self._cell is None:
             return None
         words = next((group for group in version.groups() if group), b"") if version else b""
-        kind = "vc-relax" if b"RELAX CELL" in text else "relax" if b"RELAX IONS" in text else "md" if b"STEP OF MOL" in text else "static"
+        kind = (
+            "vc-relax"
+            if b"RELAX CELL" in text
+            else "relax"
+            if b"RELAX IONS" in text or b"STEP OF RELAXATION" in text
+            else "md"
+            if b"STEP OF MOL" in text
+            else "static"
+        )
         return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), _level(text))
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
@@ -101,6 +109,8 @@ class AbacusRun(RunLog):
         energy = _ETOT.match(own)
         if energy is None or cell is None or positions is None:
             self.lost += 1
+            note = "steps whose cell or positions are not printed in the log are left out"
+            self.notes += [note] if note not in self.notes else []
             return None
         stress = _STRESS.search(own)
         return Step(
@@ -115,12 +125,15 @@ class AbacusRun(RunLog):
         )
 
     def _prepare(self, text: bytes, natoms: int) -> None:
-        """Keep geometry and cycle that a text prints for the next step."""
+        """Keep geometry and cycle that a text prints for the next step.
+
+        Where the stress is computed, the cell may move: only 'RELAX CELL' or the vectors themselves tell that it did not.
+        """
         vectors, tables, moved = _VECTORS.findall(text), _PLACES.findall(text), _CELL_STEP.findall(text)
         if vectors:
             cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
             self._cell = cell if bool(np.isfinite(cell).all()) else None
-        elif moved and int(moved[-1]) != self._cell_step:
+        elif (moved and int(moved[-1]) != self._cell_step) or (not moved and b"TOTAL-STRESS" in text):
             self._cell = None
         self._cell_step = int(moved[-1]) if moved else self._cell_step
         if tables:

@@ -386,8 +386,8 @@ def orca_text(steps: Sequence[Made], *, change: float = 1e-10, settings: Sequenc
     return _lines(text, "                             ****ORCA TERMINATED NORMALLY****")
 
 
-def abacus_text(steps: Sequence[Made], *, failed: bool = False) -> bytes:
-    """Return a running_relax.log in bohr; failed puts a cycle that did not converge behind the first one."""
+def abacus_text(steps: Sequence[Made], *, failed: bool = False, counter: str = " RELAX CELL : 1") -> bytes:
+    """Return a running_relax.log in bohr; failed puts a cycle that did not converge behind the first one, counter stands in each step."""
     text = [
         "                             WELCOME TO ABACUS",
         "    Version: 3.2.1",
@@ -409,6 +409,7 @@ def abacus_text(steps: Sequence[Made], *, failed: bool = False) -> bytes:
     for k, step in enumerate(steps):
         text += _abacus_places(step) if k else []
         text += [" convergence has NOT been achieved!"] if failed and k == 1 else []
+        text += [counter]
         text += [
             " PW ALGORITHM --------------- ION=   1  ELEC=   8--------------------------------",
             " charge density convergence is achieved",

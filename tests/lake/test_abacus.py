@@ -26,7 +26,7 @@ def test_reads_what_is_printed() -> None:
     text = abacus_text(steps)
     (run,) = read(text)
     frames, level = run.frames, run.level_of_theory
-    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("3.2.1", "relax", True, (), ((), (), ()))
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("3.2.1", "vc-relax", True, (), ((), (), ()))
     assert frames.energy.tolist() == [step.energy for step in steps]
     np.testing.assert_allclose(frames.cell[0], np.eye(3) * 4.25, atol=1e-12)
     for k, step in enumerate(steps):
@@ -47,8 +47,10 @@ def test_a_cycle_that_fails_is_counted() -> None:
 def test_a_cell_that_moved_without_being_printed_leaves_the_step_out() -> None:
     text = abacus_text(make_steps(2))
     place = text.rindex(b" PW ALGORITHM")
-    (run,) = read(text[:place] + b" RELAX CELL : 2\n" + text[place:])
-    assert (run.frames.count, run.n_malformed_steps) == (1, 1)
+    for moved in (text[:place] + b" RELAX CELL : 2\n" + text[place:], abacus_text(make_steps(2), counter=" STEP OF RELAXATION : 1")):
+        (run,) = read(moved)
+        assert (run.frames.count, run.n_malformed_steps) == (1, 1)
+        assert "cell" in run.notes[0]
 
 
 def test_a_run_cut_in_its_first_step_has_none() -> None:
