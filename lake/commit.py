@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -23,14 +23,12 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from lake.place import Place, spec_of
 from lake.rows import calculation_table, rejection_rows, rejection_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, stage, write_frames
-from lake.tables import DataFile, live_files, open_table, spec_of, write_file
+from lake.tables import DataFile, live_files, write_file
 from schemas.errors import CommitConflict
 from schemas.version import __version__
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 __all__ = ["BatchReport", "SourceOutcome", "StagedBatch", "commit_batch", "commit_files", "stage"]
 
@@ -69,7 +67,7 @@ class BatchReport:
     """Version of each table after the commit."""
 
 
-def commit_batch(lake: Lake, staged: Sequence[StagedBatch], batch: str, *, now: datetime | None = None) -> BatchReport:
+def commit_batch(lake: Place, staged: Sequence[StagedBatch], batch: str, *, now: datetime | None = None) -> BatchReport:
     """Make a staged batch visible, exactly once, and return what it added.
 
     Can be called again with the same or a new staging after a crash at any point, and at the same time from many processes.
@@ -97,7 +95,7 @@ def commit_batch(lake: Lake, staged: Sequence[StagedBatch], batch: str, *, now: 
     return BatchReport(batch, _outcomes(sources, log.states, frames.new), n_new, sum(frames.new.values()), found - n_new, versions)
 
 
-def commit_files(lake: Lake, name: str, batch: str, choose: Callable[[DeltaTable], list[DataFile]]) -> int:
+def commit_files(lake: Place, name: str, batch: str, choose: Callable[[DeltaTable], list[DataFile]]) -> int:
     """Add the files that choose(table) names to a table and return the version that holds them.
 
     choose looks into the table through the handle it is given, on which the commit is then made; it is asked again on a new
@@ -105,7 +103,7 @@ def commit_files(lake: Lake, name: str, batch: str, choose: Callable[[DeltaTable
     """
     written: set[str] = set()
     for attempt in range(ATTEMPTS):
-        table = open_table(lake, name)
+        table = lake.table(name)
         files = choose(table)
         written |= {file.path for file in files}
         if not files:
@@ -143,7 +141,7 @@ def wait_for_others(attempt: int) -> None:
     time.sleep(random.uniform(0.05, 0.2) * min(2**attempt, 16))
 
 
-def _remove_unused(lake: Lake, table: DeltaTable, name: str, paths: set[str]) -> None:
+def _remove_unused(lake: Place, table: DeltaTable, name: str, paths: set[str]) -> None:
     """Remove files that no commit names; table must have been opened after the last attempt to commit one of them."""
     if paths:
         live = set(live_files(table)["path"].to_pylist())
@@ -154,7 +152,7 @@ def _remove_unused(lake: Lake, table: DeltaTable, name: str, paths: set[str]) ->
 class _Calculations:
     """The step that adds the rows of `calculations`; new says which were added."""
 
-    def __init__(self, lake: Lake, staged: Sequence[StagedBatch], owners: Mapping[str, int], batch: str, now: datetime) -> None:
+    def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int], batch: str, now: datetime) -> None:
         self._lake, self._batch, self._now = lake, batch, now
         self._rows = [row for share in staged for row in share.calculations if owners[row["calculation_id"]] == share.part]
         self.new: set[str] = set()
@@ -172,7 +170,7 @@ class _Calculations:
 class _Frames:
     """The step that adds frames; a staged file that holds frames which must not be added is written anew without them."""
 
-    def __init__(self, lake: Lake, staged: Sequence[StagedBatch], owners: Mapping[str, int]) -> None:
+    def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int]) -> None:
         self._lake, self._staged, self._owners = lake, staged, owners
         self._rewritten: dict[tuple[str, frozenset[str]], StagedFrames] = {}
         self.new: dict[str, int] = {}
@@ -210,7 +208,7 @@ class _Frames:
 class _SourceLog:
     """The steps that add rejections and, as the end of the batch, sources; states says what became of each source."""
 
-    def __init__(self, lake: Lake, sources: Sequence[StagedSource], batch: str, now: datetime) -> None:
+    def __init__(self, lake: Place, sources: Sequence[StagedSource], batch: str, now: datetime) -> None:
         self._lake, self._sources, self._batch, self._now = lake, sources, batch, now
         self.settled = False
         """All calculations of the batch are new, so none has an older origin."""
@@ -262,7 +260,7 @@ class _SourceLog:
         return set(found["calculation_ids"])
 
 
-def present(lake: Lake, table: DeltaTable, column: str, wanted: set[str], *, systems: Sequence[str] | None = None) -> set[str]:
+def present(lake: Place, table: DeltaTable, column: str, wanted: set[str], *, systems: Sequence[str] | None = None) -> set[str]:
     """Return which of the wanted values of a text column a table holds.
 
     Only files of the named element systems (None: all), whose range of values in the log covers one of them, are read.

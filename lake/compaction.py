@@ -19,14 +19,14 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.commit import ATTEMPTS, try_commit, wait_for_others
+from lake.place import Place, spec_of
 from lake.stats import SMALL_BYTES
-from lake.tables import DataFile, live_files, open_table, portions, spec_of, write_file
+from lake.tables import DataFile, live_files, portions, write_file
 from schemas.errors import CommitConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lake.lake import Lake
 
 TARGET_BYTES: Final = 128 * 2**20
 """Small files are joined until they add up to this; it bounds the memory that one joining takes."""
@@ -61,13 +61,13 @@ class _Group:
     """(path, size) of each."""
 
 
-def compact(lake: Lake, name: str, *, progress: Callable[[int, int], None] | None = None) -> Compaction:
+def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | None = None) -> Compaction:
     """Join the small files of each partition of a table and return what that did; progress is called with (done, all) groups.
 
     Safe beside writers, readers and other compactions; one that was killed leaves files that `lake.vacuum` sweeps away.
     Raises CommitConflict when other writers come first at every attempt.
     """
-    groups = list(_groups(open_table(lake, name), name))
+    groups = list(_groups(lake.table(name), name))
     joined: list[tuple[_Group, list[DataFile]]] = []
     version = 0
     for start in range(0, len(groups), GROUPS_A_COMMIT):
@@ -78,7 +78,7 @@ def compact(lake: Lake, name: str, *, progress: Callable[[int, int], None] | Non
                 progress(start + len(written), len(groups))
         committed, version = _commit(lake, name, written)
         joined += committed
-    table = open_table(lake, name)
+    table = lake.table(name)
     if joined:
         table.create_checkpoint()
     return Compaction(
@@ -116,7 +116,7 @@ def _if_many(partition: dict[str, str], found: Sequence[tuple[str, int]]) -> Ite
         yield _Group(partition, tuple(found))
 
 
-def _join(lake: Lake, name: str, group: _Group) -> list[DataFile]:
+def _join(lake: Place, name: str, group: _Group) -> list[DataFile]:
     tables = [pq.read_table(pa.BufferReader(lake.store.get(f"{name}/{path}")), partitioning=None) for path, _ in group.files]
     rows = pa.concat_tables(tables)
     if name in _ORDER:
@@ -124,10 +124,10 @@ def _join(lake: Lake, name: str, group: _Group) -> list[DataFile]:
     return [write_file(lake, name, portion, label=_LABEL, partition=group.partition) for portion in portions(rows)]
 
 
-def _commit(lake: Lake, name: str, written: Sequence[tuple[_Group, list[DataFile]]]) -> tuple[list[tuple[_Group, list[DataFile]]], int]:
+def _commit(lake: Place, name: str, written: Sequence[tuple[_Group, list[DataFile]]]) -> tuple[list[tuple[_Group, list[DataFile]]], int]:
     """Commit the joined files whose small files are all there still; return them and the version that holds them."""
     for attempt in range(ATTEMPTS):
-        table = open_table(lake, name)
+        table = lake.table(name)
         live = set(live_files(table)["path"].to_pylist())
         kept = [(group, files) for group, files in written if live.issuperset(path for path, _ in group.files)]
         actions: list[AddAction | RemoveAction] = [action for group, files in kept for action in _actions(group, files)]

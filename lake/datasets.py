@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arrays, joined
+from lake.place import Place
 from lake.query import select_from
 from lake.retractions import retracted_calculations
 from lake.rows import level_of_theory
@@ -27,9 +28,6 @@ from schemas.frames import FrameArrays
 from schemas.json import from_json, to_json
 from schemas.version import __version__
 
-if TYPE_CHECKING:
-    from lake.lake import Lake
-
 FOLDER: Final = "datasets"
 INDEX_COLUMNS: Final = ("frame_id", "calculation_id", "element_system", "natoms", "split")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,7 +39,7 @@ _CHUNK_ATOMS: Final = 4_000_000
 class Dataset:
     """A published selection, read at the versions of the tables that it was made from."""
 
-    lake: Lake
+    lake: Place
     manifest: DatasetManifest
 
     @cached_property
@@ -94,7 +92,7 @@ class Dataset:
         return self.index.filter(pl.col("split") == split)
 
 
-def publish(lake: Lake, name: str, query: FrameQuery, split: Split) -> Dataset:
+def publish(lake: Place, name: str, query: FrameQuery, split: Split) -> Dataset:
     """Pin what a query selects now under a name, and return it; a second time with the same content returns the first.
 
     Raises AlreadyThere for a name that holds other content, MixedTheory where the levels of theory do not go together,
@@ -111,7 +109,7 @@ def publish(lake: Lake, name: str, query: FrameQuery, split: Split) -> Dataset:
     return _store(lake, manifest, index.select(INDEX_COLUMNS))
 
 
-def preview(lake: Lake, query: FrameQuery, split: Split) -> list[str]:
+def preview(lake: Place, query: FrameQuery, split: Split) -> list[str]:
     """Return the ids of the frames that a dataset of this query and split would hold now; publishes nothing.
 
     Raises what `publish` raises of the selection.
@@ -119,7 +117,7 @@ def preview(lake: Lake, query: FrameQuery, split: Split) -> list[str]:
     return _choose(lake, "the selection", query, split)[0]["frame_id"].to_list()
 
 
-def _choose(lake: Lake, what: str, query: FrameQuery, split: Split) -> tuple[pl.DataFrame, dict[str, int]]:
+def _choose(lake: Place, what: str, query: FrameQuery, split: Split) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the index of the frames that a query selects now, split and cut to the limits, and the versions it was read at."""
     frames = lake.table("frames")
     # Opened after the frames, so that no frame is without its calculation.
@@ -141,7 +139,7 @@ def _choose(lake: Lake, what: str, query: FrameQuery, split: Split) -> tuple[pl.
     return index, {"frames": int(frames.version()), "calculations": int(calculations.version())}
 
 
-def open_dataset(lake: Lake, name: str) -> Dataset:
+def open_dataset(lake: Place, name: str) -> Dataset:
     """Return a published dataset; raises UnknownName with the closest name."""
     try:
         return Dataset(lake, from_json(DatasetManifest, lake.store.get(_manifest_key(name))))
@@ -152,13 +150,13 @@ def open_dataset(lake: Lake, name: str) -> Dataset:
         ) from error
 
 
-def list_datasets(lake: Lake) -> list[DatasetManifest]:
+def list_datasets(lake: Place) -> list[DatasetManifest]:
     """Return the manifests of all datasets, sorted by name."""
     keys = [found.key for found in lake.store.list(FOLDER) if found.key.endswith("/manifest.json")]
     return [from_json(DatasetManifest, lake.store.get(key)) for key in sorted(keys)]
 
 
-def _store(lake: Lake, manifest: DatasetManifest, index: pl.DataFrame) -> Dataset:
+def _store(lake: Place, manifest: DatasetManifest, index: pl.DataFrame) -> Dataset:
     """Write the index, then the manifest, which makes the dataset; of two that publish one name the first one wins."""
     lake.store.put(_index_key(manifest.name, manifest.content_hash), to_parquet(index.to_arrow(), row_group=1_000_000))
     if lake.store.put_if_absent(_manifest_key(manifest.name), to_json(manifest).encode()):
@@ -219,7 +217,7 @@ def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame) -> No
     )
 
 
-def _content_hash(lake: Lake, version: int, index: pl.DataFrame) -> str:
+def _content_hash(lake: Place, version: int, index: pl.DataFrame) -> str:
     """Return the SHA-256 over the content of each element system, systems in order; memory is bounded by the largest chunk."""
     digests: dict[str, str] = {}
     for chunk in _chunks(index.select(INDEX_COLUMNS)):
@@ -234,7 +232,7 @@ def _content_hash(lake: Lake, version: int, index: pl.DataFrame) -> str:
     return hashlib.sha256("\n".join(f"{system} {digests[system]}" for system in sorted(digests)).encode()).hexdigest()
 
 
-def _changed_files(lake: Lake, version: int, systems: Sequence[str]) -> list[str]:
+def _changed_files(lake: Place, version: int, systems: Sequence[str]) -> list[str]:
     """Return the files of the named element systems whose size is not that of the log, or which are gone."""
     expected = live_files(lake.table("frames", version), systems)
     found: dict[str, int] = {}
@@ -259,7 +257,7 @@ def _chunks(index: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield index.filter(pl.col("element_system").is_in(systems))
 
 
-def _pinned(lake: Lake, version: int, index: pl.DataFrame) -> pl.LazyFrame:
+def _pinned(lake: Place, version: int, index: pl.DataFrame) -> pl.LazyFrame:
     systems = index["element_system"].unique().sort().to_list()
     frames = lake.scan(lake.table("frames", version)).filter(pl.col("element_system").is_in(systems))
     return frames.join(index.lazy().select("frame_id", "split"), on="frame_id", how="inner")

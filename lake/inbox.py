@@ -7,19 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
 from lake.archives import ARCHIVE_NAME, COMPRESSED_NAME
 from lake.metadata import FILE_NAMES
+from lake.place import Place
 from lake.store import PART_BYTES, ObjectStore
 from schemas.errors import ObjectMissing, QueryError
 from schemas.settings import IngestSettings
 from schemas.sources import InboxObject, SourceObject
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 RUN_FOLDER_NAMES: Final = frozenset(
     {"OUTCAR", "vasprun.xml", "INCAR", "POSCAR", "CONTCAR", "KPOINTS", "OSZICAR", "XDATCAR", "data-file-schema.xml"}
@@ -45,7 +43,7 @@ class Ledger:
         return before + 1 if not before or (key, etag) in self.retry else None
 
 
-def read_ledger(lake: Lake, bucket: str, *, retry: frozenset[str] = frozenset()) -> Ledger:
+def read_ledger(lake: Place, bucket: str, *, retry: frozenset[str] = frozenset()) -> Ledger:
     """Return the ledger of an inbox bucket from the table `sources`; retry holds the source ids to be read once more.
 
     Raises QueryError for a source id that was never read.

@@ -7,30 +7,25 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import polars as pl
-from deltalake import DeltaTable
 
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
 from lake.inbox import Ledger, read_ledger
+from lake.place import SPECS, Place
 from lake.query import frame_query, select, system_counts
 from lake.search import SearchResult, search
-from lake.store import ObjectStore, connect, local_folder, make_bucket, storage_options
-from lake.tables import SPECS, create_tables, open_table
+from lake.store import connect, local_folder, make_bucket
+from lake.tables import create_tables
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load
 
 if TYPE_CHECKING:
-    from polars._typing import StorageOptionsDict
+    pass
 
 
 @dataclass(frozen=True)
-class Lake:
-    """A lake at an address; opening it reads nothing. Can be pickled."""
-
-    url: str
-    """s3://BUCKET[/PREFIX] or the absolute path of a folder."""
-    settings: Settings
-    store: ObjectStore
+class Lake(Place):
+    """A lake with everything that can be asked of it; opening it reads nothing. Can be pickled."""
 
     def create(self) -> Lake:
         """Make the bucket and the tables where they are not there yet, and return the lake."""
@@ -38,29 +33,6 @@ class Lake:
             make_bucket(self.store.bucket, self.settings.store)
         create_tables(self)
         return self
-
-    @property
-    def storage_options(self) -> dict[str, str] | None:
-        """What deltalake needs to reach the store; None for a local folder. Holds credentials."""
-        return storage_options(self.settings.store) if self.store.bucket else None
-
-    @property
-    def scan_options(self) -> StorageOptionsDict | None:
-        """What Polars needs to reach the store; None for a local folder. Holds credentials."""
-        options = self.storage_options
-        return None if options is None else {name: value for name, value in options.items() if name != "aws_conditional_put"}
-
-    def table_uri(self, name: str) -> str:
-        """Return the address of a table, which any Delta reader understands."""
-        return f"{self.url}/{name}"
-
-    def table(self, name: str, version: int | None = None) -> DeltaTable:
-        """Return a Delta table; raises TableError where it is not there."""
-        return open_table(self, name, version)
-
-    def scan(self, table: DeltaTable) -> pl.LazyFrame:
-        """Return the rows of an opened table, at its version, as a lazy frame."""
-        return pl.scan_delta(table, storage_options=self.scan_options, credential_provider=None)
 
     def frames(self, *, version: int | None = None, **filters: Any) -> pl.LazyFrame:
         """Return the frames that the filters leave, read from their partitions only; the filters are the fields of FrameQuery.
@@ -73,26 +45,6 @@ class Lake:
     def select(self, query: FrameQuery, version: int | None = None) -> pl.LazyFrame:
         """Return the frames that a query selects; limits in it are the matter of datasets."""
         return select(self, query, version)
-
-    def calculations(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of calculations.
-
-        The frames of a calculation come with the commit after its own: until then (or, after a crash, until the next ingest)
-        it stands here without frames. `sources()` names whole calculations only.
-        """
-        return self.scan(self.table("calculations", version))
-
-    def sources(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of sources: each object that was read, one row an attempt."""
-        return self.scan(self.table("sources", version))
-
-    def rejections(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of members and sources that could not be taken."""
-        return self.scan(self.table("rejections", version))
-
-    def potentials(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of potentials: every state of each; the newest row of a name and version holds."""
-        return self.scan(self.table("potentials", version))
 
     def systems(self) -> pl.DataFrame:
         """Return element_system, n_frames, n_files and bytes of each element system, from the log alone."""

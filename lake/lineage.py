@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from lake.datasets import Dataset, list_datasets, open_dataset
+from lake.place import Place
 from lake.potentials import card_of, list_potentials, set_state
 from lake.retractions import calculations_only_of, retraction_key, retractions, sources_named
 from schemas.errors import QueryError
 from schemas.json import to_json
 from schemas.potentials import PotentialCard
 from schemas.sources import Retraction
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Use:
     """'name:version'"""
 
 
-def origins(lake: Lake, dataset: str) -> list[Origin]:
+def origins(lake: Place, dataset: str) -> list[Origin]:
     """Return the sources of a dataset's calculations, by key; a calculation with several origins counts for each of them."""
     frames = open_dataset(lake, dataset).index.group_by("calculation_id").len("n_frames")
     pairs = (
@@ -67,20 +64,20 @@ def origins(lake: Lake, dataset: str) -> list[Origin]:
     ]
 
 
-def origins_of_potential(lake: Lake, name: str, version: int | None = None) -> tuple[PotentialCard, list[Origin]]:
+def origins_of_potential(lake: Place, name: str, version: int | None = None) -> tuple[PotentialCard, list[Origin]]:
     """Return the card of a potential and the sources of the dataset that it was trained on."""
     card = card_of(lake, name, version)
     return card, origins(lake, card.dataset)
 
 
-def uses(lake: Lake, source: str) -> list[Use]:
+def uses(lake: Place, source: str) -> list[Use]:
     """Return the datasets that hold calculations of a source (its key or source id), with the potentials trained on them."""
     named = sources_named(lake, source)["source_id"].to_list()
     rows = lake.sources().filter(pl.col("source_id").is_in(named)).select(pl.col("calculation_ids").explode().drop_nulls().unique())
     return _uses_of(lake, set(rows.collect()["calculation_ids"]))
 
 
-def retract(lake: Lake, source: str, why: str) -> list[Retraction]:
+def retract(lake: Place, source: str, why: str) -> list[Retraction]:
     """Mark a source (a key with each content that it had, or a source id) as not to be trained on; return what that touches.
 
     Later datasets leave out the calculations that no other source has. Datasets and potentials stay as they are: they are named
@@ -104,7 +101,7 @@ def retract(lake: Lake, source: str, why: str) -> list[Retraction]:
     return [retraction for retraction in retractions(lake) if retraction.source_id in set(found["source_id"])]
 
 
-def restore(lake: Lake, source: str) -> int:
+def restore(lake: Place, source: str) -> int:
     """Take back the retraction of a source (its key or source id) and return how many of its contents were retracted."""
     named = set(sources_named(lake, source)["source_id"])
     taken_back = [retraction for retraction in retractions(lake) if retraction.source_id in named]
@@ -113,12 +110,12 @@ def restore(lake: Lake, source: str) -> int:
     return len(taken_back)
 
 
-def _calculations_of(lake: Lake, source_id: str) -> set[str]:
+def _calculations_of(lake: Place, source_id: str) -> set[str]:
     rows = lake.sources().filter(pl.col("source_id") == source_id).select(pl.col("calculation_ids").explode().drop_nulls().unique())
     return set(rows.collect()["calculation_ids"])
 
 
-def _uses_of(lake: Lake, calculations: set[str]) -> list[Use]:
+def _uses_of(lake: Place, calculations: set[str]) -> list[Use]:
     if not calculations:
         return []
     cards = list_potentials(lake)
@@ -135,7 +132,7 @@ def _names(cards: Iterable[PotentialCard]) -> tuple[str, ...]:
     return tuple(f"{card.name}:{card.version}" for card in cards)
 
 
-def _mark(lake: Lake, record: Retraction) -> None:
+def _mark(lake: Place, record: Retraction) -> None:
     """Write the retraction into the history of each potential that was trained on it; their states stay."""
     states = {f"{card.name}:{card.version}": card for card in list_potentials(lake)}
     for name in record.potentials:

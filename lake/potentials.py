@@ -8,21 +8,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from lake.commit import commit_files
+from lake.place import Place
 from lake.tables import DataFile, write_file
 from schemas.columns import POTENTIALS
 from schemas.errors import AlreadyThere, QueryError, TableError, UnknownName, closest
 from schemas.json import from_json, to_json
 from schemas.potentials import Metrics, PotentialCard
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 FOLDER: Final = "potential-files"
 """Not below the folder of the table `potentials`, where a vacuum would take them for orphans."""
@@ -32,7 +30,7 @@ _CARD: Final = "card.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def publish_potential(lake: Lake, card: PotentialCard, files: Mapping[str, bytes]) -> PotentialCard:
+def publish_potential(lake: Place, card: PotentialCard, files: Mapping[str, bytes]) -> PotentialCard:
     """Store a potential for ever and register it in the state that its card says; return the card with the hashes of its files.
 
     The card is written first and only where none is, so of two that publish one version the first one wins; the row in the
@@ -58,7 +56,7 @@ def publish_potential(lake: Lake, card: PotentialCard, files: Mapping[str, bytes
     return card
 
 
-def read_potential(lake: Lake, name: str, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
+def read_potential(lake: Place, name: str, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
     """Return the card (with its present state) and the files of a potential.
 
     Without a version the champion, or where there is none the newest that is not retired. Raises UnknownName, and TableError
@@ -77,7 +75,7 @@ def read_potential(lake: Lake, name: str, version: int | None = None) -> tuple[P
     return card, files
 
 
-def card_of(lake: Lake, name: str, version: int | None = None) -> PotentialCard:
+def card_of(lake: Place, name: str, version: int | None = None) -> PotentialCard:
     """Return the card of a potential with its present state; see `read_potential` for what no version means."""
     cards = list_potentials(lake, name)
     if not cards:
@@ -92,12 +90,12 @@ def card_of(lake: Lake, name: str, version: int | None = None) -> PotentialCard:
     raise UnknownName(f"{lake.url}: potential {name!r} has no version {version}; it has {', '.join(str(card.version) for card in cards)}")
 
 
-def list_potentials(lake: Lake, name: str | None = None) -> list[PotentialCard]:
+def list_potentials(lake: Place, name: str | None = None) -> list[PotentialCard]:
     """Return the cards of all potentials, or of all versions of one, with their present states, sorted by name and version."""
     return _cards(lake.potentials(), name)
 
 
-def next_version(lake: Lake, name: str) -> int:
+def next_version(lake: Place, name: str) -> int:
     """Return the first version number that is free under a name; versions that were begun and not finished count as taken."""
     taken = [card.version for card in list_potentials(lake, name)]
     for found in lake.store.list(f"{FOLDER}/{name}"):
@@ -106,7 +104,7 @@ def next_version(lake: Lake, name: str) -> int:
     return max(taken, default=0) + 1
 
 
-def set_state(lake: Lake, name: str, version: int, state: str, why: str) -> None:
+def set_state(lake: Place, name: str, version: int, state: str, why: str) -> None:
     """Put a version into a state, with the reason; a new champion retires the one before it, in the same commit."""
     if state not in STATES:
         raise QueryError(f"{state!r} is no state of a potential{closest(state, STATES)}; states are {', '.join(STATES)}")
@@ -120,7 +118,7 @@ def set_state(lake: Lake, name: str, version: int, state: str, why: str) -> None
     _record(lake, changes, unless_there=False)
 
 
-def champion(lake: Lake, name: str) -> PotentialCard | None:
+def champion(lake: Place, name: str) -> PotentialCard | None:
     """Return the card of the champion of a name, or None where it has none."""
     found = [card for card in list_potentials(lake, name) if card.state == "champion"]
     return max(found, key=lambda card: card.version) if found else None
@@ -133,7 +131,7 @@ def _cards(rows: pl.LazyFrame, name: str | None) -> list[PotentialCard]:
     return [dataclasses.replace(from_json(PotentialCard, card), state=state) for state, card in newest.iter_rows()]
 
 
-def _record(lake: Lake, changes: Sequence[tuple[PotentialCard, str]], *, unless_there: bool) -> None:
+def _record(lake: Place, changes: Sequence[tuple[PotentialCard, str]], *, unless_there: bool) -> None:
     now = datetime.now(UTC)
     rows = [_row(card, why, now) for card, why in changes]
 

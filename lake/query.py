@@ -6,19 +6,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from lake.place import Place
 from lake.tables import live_files
 from schemas.datasets import FrameQuery
 from schemas.elements import atomic_number, element_system, parse_formula, reduced_formula
 from schemas.errors import QueryError, closest
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 _NAMES = {field.name for field in dataclasses.fields(FrameQuery)}
 _LISTS = ("elements", "systems", "containing")
@@ -64,12 +62,12 @@ def check(query: FrameQuery) -> None:
             raise QueryError(f"the limit of {system} is {limit}; it is a number of frames, 0 or more")
 
 
-def select(lake: Lake, query: FrameQuery, version: int | None = None) -> pl.LazyFrame:
+def select(lake: Place, query: FrameQuery, version: int | None = None) -> pl.LazyFrame:
     """Return the frames that a query selects from a version of the table (None: the newest)."""
     return select_from(lake, lake.table("frames", version), query)
 
 
-def select_from(lake: Lake, table: DeltaTable, query: FrameQuery) -> pl.LazyFrame:
+def select_from(lake: Place, table: DeltaTable, query: FrameQuery) -> pl.LazyFrame:
     """Return the frames that a query selects from an opened table, pruned to the element systems that match."""
     check(query)
     systems = matching_systems(query, systems_of(table))

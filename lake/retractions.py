@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
+from lake.place import Place
 from schemas.errors import UnknownName, closest
 from schemas.json import from_json
 from schemas.sources import Retraction
 
-if TYPE_CHECKING:
-    from lake.lake import Lake
-
 FOLDER: Final = "retractions"
 
 
-def retractions(lake: Lake) -> list[Retraction]:
+def retractions(lake: Place) -> list[Retraction]:
     """Return all retractions, oldest first."""
     keys = [found.key for found in lake.store.list(FOLDER) if found.key.endswith(".json")]
     found = [from_json(Retraction, lake.store.get(key)) for key in keys]
@@ -28,13 +26,13 @@ def retraction_key(source_id: str) -> str:
     return f"{FOLDER}/{source_id}.json"
 
 
-def retracted_calculations(lake: Lake) -> set[str]:
+def retracted_calculations(lake: Place) -> set[str]:
     """Return the calculations that retracted sources have and no other source; one listing where nothing is retracted."""
     gone = [retraction.source_id for retraction in retractions(lake)]
     return calculations_only_of(lake, gone) if gone else set()
 
 
-def calculations_only_of(lake: Lake, source_ids: list[str]) -> set[str]:
+def calculations_only_of(lake: Place, source_ids: list[str]) -> set[str]:
     """Return the calculations that were found in these sources and in no others."""
     sources = lake.sources().select("source_id", pl.col("calculation_ids").alias("calculation_id"))
     inside = pl.col("source_id").is_in(source_ids)
@@ -45,7 +43,7 @@ def calculations_only_of(lake: Lake, source_ids: list[str]) -> set[str]:
     return set(own.lazy().join(others, on="calculation_id", how="anti").collect()["calculation_id"])
 
 
-def sources_named(lake: Lake, name: str) -> pl.DataFrame:
+def sources_named(lake: Place, name: str) -> pl.DataFrame:
     """Return source_id, bucket and key of the sources of a key (each content that it had), or of one source id.
 
     Raises UnknownName with the closest key.

@@ -5,19 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
 from lake.materials import folded, formulas_of, known_materials
+from lake.place import Place
 from lake.potentials import list_potentials
 from lake.query import canonical_formula, matching_systems
 from schemas.datasets import FrameQuery
 from schemas.elements import NUMBERS
 from schemas.errors import QueryError
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 _LIKENESS: Final = 0.72
 """Ratio of difflib from which a name counts as a misspelling of another one."""
@@ -55,7 +53,7 @@ class SearchResult:
     """Names of materials close to the text, where nothing was found."""
 
 
-def search(lake: Lake, text: str) -> SearchResult:
+def search(lake: Place, text: str) -> SearchResult:
     """Return what the lake has for a text.
 
     'Mg,O' or 'Mg O': systems of these elements and their subsystems; 'Ca-Mg-O': that system; a formula in any order
@@ -116,7 +114,7 @@ def _suggestions(text: str, given: Mapping[str, Iterable[str]]) -> tuple[str, ..
     return tuple(names[name] for name in near)
 
 
-def _summaries(lake: Lake, rows: pl.DataFrame) -> tuple[SystemSummary, ...]:
+def _summaries(lake: Place, rows: pl.DataFrame) -> tuple[SystemSummary, ...]:
     if rows.is_empty():
         return ()
     cards = [card for card in list_potentials(lake) if card.state != "retired"]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.place import Place
 from lake.rows import calculation_rows, frame_rows
 from lake.tables import DataFile, portions, write_file
 from schemas.sources import Rejection, SourceObject, SourceReading
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class StagedBatch:
     sources: tuple[StagedSource, ...]
 
 
-def stage(lake: Lake, readings: Sequence[SourceReading], batch: str, part: int) -> StagedBatch:
+def stage(lake: Place, readings: Sequence[SourceReading], batch: str, part: int) -> StagedBatch:
     """Write the frames of readings beside the table `frames` and return what is to be committed.
 
     batch is the id of the batch, part the number of this share of it. Of a calculation that stands in several readings the
@@ -77,7 +75,7 @@ def stage(lake: Lake, readings: Sequence[SourceReading], batch: str, part: int) 
     return StagedBatch(batch, part, tuple(rows.values()), tuple(frames), tuple(_staged_source(reading) for reading in readings))
 
 
-def write_frames(lake: Lake, rows: pa.Table, system: str, label: str) -> DataFile:
+def write_frames(lake: Place, rows: pa.Table, system: str, label: str) -> DataFile:
     """Write rows of `frames` of one element system as one file."""
     return write_file(lake, "frames", rows, label=label, partition={"element_system": system})
 

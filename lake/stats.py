@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
-from lake.tables import SPECS, live_files
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
+from lake.place import SPECS, Place
+from lake.tables import live_files
 
 SMALL_BYTES: Final = 32 * 2**20
 """A file below this is small: opening it costs about as much as reading it."""
@@ -40,7 +38,7 @@ class LakeStats:
     """element_system, n_frames, n_files, bytes, n_small_files; most bytes first."""
 
 
-def lake_stats(lake: Lake) -> LakeStats:
+def lake_stats(lake: Place) -> LakeStats:
     """Return how a lake stands; reads the logs and lists their folders, opens no file of data."""
     tables = []
     systems = pl.DataFrame()

@@ -7,27 +7,22 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
-from schemas.columns import SCHEMA_VERSION, TABLES, TableSpec
-from schemas.errors import SchemaMismatch, TableError, UnknownName, closest
+from lake.place import VERSION_KEY, Place
+from schemas.columns import SCHEMA_VERSION, TABLES
 
-if TYPE_CHECKING:
-    from lake.lake import Lake
-
-SPECS: Final[Mapping[str, TableSpec]] = {spec.name: spec for spec in TABLES}
-_VERSION_KEY: Final = "atomlake.schemaVersion"
 REMOVED_FILE_DAYS: Final = 30
 """Days for which the log remembers when a file was removed from a table."""
 _CONFIGURATION: Final = {
-    _VERSION_KEY: str(SCHEMA_VERSION),
+    VERSION_KEY: str(SCHEMA_VERSION),
     # Datasets name versions of long ago: the log is never cut.
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
@@ -55,14 +50,7 @@ class DataFile:
         return AddAction(self.path, self.size, self.partition, int(time.time() * 1000), True, self.stats)
 
 
-def spec_of(name: str) -> TableSpec:
-    """Return the declaration of a table; raises UnknownName."""
-    if name not in SPECS:
-        raise UnknownName(f"there is no table {name!r}{closest(name, SPECS)}; tables are {', '.join(SPECS)}")
-    return SPECS[name]
-
-
-def create_tables(lake: Lake) -> None:
+def create_tables(lake: Place) -> None:
     """Make the tables that are not there yet; safe to call at the same time from many places."""
     for spec in TABLES:
         try:
@@ -79,42 +67,7 @@ def create_tables(lake: Lake) -> None:
             )
         except DeltaError:
             # Two makers met; the table of the first one serves both.
-            open_table(lake, spec.name)
-
-
-def open_table(lake: Lake, name: str, version: int | None = None) -> DeltaTable:
-    """Return a table at a version, or at the newest one.
-
-    Raises TableError where there is none (with how to make it), SchemaMismatch where its columns are not ours.
-    """
-    spec = spec_of(name)
-    where = f"{lake.url}: table {name!r}"
-    try:
-        table = DeltaTable(lake.table_uri(name), version=version, storage_options=lake.storage_options)
-    except TableNotFoundError as error:
-        raise TableError(f"{where} is not there; make the tables first ('atomlake up' or Lake.create())") from error
-    except (DeltaError, OSError) as error:
-        line = (str(error).strip().splitlines() or ["no message"])[0]
-        asked = "" if version is None else f" at version {version}"
-        raise TableError(f"{where} cannot be opened{asked}: {line}; check the address of the store and the version") from error
-    _check_schema(table, spec, where)
-    return table
-
-
-def _check_schema(table: DeltaTable, spec: TableSpec, where: str) -> None:
-    found_version = table.metadata().configuration.get(_VERSION_KEY, "none")
-    if found_version != str(SCHEMA_VERSION):
-        raise SchemaMismatch(
-            f"{where} has schema version {found_version}, this atomlake reads {SCHEMA_VERSION}; "
-            "install the atomlake that wrote it, or a newer one"
-        )
-    found, expected = [field.name for field in table.schema().fields], list(spec.names())
-    if found != expected:
-        missing, other = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-        raise SchemaMismatch(
-            f"{where} lacks {missing or 'no column'} and has {other or 'no column'} besides; "
-            f"expected {len(expected)} columns of schema version {SCHEMA_VERSION}"
-        )
+            lake.table(spec.name)
 
 
 def portions(rows: pa.Table) -> Iterator[pa.Table]:
@@ -124,7 +77,7 @@ def portions(rows: pa.Table) -> Iterator[pa.Table]:
         yield rows.slice(start, step)
 
 
-def write_file(lake: Lake, name: str, rows: pa.Table, *, label: str, partition: Mapping[str, str] | None = None) -> DataFile:
+def write_file(lake: Place, name: str, rows: pa.Table, *, label: str, partition: Mapping[str, str] | None = None) -> DataFile:
     """Write rows beside a table as one Parquet file and return it, to be named by a commit.
 
     rows holds one partition only; its columns are left out of the file. The file's name is unique: label and a random part.

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lake.datasets import FOLDER as DATASETS
 from lake.datasets import list_datasets
-from lake.tables import REMOVED_FILE_DAYS, SPECS
+from lake.place import SPECS, Place
+from lake.tables import REMOVED_FILE_DAYS
 from schemas.errors import QueryError
-
-if TYPE_CHECKING:
-    from lake.lake import Lake
 
 LEAST_DAYS: Final = 1.0
 """Below this a writer or reader that runs now could lose its files."""
@@ -36,7 +34,7 @@ class Sweep:
 
 
 def vacuum(
-    lake: Lake, *, older_than_days: float, dry_run: bool, alone: bool = False, progress: Callable[[int, int], None] | None = None
+    lake: Place, *, older_than_days: float, dry_run: bool, alone: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Sweep, ...]:
     """Remove what nobody needs and has not needed for some days, and return it by kind; dry_run only looks.
 
@@ -65,7 +63,7 @@ def vacuum(
     return (*swept, _sweep_indexes(lake, before, dry_run=dry_run), Sweep("unfinished uploads", len(uploads), 0))
 
 
-def pinned_versions(lake: Lake) -> dict[str, tuple[int, ...]]:
+def pinned_versions(lake: Place) -> dict[str, tuple[int, ...]]:
     """Return the versions of each table that datasets pin."""
     found: dict[str, set[int]] = {}
     for manifest in list_datasets(lake):
@@ -74,7 +72,7 @@ def pinned_versions(lake: Lake) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(versions)) for name, versions in found.items()}
 
 
-def _sweep_table(lake: Lake, name: str, pinned: tuple[int, ...], retention: timedelta, *, dry_run: bool) -> Sweep:
+def _sweep_table(lake: Place, name: str, pinned: tuple[int, ...], retention: timedelta, *, dry_run: bool) -> Sweep:
     sizes = {found.key.removeprefix(f"{name}/"): found.size for found in lake.store.list(name)}
     removed = lake.table(name).vacuum(
         retention_hours=int(retention / timedelta(hours=1)),
@@ -86,7 +84,7 @@ def _sweep_table(lake: Lake, name: str, pinned: tuple[int, ...], retention: time
     return Sweep(name, len(removed), sum(sizes.get(path, 0) for path in removed), pinned)
 
 
-def _sweep_indexes(lake: Lake, before: datetime, *, dry_run: bool) -> Sweep:
+def _sweep_indexes(lake: Place, before: datetime, *, dry_run: bool) -> Sweep:
     """Remove indexes that a publication wrote and no manifest names: it crashed, or another one of that name came first."""
     named = {f"{DATASETS}/{manifest.name}/frames-{manifest.content_hash[:16]}.parquet" for manifest in list_datasets(lake)}
     orphans = [

@@ -42,7 +42,7 @@ def compact(
 ) -> None:
     """Join small files into large ones; rows, older versions and datasets stay as they are."""
     from lake.compaction import compact as join
-    from lake.tables import SPECS
+    from lake.place import SPECS
 
     opened = lake.open(settings=load())
     with progress_bar() as report:
