@@ -141,6 +141,8 @@ class AbacusRun(RunLog):
             values = token_table(rows, natoms, 1) if rows.count(b"\n") == natoms else np.full((natoms, 3), NAN)
             values = values * self._constant if form == b"CARTESIAN" else values @ (np.eye(3) * NAN if self._cell is None else self._cell)
             self._positions = values if bool(np.isfinite(values).all()) else None
+        else:
+            self._positions = None
         iterations = _ITERATION.findall(text)
         self._iterations = int(iterations[-1]) if iterations else -1
         self._reached = _REACHED in text

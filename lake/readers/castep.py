@@ -74,6 +74,7 @@ class CastepRun(RunLog):
         self._places: Floats | None = None
         self._cutoff = NAN
         self._energies = 0
+        self._fresh = True
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return atoms and settings from the text before the first cycle."""
@@ -95,15 +96,16 @@ class CastepRun(RunLog):
         own = piece if stop is None else piece[: stop.end()]
         final = _FINAL.search(own)
         own = own if final is None else own[: final.start()]
-        cell, places, cutoff = self._cell, self._places, self._cutoff
+        cell, places, cutoff, fresh = self._cell, self._places, self._cutoff, self._fresh
         self._next_geometry(piece, len(heading.numbers))
         energies = _read_energies(own)
         settings = self._settings
         if energies is None or settings is None:
             return None
         self._energies += 1
-        if cell is None or places is None:
+        if cell is None or places is None or not fresh:
             self.lost += 1
+            self._once("energies whose geometry is not printed before them are left out")
             return None
         internal, free, sigma0 = energies
         converged, n_scf = _read_cycle(own, settings)
@@ -141,6 +143,7 @@ class CastepRun(RunLog):
         final = _FINAL.search(piece)
         text = piece if final is None else piece[: final.start()]
         self._announced(text)
+        self._fresh = bool(np.isfinite(self._cutoff)) or _CELL.search(text) is not None or b"Cell Contents" in text
         if b"\n" + b" " * 38 + b"Unit Cell" in text or _CELL.search(text) is not None:
             self._cell = _read_cell(text)
         if b"Cell Contents" in text:

@@ -103,6 +103,7 @@ class FhiAimsRun(RunLog):
             energies = next(reversed(list(_COMPONENTS.finditer(own))), None)
         if energies is None:
             return None
+        self._known = self._known and _MOVED.search(piece) is not None
         self._number += 1
         if positions is None:
             self.lost += 1
@@ -133,7 +134,7 @@ class FhiAimsRun(RunLog):
         moved = _MOVED.search(piece)
         after = _structure(piece, moved.end(), natoms, self._cell) if moved is not None else None
         dynamics = self._given is not None and self._given.kind == "md"
-        self._known = after is not None or (moved is None and not dynamics)
+        self._known = after is not None or (known and moved is None and not dynamics)
         if after is not None:
             self._cell, self._positions = after
         return cell, positions if known else None

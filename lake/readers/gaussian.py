@@ -86,6 +86,7 @@ class GaussianRun(RunLog):
         self._geometry: _Geometry | None = None
         self._method = ""
         self._wanted = NAN
+        self._fresh = False
         self._found = 0
 
     def read_heading(self, text: bytes) -> Heading | None:
@@ -107,7 +108,7 @@ class GaussianRun(RunLog):
         for words, reason, what in _FOREIGN:
             if words in piece:
                 raise UnreadableOutput(reason, f"the log of Gaussian has {what}", "deposit runs of plain density-functional theory")
-        geometry, wanted, energy = self._geometry, self._wanted, _ENERGY.match(own)
+        geometry, wanted, energy = self._geometry if self._fresh else None, self._wanted, _ENERGY.match(own)
         self._prepare(piece)
         if energy is None:
             self.lost += 1
@@ -147,6 +148,7 @@ class GaussianRun(RunLog):
         wanted = _WANTED.findall(text)
         self._wanted = number(wanted[-1]) if wanted else self._wanted
         tables = _ORIENTATION.findall(text)
+        self._fresh = bool(tables)
         given = [table for table in tables if table[0] != b"Standard"] or tables
         if given:
             self._geometry = _geometry(given[-1][1], turned=given[-1][0] == b"Standard")

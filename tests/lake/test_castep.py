@@ -67,6 +67,13 @@ def test_constrained_forces_are_taken_where_only_the_centre_of_mass_is_held() ->
         assert bool(run.notes) is not finite
 
 
+def test_an_energy_without_a_geometry_before_it_is_left_out() -> None:
+    text = castep_text(make_steps(1))
+    start, end = text.index(b"SCF loop"), text.index(b"Initialisation time")
+    (run,) = read(text[:end] + text[start:end] + text[end:])
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (1, 1, ("malformed_steps",))
+
+
 def test_dispersion_is_in_the_energy() -> None:
     (step,) = make_steps(1)
     line = b"Dispersion corrected final free energy* (Ecor-TS) =  -81.2500000000     eV\nNB est."

@@ -73,6 +73,12 @@ def test_a_cycle_above_its_criterion_is_not_converged() -> None:
         assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [9])
 
 
+def test_a_step_of_a_relaxation_without_new_positions_is_left_out() -> None:
+    text = fhi_aims_text(make_steps(3)).replace(b"  Updated atomic structure", b"  Some atomic structure", 1)
+    (run,) = read(text)
+    assert (run.frames.step.tolist(), run.n_malformed_steps) == ([0, 2], 1)
+
+
 def test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps() -> None:
     text = fhi_aims_text(make_steps(2))
     begin = b"          Begin self-consistency loop: Re-initialization.\n"

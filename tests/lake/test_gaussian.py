@@ -64,6 +64,13 @@ def test_energies_of_other_theories_are_refused(method: str, extra: tuple[str, .
     assert refusal.value.reason == reason
 
 
+def test_an_energy_without_a_geometry_before_it_is_left_out() -> None:
+    text = gaussian_text(make_steps(1))
+    start, end = text.index(b" Requested convergence"), text.index(b" Normal termination")
+    (run,) = read(text[:end] + text[start:end] + text[end:])
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (1, 1, ("malformed_steps",))
+
+
 def test_an_unrestricted_method_has_two_spins() -> None:
     (run,) = read(gaussian_text(make_steps(1), method="UPBE1PBE"))
     assert (run.level_of_theory.functional, run.level_of_theory.spin, run.level_of_theory.exact_exchange) == ("PBE0", "collinear", 0.25)
