@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from training.batch import collate, graph
 from training.neighbours import Edges, neighbours
-from training.stored import Potential
+from training.potentials.base import EnergyModel
 from training.structures import from_atoms
 
 
@@ -28,9 +28,9 @@ class PotentialCalculator(Calculator):
 
     implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (as in ASE)
 
-    def __init__(self, potential: Potential, *, skin: float = 0.0) -> None:
+    def __init__(self, model: EnergyModel, *, skin: float = 0.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.potential = potential
+        self.model = model
         self.skin = skin
         self._listed: tuple[Atoms, Edges] | None = None
 
@@ -44,10 +44,9 @@ class PotentialCalculator(Calculator):
         if "stress" in properties and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure that is periodic along three axes; this one is not")
         arrays = from_atoms([structure])
-        model = self.potential.model
-        batch = collate([graph(arrays, 0, self._edges(structure), model.elements)])
+        batch = collate([graph(arrays, 0, self._edges(structure), self.model.elements)])
         with torch.no_grad():
-            found = model(batch)
+            found = self.model(batch)
         energy = float(found.energy[0])
         results: dict[str, Any] = {
             "energy": energy,
@@ -68,7 +67,7 @@ class PotentialCalculator(Calculator):
                 moved = float(np.square(structure.positions - before.positions).sum(axis=1).max(initial=0.0))
                 if moved < (self.skin / 2) ** 2:
                     return edges
-        cutoff = self.potential.model.cutoff + self.skin
+        cutoff = self.model.cutoff + self.skin
         edges = neighbours(structure.positions, structure.cell.array, structure.pbc, cutoff)
         self._listed = (structure.copy(), edges)
         return edges

@@ -23,13 +23,13 @@ from schemas.frames import Floats, FrameArrays
 from schemas.json import from_json, to_json
 from schemas.potentials import PotentialCard
 from training.batch import collate, graph
+from training.calculator import PotentialCalculator
 from training.neighbours import neighbours
 from training.potentials import find_potential
 from training.potentials.base import EnergyModel
 
 if TYPE_CHECKING:
     from lake import Lake
-    from training.calculator import PotentialCalculator
 
 FORMAT = 1
 """Of config.json; older ones stay readable."""
@@ -66,9 +66,7 @@ class Potential:
 
     def calculator(self, *, dtype: str = "float64", skin: float = 0.0) -> PotentialCalculator:
         """Return an ASE calculator; skin (Å) lets it keep its neighbour list while no atom moved by half of that."""
-        from training.calculator import PotentialCalculator
-
-        return PotentialCalculator(self.in_precision(dtype), skin=skin)
+        return PotentialCalculator(self.in_precision(dtype).model, skin=skin)
 
     def energy_forces_stress(self, arrays: FrameArrays, *, max_atoms: int = 1024) -> Predictions:
         """Return predictions for all frames, in the precision of the weights; max_atoms bounds the memory of a step."""
