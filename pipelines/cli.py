@@ -26,7 +26,7 @@ app.add_typer(upkeep.app, name="lake")
 
 _EXTRAS = {
     "torch": "training", "lightning": "training", "vesin": "training", "safetensors": "training", "matplotlib": "training",
-    "prefect": "pipelines", "dask": "pipelines", "distributed": "pipelines",
+    "prefect": "pipelines", "dask": "pipelines", "distributed": "pipelines", "psutil": "pipelines", "httpx": "pipelines",
 }  # fmt: skip
 
 

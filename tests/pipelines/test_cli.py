@@ -99,3 +99,14 @@ def test_json_holds_null_for_what_is_not_a_number() -> None:
 
 def test_theory_keys_begin_with_the_functional() -> None:
     assert theory_key(LevelOfTheory("qe", "PBE", basis="plane waves")) == "PBE/plane waves/qe"
+
+
+@pytest.mark.parametrize(("library", "words", "extra"), [("psutil", ["up"], "pipelines"), ("torch", ["md", "x"], "training")])
+def test_a_missing_extra_is_named(library: str, words: list[str], extra: str, tmp_path: Path) -> None:
+    hide = f"import sys, importlib.util as u; sys.modules[{library!r}] = None; find = u.find_spec; "
+    hide += f"u.find_spec = lambda name, *a: None if name == {library!r} else find(name, *a); "
+    code = f"{hide}sys.argv = ['atomlake', *{words!r}]; import pipelines.cli; pipelines.cli.main()"
+    environment = {**os.environ, "ATOMLAKE_HOME": str(tmp_path), "ATOMLAKE_STORE_LAKE_URL": str(tmp_path / "lake")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert f"pip install 'atomlake[{extra}]'" in done.stderr
