@@ -27,7 +27,9 @@ from schemas.settings import LimitSettings
 from schemas.sources import Rejection, SourceObject, SourceReading
 
 PROMISING: Final = re.compile(
-    r"(OUTCAR([._-].*)?|vasprun([._-].*)?\.xml([._-].*)?|data-file-schema.*\.xml|pw\.out|pwscf\.out|espresso\.out|.*\.pwo)$", re.IGNORECASE
+    r"(OUTCAR([._-].*)?|vasprun([._-].*)?\.xml([._-].*)?|data-file-schema.*\.xml|pw\.out|pwscf\.out|espresso\.out|.*\.pwo"
+    r"|.*\.castep|.*\.abo|aims\.out|INFO\.OUT|running_(scf|relax|cell-relax|md)\.log|.*\.nwo(ut)?)$",
+    re.IGNORECASE,
 )
 """Names that promise an output of a DFT code that is read."""
 REJECTIONS_OF_A_KIND: Final = 200
