@@ -34,6 +34,16 @@ TRAINING = {"devices": 2, "epochs": 400, "max_seconds": 75}
 ENVIRONMENT = {"ATOMLAKE_INGEST_INTERVAL_SECONDS": "15", "ATOMLAKE_INGEST_QUIET_SECONDS": "1", "ATOMLAKE_RETRAIN_POTENTIAL": MIXED}
 
 
+def shortened(words: Sequence[str]) -> str:
+    """Return a command as a person would write it: paths below the project's folder, of many files the first and how many."""
+    files = [word for word in words if word.startswith(str(ROOT))]
+    kept = [word.removeprefix(f"{ROOT}/") for word in words if word not in files[1:]]
+    if len(files) > 1:
+        place = kept.index(files[0].removeprefix(f"{ROOT}/"))
+        kept.insert(place + 1, f"... ({len(files)} files)")
+    return " ".join(kept)
+
+
 @dataclass
 class Demo:
     """Where the demonstration works, and what it found on the way."""
@@ -73,10 +83,10 @@ class Demo:
 
     def run(self, *words: str) -> None:
         """Show and run an atomlake command; raises ServiceFailed where it fails."""
-        print(f"$ atomlake {' '.join(words)}", flush=True)
+        print(f"$ atomlake {shortened(words)}", flush=True)
         done = subprocess.run([sys.executable, "-m", "pipelines.cli", *words], env=self.environment, check=False)
         if done.returncode:
-            raise ServiceFailed(f"`atomlake {' '.join(words)}` ended with code {done.returncode}; its message stands above")
+            raise ServiceFailed(f"`atomlake {shortened(words)}` ended with code {done.returncode}; its message stands above")
 
     def ask(self, *words: str) -> Any:
         """Run an atomlake command with --json and return what it prints."""
@@ -84,7 +94,7 @@ class Demo:
         command = [sys.executable, "-m", "pipelines.cli", *words, "--json"]
         done = subprocess.run(command, env=self.environment, check=False, stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            raise ServiceFailed(f"`atomlake {' '.join(words)}` ended with code {done.returncode}; its message stands above")
+            raise ServiceFailed(f"`atomlake {shortened(words)}` ended with code {done.returncode}; its message stands above")
         return json.loads(done.stdout)
 
 
