@@ -15,6 +15,7 @@ from lake.query import frame_query, select, system_counts
 from lake.search import SearchResult, search
 from lake.store import connect, local_folder, make_bucket
 from lake.tables import create_tables
+from lake.theories import HeldTheory, theories
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load
@@ -49,6 +50,10 @@ class Lake(Place):
     def systems(self) -> pl.DataFrame:
         """Return element_system, n_frames, n_files and bytes of each element system, from the log alone."""
         return system_counts(self.table("frames"))
+
+    def theories(self) -> list[HeldTheory]:
+        """Return the levels of theory that are there, how much of each, and what they are to the most common one."""
+        return theories(self)
 
     def search(self, text: str) -> SearchResult:
         """Return what the lake has for an element list, element system, formula or name of a material."""

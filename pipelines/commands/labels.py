@@ -1,0 +1,54 @@
+"""theories, verdict: what the labels of the lake were made with, and what goes together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+import lake
+from pipelines.commands.console import OUT, AsJson, print_json, print_rows
+from schemas.settings import load
+
+app = typer.Typer()
+
+
+@app.command()
+def theories(as_json: AsJson = False) -> None:
+    """List the levels of theory of the lake, how much there is of each, and whether it goes with the most common one."""
+    found = lake.open(settings=load()).theories()
+    if as_json:
+        print_json([asdict(held) for held in found])
+        return
+    rows = [
+        {
+            "theory": held.theory, "calculations": held.n_calculations, "frames": held.n_frames, "systems": len(held.element_systems),
+            "cutoffs, eV": [f"{cutoff:.0f}" for cutoff in held.cutoffs],
+            "pseudopotentials": [f"{element}: {' | '.join(names)}" for element, names in held.pseudopotentials.items()],
+            "to the first": held.verdict, "within": held.within,
+        }
+        for held in found
+    ]  # fmt: skip
+    print_rows(rows, as_json=False, empty="the lake is empty")
+    for held in found:
+        for reason in held.reasons:
+            OUT.print(f"{held.theory} is {held.verdict} to the first: {reason}", highlight=False, markup=False)
+        for reason in held.within_reasons:
+            OUT.print(f"{held.theory} is {held.within} within: {reason}", highlight=False, markup=False)
+
+
+@app.command()
+def verdict(
+    theory_a: Annotated[str, typer.Argument(help="A level of theory, as `atomlake theories` prints it.")],
+    theory_b: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say whether two levels of theory of the lake are same, compatible, alignable or incompatible, and why."""
+    from lake.theories import compare
+
+    found = compare(lake.open(settings=load()), theory_a, theory_b)
+    if as_json:
+        print_json(asdict(found))
+        return
+    OUT.print(found.kind, *(f"- {reason}" for reason in found.reasons), sep="\n", highlight=False, markup=False)
