@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from lake.conflicts import ENERGY_TOLERANCE, FORCE_TOLERANCE, conflicts
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
 from lake.inbox import Ledger, read_ledger
 from lake.place import SPECS, Place
@@ -54,6 +55,12 @@ class Lake(Place):
     def theories(self) -> list[HeldTheory]:
         """Return the levels of theory that are there, how much of each, and what they are to the most common one."""
         return theories(self)
+
+    def conflicts(
+        self, *, energy_tolerance: float = ENERGY_TOLERANCE, force_tolerance: float = FORCE_TOLERANCE, only_good: bool = True
+    ) -> pl.DataFrame:
+        """Return pairs of equal structures of one theory whose energies (eV/atom) or forces (eV/Å) differ; see `lake.conflicts`."""
+        return conflicts(self, energy_tolerance=energy_tolerance, force_tolerance=force_tolerance, only_good=only_good)
 
     def search(self, text: str) -> SearchResult:
         """Return what the lake has for an element list, element system, formula or name of a material."""

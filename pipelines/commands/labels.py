@@ -1,4 +1,4 @@
-"""theories, verdict: what the labels of the lake were made with, and what goes together."""
+"""theories, verdict, conflicts: what the labels of the lake were made with, and what goes together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import lake
-from pipelines.commands.console import OUT, AsJson, print_json, print_rows
+from pipelines.commands.console import OUT, AsJson, cell, print_json, print_rows
+from pipelines.commands.query import AllFrames
 from schemas.settings import load
 
 app = typer.Typer()
@@ -52,3 +53,28 @@ def verdict(
         print_json(asdict(found))
         return
     OUT.print(found.kind, *(f"- {reason}" for reason in found.reasons), sep="\n", highlight=False, markup=False)
+
+
+@app.command()
+def conflicts(
+    energy: Annotated[float, typer.Option(help="Energies that differ by more than this are told, eV/atom.")] = 0.001,
+    force: Annotated[float, typer.Option(help="Forces on one atom that differ by more than this are told, eV/Å.")] = 0.05,
+    all_frames: AllFrames = False,
+    as_json: AsJson = False,
+) -> None:
+    """List equal structures of one level of theory whose energies or forces differ, with their sources."""
+    found = lake.open(settings=load()).conflicts(energy_tolerance=energy, force_tolerance=force, only_good=not all_frames)
+    if as_json:
+        print_json(found.to_dicts())
+        return
+    rows = [
+        {
+            "formula": row["formula"], "theory": row["theory"], "verdict": row["verdict"], "eV/atom": row["energy_difference"],
+            "eV/Å": row["force_difference"], "apart, Å": row["displacement"],
+            "frame": f"{row['frame_id'][:12]}…:{row['frame_id'].rpartition(':')[2]} in {cell(row['sources'] or [])}",
+            "other": f"{row['other_frame_id'][:12]}…:{row['other_frame_id'].rpartition(':')[2]} in {cell(row['other_sources'] or [])}",
+            "reasons": row["reasons"],
+        }
+        for row in found.iter_rows(named=True)
+    ]  # fmt: skip
+    print_rows(rows, as_json=False, empty="no two equal structures of one theory differ")
