@@ -7,9 +7,12 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from schemas.errors import SettingsError, closest
+
+OPTIMISERS: Final = ("adamw", "soap")
+"""What `training.optimisers` makes."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class TrainSettings:
     """Highest angular momentum of the density moments."""
     four_body: bool = False
     """Add contractions of three moments (4-body terms)."""
+    symmetry_functions: tuple[str, ...] = ()
+    """Symmetry functions of the potential acsf, in Å: each what stands behind symfunction_short in input.nn; none generates a set."""
     hidden: tuple[int, ...] = (32, 32)
     """Widths of the hidden layers."""
     epochs: int = 200
     """Passes over the training frames."""
     batch_atoms: int = 64
     """Atoms of one optimiser step, over all processes; whole frames, so a step may hold one frame more or less."""
+    optimiser: str = "adamw"
+    """Rule of the steps: adamw, or soap (Adam in the eigenbasis of Shampoo's preconditioner)."""
     learning_rate: float = 5e-3
     """Largest learning rate; it rises in warmup_steps and falls as a cosine to a hundredth."""
     warmup_steps: int = 50
@@ -84,7 +91,12 @@ class TrainSettings:
         _require(0 <= self.l_max <= 6, "l_max", self.l_max, "0 to 6")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 up to below 1")
         _require(self.dtype in ("float32", "float64"), "dtype", self.dtype, "float32 or float64")
+        if self.optimiser not in OPTIMISERS:
+            near = closest(self.optimiser, OPTIMISERS)
+            raise SettingsError(f"training setting optimiser is {self.optimiser!r}{near}, expected {' or '.join(OPTIMISERS)}")
         _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
+        if self.symmetry_functions:
+            _require(self.potential == "acsf", "potential", self.potential, "acsf where symmetry_functions are given")
 
     def to_mapping(self) -> dict[str, object]:
         """Return all fields as values of JSON and TOML."""
@@ -113,7 +125,16 @@ def settings_from_toml(text: str, *, where: str = "training settings") -> TrainS
         raise SettingsError(f"{where}: the text is not TOML: {error}") from error
 
 
-_EXPECTED = ((bool, "true or false"), (int, "a whole number"), (float, "a finite number"), (str, "text"))
+_EXPECTED = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a finite number"),
+    (str, "text"),
+    (tuple[int, ...], "a list of whole numbers"),
+    (tuple[str, ...], "a list of texts"),
+)
+
+_LISTS = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
 def _as_type(value: object, kind: object, where: str) -> object:
@@ -126,9 +147,9 @@ def _as_type(value: object, kind: object, where: str) -> object:
         return float(value)
     if kind is str and isinstance(value, str):
         return value
-    if kind == tuple[int, ...] and isinstance(value, list | tuple) and all(type(item) is int for item in value):
+    if kind in _LISTS and isinstance(value, list | tuple) and all(type(item) is _LISTS[kind] for item in value):
         return tuple(value)
-    expected = next((words for known, words in _EXPECTED if kind is known), "a list of whole numbers")
+    expected = next(words for known, words in _EXPECTED if kind == known)
     raise SettingsError(f"{where} is {value!r}, expected {expected}")
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from training.batch import Batch
+from training.optimisers import make_optimiser
 from training.potentials.base import EnergyModel, Prediction
 from training.settings import TrainSettings
 
@@ -60,11 +61,8 @@ class FittingTask(LightningModule):
         self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW (AMSGrad), with decay on the matrices of the network alone."""
-        decayed = [p for name, p in self.model.named_parameters() if ".hidden." in name]
-        others = [p for name, p in self.model.named_parameters() if ".hidden." not in name]
-        groups = [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, amsgrad=True)
+        """Return the optimiser of the settings."""
+        return make_optimiser(self.model, self.settings)
 
     def on_train_start(self) -> None:
         """Start the clock of a run whose time is limited."""
