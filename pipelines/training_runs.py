@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def train_command(request: TrainRequest) -> list[str]:
     """Return the command that trains in the foreground; DDP starts it once more for each further rank."""
     command = [sys.executable, "-m", "pipelines.cli", "train", request.dataset, "--name", request.potential, "--no-prefect"]
     for field, value in request.options:
-        command += ["--set", f"{field}={value}"]
+        command += ["--set", f"{field}={value if isinstance(value, str) else json.dumps(value)}"]
     return command
 
 

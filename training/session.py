@@ -36,8 +36,12 @@ def train(
     returns a finished run at once. With more than one device it runs in worker processes. Without progress a bar is shown.
     Raises TrainingError where there is nothing to train on or the workers fail.
     """
+    from training.fit import build_model
+
     splits = {split: dataset.arrays(split) for split in SPLITS}
     job = make_job(splits["train"], splits["validation"], settings or TrainSettings())
+    # Settings that fit no potential of these elements are told here, not in a worker.
+    build_model(job)
     folder = work / name / fingerprint(job)[:12]
     write_job(job, folder)
     if not (folder / "finished.json").is_file():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.artifacts import key_of, markdown_table, metrics_rows, number, retraining_markdown
+from pipelines.commands.potentials import parse_options
 from pipelines.training_runs import Retraining, TrainRequest, next_name, train_command
 from pipelines.training_session import is_better
 from schemas.potentials import ErrorSummary, Metrics
@@ -46,6 +47,17 @@ def test_a_request_becomes_a_command() -> None:
     assert command[1:] == [
         "-m", "pipelines.cli", "train", "mgo", "--name", "mgo-fast", "--no-prefect", "--set", "devices=2", "--set", "hidden=[8, 8]",
     ]  # fmt: skip
+
+
+def test_settings_come_through_the_command_as_they_were() -> None:
+    given = {
+        "potential": "acsf",
+        "symmetry_functions": ["Mg 2 O 0.4 0.0 5.0", "O 2 Mg 0.4 0.0 5.0"],
+        "learning_rate": 1e-5,
+        "four_body": True,
+    }
+    command = train_command(TrainRequest("mgo", "mgo-acsf", tuple(given.items())))
+    assert parse_options([command[place + 1] for place, word in enumerate(command) if word == "--set"], None) == given
 
 
 def test_artifacts_are_plain_markdown() -> None:

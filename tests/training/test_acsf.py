@@ -27,7 +27,7 @@ from training.potentials.acsf.descriptors import SymmetryFunctions, angle_of, en
 from training.potentials.acsf.functions import SymmetryFunction, generated, in_order, parse_function
 from training.potentials.acsf.network import ACTIVATIONS, FeedForward
 from training.potentials.acsf.scaling import Scaling
-from training.settings import TrainSettings
+from training.settings import TrainSettings, settings_from
 from training.stored import Potential
 from training.structures import from_atoms, take
 
@@ -292,6 +292,42 @@ def test_trains_by_the_same_task_and_is_stored(splits: FrameSplits, tmp_path: Pa
     first, second = (each.energy_forces_stress(few) for each in (potential, loaded))
     np.testing.assert_array_equal(first.energy, second.energy)
     np.testing.assert_array_equal(first.forces, second.forces)
+
+
+CU_AL = (
+    *(function.line() for function in generated(("Al", "Cu"), 4.5, 5) if function.type == 2),
+    "Cu 3 Cu Cu 0.05 1.0 1.0 4.0", "Cu 9 Al Cu 0.05 -1.0 2.0 4.0", "Al 21 Cu Cu 0.5 4.0 20.0 140.0 p2",
+)  # fmt: skip
+
+
+def test_trains_on_the_functions_of_an_input_file(splits: FrameSplits, tmp_path: Path) -> None:
+    chosen = {"potential": "acsf", "symmetry_functions": list(CU_AL), "cutoff": 4.5, "hidden": [12]}
+    settings = settings_from({**chosen, "epochs": 12, "batch_atoms": 48, "learning_rate": 0.01})
+    potential = training.train(splits, settings, name="alloy", work=tmp_path, progress=lambda progress: None)
+    assert settings_from(potential.card.settings) == settings
+    assert [function.line() for function in potential.model.functions] == [
+        function.line() for function in in_order(parse_function(line.split(), "") for line in CU_AL)
+    ]
+    metrics = potential.card.metrics["test"]
+    assert metrics.overall.force_mae < 0.8 * metrics.trivial.force_mae
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Cu 2 Cu 0.4 0.0", "symmetry function 'Cu 2 Cu 0.4 0.0': type 2 has 3 parameters"),
+        ("Cu 4 Cu 0.4 0.0 4.5", "symmetry functions of type '4' are not known"),
+        ("symfunction_short Cu 2 Cu 0.4 0.0 4.5", "symmetry functions of type 'Cu' are not known"),
+        ("Cu 2 Cu 0.4 zero 4.5", "shift is 'zero', expected a number"),
+        ("Cu 2 O 0.4 0.0 4.5", "names O, the elements are"),
+        ("Cu 2 Cu 0.4 0.0 6.0", "reaches to 6.0000 Å, the cutoff is 4.5 Å"),
+    ],
+)
+def test_wrong_function_is_told_before_a_run_begins(splits: FrameSplits, tmp_path: Path, line: str, said: str) -> None:
+    settings = TrainSettings(potential="acsf", cutoff=4.5, symmetry_functions=(*CU_AL, line))
+    with pytest.raises(TrainingError, match=re.escape(said)):
+        training.train(splits, settings, name="alloy", work=tmp_path / "work", progress=lambda progress: None)
+    assert not (tmp_path / "work").exists()
 
 
 def test_readme_runs(root: Path) -> None:

@@ -130,9 +130,9 @@ class Acsf(EnergyModel):
 
 
 def configure(settings: TrainSettings) -> Mapping[str, object]:
-    """Return the configuration that the settings ask for: a generated set of functions."""
-    shape = AcsfConfig(radial_functions=settings.radial_functions, hidden=settings.hidden)
-    return {**dataclasses.asdict(shape), "symmetry_functions": [], "hidden": list(shape.hidden)}
+    """Return the configuration that the settings ask for: their functions, or a generated set; scaled by mean and spread."""
+    shape = AcsfConfig(settings.symmetry_functions, settings.radial_functions, hidden=settings.hidden)
+    return {**dataclasses.asdict(shape), "symmetry_functions": list(shape.symmetry_functions), "hidden": list(shape.hidden)}
 
 
 def build(elements: tuple[str, ...], cutoff: float, config: Mapping[str, object]) -> Acsf:
