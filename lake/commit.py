@@ -274,9 +274,11 @@ def present(lake: Place, table: DeltaTable, column: str, wanted: set[str], *, sy
     paths = [path for path, low, high in _ranges(files, column) if _covers(ordered, low, high)]
     if not paths:
         return set()
+    # Files from before a migration lack columns, so the first one's are not those of all.
     scan = pl.scan_parquet(
-        [f"{table.table_uri.rstrip('/')}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False
-    )
+        [f"{table.table_uri.rstrip('/')}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False,
+        extra_columns="ignore", missing_columns="insert",
+    )  # fmt: skip
     return set(scan.select(column).filter(pl.col(column).is_in(ordered)).unique().collect()[column])
 
 

@@ -118,7 +118,8 @@ def _if_many(partition: dict[str, str], found: Sequence[tuple[str, int]]) -> Ite
 
 def _join(lake: Place, name: str, group: _Group) -> list[DataFile]:
     tables = [pq.read_table(pa.BufferReader(lake.store.get(f"{name}/{path}")), partitioning=None) for path, _ in group.files]
-    rows = pa.concat_tables(tables)
+    # Files from before a migration lack columns.
+    rows = pa.concat_tables(tables, promote_options="default")
     if name in _ORDER:
         rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
     return [write_file(lake, name, portion, label=_LABEL, partition=group.partition) for portion in portions(rows)]

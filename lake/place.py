@@ -50,20 +50,24 @@ class Place:
     def table(self, name: str, version: int | None = None) -> DeltaTable:
         """Return a table at a version, or at the newest one.
 
-        Raises TableError where there is none (with how to make it), SchemaMismatch where its columns are not ours.
+        Raises TableError where there is none (with how to make it), SchemaMismatch where its columns are not ours. A version that is
+        asked for may have the columns of an earlier schema, so that datasets stay readable after `lake.migrations`.
         """
-        spec = spec_of(name)
-        where = f"{self.url}: table {name!r}"
+        table = self.open_table(name, version)
+        _check_schema(table, spec_of(name), f"{self.url}: table {name!r}", pinned=version is not None)
+        return table
+
+    def open_table(self, name: str, version: int | None = None) -> DeltaTable:
+        """Return a table with whatever columns it has; raises TableError where there is none."""
+        where = f"{self.url}: table {spec_of(name).name!r}"
         try:
-            table = DeltaTable(self.table_uri(name), version=version, storage_options=self.storage_options)
+            return DeltaTable(self.table_uri(name), version=version, storage_options=self.storage_options)
         except TableNotFoundError as error:
             raise TableError(f"{where} is not there; make the tables first ('atomlake up' or Lake.create())") from error
         except (DeltaError, OSError) as error:
             line = (str(error).strip().splitlines() or ["no message"])[0]
             asked = "" if version is None else f" at version {version}"
             raise TableError(f"{where} cannot be opened{asked}: {line}; check the address of the store and the version") from error
-        _check_schema(table, spec, where)
-        return table
 
     def scan(self, table: DeltaTable) -> pl.LazyFrame:
         """Return the rows of an opened table, at its version, as a lazy frame."""
@@ -97,14 +101,21 @@ def spec_of(name: str) -> TableSpec:
     return SPECS[name]
 
 
-def _check_schema(table: DeltaTable, spec: TableSpec, where: str) -> None:
+def _check_schema(table: DeltaTable, spec: TableSpec, where: str, *, pinned: bool) -> None:
     found_version = table.metadata().configuration.get(VERSION_KEY, "none")
+    found, expected = [field.name for field in table.schema().fields], list(spec.names())
+    if found_version.isdecimal() and int(found_version) < SCHEMA_VERSION:
+        if pinned and set(found) <= set(expected):
+            return
+        raise SchemaMismatch(
+            f"{where} has schema version {found_version}, this atomlake reads and writes {SCHEMA_VERSION}; "
+            "run 'atomlake migrate', which adds the columns that it lacks and changes no row"
+        )
     if found_version != str(SCHEMA_VERSION):
         raise SchemaMismatch(
             f"{where} has schema version {found_version}, this atomlake reads {SCHEMA_VERSION}; "
             "install the atomlake that wrote it, or a newer one"
         )
-    found, expected = [field.name for field in table.schema().fields], list(spec.names())
     if found != expected:
         missing, other = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
         raise SchemaMismatch(

@@ -1,4 +1,4 @@
-"""The commands about levels of theory and conflicting labels, on a lake in a folder."""
+"""The commands about levels of theory, conflicting labels and migration, on a lake in a folder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lake.inbox import discover
 from lake.reading import read_source
 from lake.store import connect
 from pipelines.cli import app
+from schemas.columns import SCHEMA_VERSION
 from schemas.settings import load
 
 
@@ -75,3 +76,9 @@ def test_the_same_structure_with_another_energy_is_a_conflict(home: Path, tmp_pa
     assert row["force_difference"] == pytest.approx(0.0, abs=1e-9)
     assert row["frame_id"][:8] in run("conflicts", "--all")
     assert json.loads(run("conflicts", "--all", "--energy", "0.02", "--json")) == []
+
+
+def test_a_lake_of_the_present_schema_needs_no_migration(home: Path) -> None:
+    rows = json.loads(run("migrate", "--json"))
+    assert {row["table"] for row in rows} == {"frames", "calculations", "sources", "rejections", "potentials"}
+    assert all(row["before"] == row["after"] == SCHEMA_VERSION and row["added"] == [] for row in rows)
