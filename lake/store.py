@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 READ_AHEAD: Final = 4 * 2**20
 """Bytes that one ranged GET of `ObjectStore.open` asks for."""
 
+AWS: Final = "aws"
+"""Endpoint that stands for AWS itself."""
 PART_BYTES: Final = 8 * 2**20
 """Size of the parts of a multipart upload."""
 
@@ -177,8 +179,8 @@ class ObjectStore:
         if self.folder is not None:
             return LocalStore(self.folder, mkdir=True)
         config: dict[str, Any] = {"region": self.settings.region, "virtual_hosted_style_request": False}
-        if self.settings.endpoint_url:
-            config["endpoint"] = self.settings.endpoint_url
+        if address := endpoint(self.settings):
+            config["endpoint"] = address
         if self.settings.access_key:
             config |= {"access_key_id": self.settings.access_key, "secret_access_key": self.settings.secret_key}
         return S3Store(
@@ -267,12 +269,24 @@ def connect(url: str, settings: StoreSettings) -> ObjectStore:
     return ObjectStore(url, settings)
 
 
+def endpoint(settings: StoreSettings) -> str:
+    """Return the address of the server, '' for AWS itself; raises StoreUnreachable where the settings name no store at all."""
+    if settings.endpoint_url == AWS:
+        return ""
+    if settings.endpoint_url or settings.access_key:
+        return settings.endpoint_url
+    raise StoreUnreachable(
+        "no object store is named and no local stack runs: start one with `atomlake up`, or set ATOMLAKE_STORE_ENDPOINT_URL to the address "
+        f"of a server ({AWS!r} for AWS with the credentials of this machine)"
+    )
+
+
 def storage_options(settings: StoreSettings) -> dict[str, str]:
     """Return what deltalake and Polars need to reach the same store; conditional PUTs are required, never switched off."""
     options = {"aws_region": settings.region, "aws_allow_http": "true", "aws_conditional_put": "etag"}
     options["aws_virtual_hosted_style_request"] = "false"
-    if settings.endpoint_url:
-        options["aws_endpoint_url"] = settings.endpoint_url
+    if address := endpoint(settings):
+        options["aws_endpoint_url"] = address
     if settings.access_key:
         options |= {"aws_access_key_id": settings.access_key, "aws_secret_access_key": settings.secret_key}
     return options
@@ -282,7 +296,7 @@ def s3_client(settings: StoreSettings) -> S3Client:
     """Return a boto3 client with path-style addresses and few retries."""
     return boto3.client(
         "s3",
-        endpoint_url=settings.endpoint_url or None,
+        endpoint_url=endpoint(settings) or None,
         region_name=settings.region,
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,

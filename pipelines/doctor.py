@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from lake.probe import probe
-from lake.store import connect
+from lake.store import connect, endpoint
 from pipelines import health, seaweedfs
 from pipelines.automations import zombie_automation
 from pipelines.health import ask
@@ -119,7 +119,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         if settings.store.access_key not in {ours.access_key, ""}:
             remedy = "unset ATOMLAKE_STORE_ACCESS_KEY and ATOMLAKE_STORE_SECRET_KEY"
             yield Finding("store credentials", False, f"{settings.store.access_key} is no key of the local store", remedy)
-    silent = _no_listener(settings.store.endpoint_url)
+    silent = _no_listener(endpoint(settings.store))
     if silent:
         remedy = _UP if "store" not in external(settings) else "check ATOMLAKE_STORE_ENDPOINT_URL and that server"
         yield Finding("store", False, silent, remedy)
@@ -129,16 +129,16 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield _asked("lake", settings.store.lake_url, lambda: probe(connect(settings.store.lake_url, settings.store)))
 
 
-def _no_listener(endpoint: str) -> str:
+def _no_listener(address: str) -> str:
     """Return '' where something listens at an endpoint (or it is AWS); S3 clients would go on trying for minutes."""
-    if not endpoint:
+    if not address:
         return ""
-    parts = urlsplit(endpoint)
+    parts = urlsplit(address)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), timeout=5):
             return ""
     except (OSError, ValueError) as error:
-        return f"{endpoint}: {error}"
+        return f"{address}: {error}"
 
 
 def _asked(name: str, where: str, question: Callable[[], object]) -> Finding:

@@ -18,11 +18,11 @@ class StoreSettings:
     """The S3-compatible object store."""
 
     endpoint_url: str = ""
-    """Address of the server; empty for AWS itself."""
+    """Address of the server; 'aws' for AWS itself; empty where none is named."""
     region: str = "us-east-1"
     """Region of the buckets."""
     access_key: str = ""
-    """Access key id; empty to let the AWS clients look for credentials themselves."""
+    """Access key id; empty to let the AWS clients look for credentials themselves (only where the endpoint is 'aws')."""
     secret_key: str = field(default="", repr=False)
     """Secret access key."""
     inbox_bucket: str = "atomlake-inbox"

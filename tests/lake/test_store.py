@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lake.store import ObjectStore, connect, make_bucket
+from lake.store import ObjectStore, connect, make_bucket, storage_options
 from schemas.errors import ObjectMissing, SettingsError, StoreError, StoreUnreachable
 from schemas.settings import Settings, StoreSettings
 
@@ -117,3 +117,12 @@ def test_refused_credentials_are_said(weed_settings: Settings) -> None:
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="s3://BUCKET"):
         connect(url, StoreSettings())
+
+
+def test_a_store_that_nobody_named_is_told_before_anything_is_asked() -> None:
+    with pytest.raises(StoreUnreachable, match="atomlake up"):
+        connect("s3://inbox", StoreSettings()).exists("anything")
+    with pytest.raises(StoreUnreachable, match="ATOMLAKE_STORE_ENDPOINT_URL"):
+        storage_options(StoreSettings())
+    assert "aws_endpoint_url" not in storage_options(StoreSettings("aws"))
+    assert storage_options(StoreSettings("http://127.0.0.1:1"))["aws_endpoint_url"] == "http://127.0.0.1:1"
