@@ -30,7 +30,8 @@ class Soap(torch.optim.Optimizer):
     A parameter of more than two dimensions has a preconditioner for each. Where the algorithm is silent, it is as in the authors' program:
     the first gradient sets the bases (by eigenvectors) and moves nothing, moments are corrected for their start as in Adam, epsilon is
     added to the root, weight decay is decoupled. Parameters of one dimension, and dimensions above `largest`, keep their own basis: Adam.
-    All state is in state_dict; equal gradients give equal steps, so DDP needs nothing more.
+    All state is in state_dict; equal gradients give equal steps, so DDP needs nothing more. Where the gradients so far do not span a
+    dimension, rounding decides on the basis there: runs on other numbers of processes are equally good, but not equal.
     """
 
     def __init__(

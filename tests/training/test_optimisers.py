@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-import training
 from training.fit import fit, newest_checkpoint
 from training.job import FrameSplits, make_job, write_job
 from training.optimisers import Soap, make_optimiser
@@ -212,13 +212,40 @@ def test_run_with_soap_goes_on_bit_for_bit(splits: FrameSplits, small: TrainSett
         assert all(torch.equal(again[name], value) for name, value in whole.items())
 
 
+RANK = """
+import sys, torch
+from torch.nn.parallel import DistributedDataParallel
+from training.optimisers import Soap
+
+rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 4).double()
+parallel = DistributedDataParallel(model)
+optimiser = Soap(model.parameters(), 0.02, frequency=3)
+for step in range(30):
+    x, y = torch.randn(2, 8, 4, dtype=torch.float64)
+    share = slice(8 // world * rank, 8 // world * (rank + 1))
+    optimiser.zero_grad()
+    (parallel(x[share]) - y[share]).square().mean().backward()
+    optimiser.step()
+torch.save([p.detach() for p in model.parameters()], f"{out}-{world}-{rank}")
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_step_with_soap_as_one(splits: FrameSplits, small: TrainSettings, tmp_path: Path) -> None:
-    settings = dataclasses.replace(small, optimiser="soap", learning_rate=3e-3, epochs=6)
-    weights = []
-    for devices in (1, 2):
-        chosen = dataclasses.replace(settings, devices=devices)
-        potential = training.train(splits, chosen, name=f"on-{devices}", work=tmp_path, progress=lambda progress: None)
-        weights.append(copy.deepcopy(potential.model.state_dict()))
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
+def test_ranks_take_the_same_step_which_is_that_of_one_process(tmp_path: Path) -> None:
+    ranks = [(0, 1), (0, 2), (1, 2)]
+    commands = [
+        [sys.executable, "-W", "ignore", "-c", RANK, str(rank), str(world), str(tmp_path / f"store-{world}"), str(tmp_path / "weights")]
+        for rank, world in ranks
+    ]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    for process in running:
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said
+    one, first, second = (torch.load(tmp_path / f"weights-{world}-{rank}", weights_only=True) for rank, world in ranks)
+    for alone, left, right in zip(one, first, second, strict=True):
+        assert torch.equal(left, right)
+        torch.testing.assert_close(left, alone, rtol=0, atol=1e-9)
