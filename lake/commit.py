@@ -85,7 +85,7 @@ def commit_batch(lake: Place, staged: Sequence[StagedBatch], batch: str, *, now:
     log = _SourceLog(lake, sources, batch, now)
     versions = {
         "calculations": commit_files(lake, "calculations", batch, calculations.choose),
-        "frames": commit_files(lake, "frames", batch, frames.choose),
+        "frames": frames.commit(batch),
         "rejections": commit_files(lake, "rejections", batch, log.choose_rejections),
     }
     log.settled = calculations.new == set(owners)
@@ -173,7 +173,18 @@ class _Frames:
     def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int]) -> None:
         self._lake, self._staged, self._owners = lake, staged, owners
         self._rewritten: dict[tuple[str, frozenset[str]], StagedFrames] = {}
+        self._left: set[str] = set()
         self.new: dict[str, int] = {}
+
+    def commit(self, batch: str) -> int:
+        """Add the frames and return the version that holds them; staged files that were not taken as they are go only then.
+
+        A later attempt may have to write such a file anew with still fewer frames, so they must stay until one has succeeded.
+        """
+        version = commit_files(self._lake, "frames", batch, self.choose)
+        if self._left:
+            _remove_unused(self._lake, self._lake.table("frames"), "frames", self._left)
+        return version
 
     def choose(self, table: DeltaTable) -> list[DataFile]:
         files = [frames for share in self._staged for frames in share.frames]
@@ -188,7 +199,7 @@ class _Frames:
                     self.new[name] = self.new.get(name, 0) + frames.rows[name]
                 if wanted:
                     chosen.append(self._only(frames, wanted).file)
-        _remove_unused(self._lake, table, "frames", {frames.file.path for frames in files} - {file.path for file in chosen})
+        self._left = {frames.file.path for frames in files} - {file.path for file in chosen}
         return chosen
 
     def _only(self, frames: StagedFrames, wanted: frozenset[str]) -> StagedFrames:

@@ -20,7 +20,7 @@ from schemas.json import from_json
 from schemas.settings import IngestSettings, Settings
 from schemas.sources import SourceReading
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "lake"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "made_up"))
 
 from made_up_readings import six_readings
 

@@ -145,6 +145,28 @@ def test_a_file_with_frames_that_are_there_already_is_written_anew_without_them(
     assert stored == live
 
 
+def test_a_file_that_was_written_anew_can_be_written_anew_again(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (made_calculation(MGO, seed=seed) for seed in (1, 2, 3))
+    ingest(folder_lake, [made_reading("one.zip", one)])
+    real, met = commit.try_commit, []
+
+    def meet_another_writer(table: DeltaTable, name: str, label: str, actions: list[object]) -> bool:
+        if name == "frames" and not met:
+            met.append(label)
+            ingest(folder_lake, [made_reading("two.zip", two)])
+        return real(table, name, label, actions)
+
+    monkeypatch.setattr(commit, "try_commit", meet_another_writer)
+    report = ingest(folder_lake, [made_reading("all.zip", one, two, three)])
+    assert met
+    assert report.n_frames_new == three.run.frames.count
+    ids = folder_lake.frames().collect()["calculation_id"]
+    assert sorted(set(ids)) == sorted(c.calculation_id for c in (one, two, three))
+    assert len(ids) == sum(c.run.frames.count for c in (one, two, three))
+    files = {path.name for path in Path(folder_lake.url, "frames").rglob("*.parquet") if "_delta_log" not in path.parts}
+    assert len(files) == 3, "what was written for nothing is gone"
+
+
 def test_a_calculation_twice_in_one_source_is_added_once_and_named_twice(folder_lake: Lake) -> None:
     run = made_calculation(MGO, 4, 1, member="first")
     copy = made_calculation(MGO, 4, 1, member="second")

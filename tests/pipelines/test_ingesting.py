@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 import lake
 from lake.commit import commit_batch, stage
@@ -19,7 +17,7 @@ from pipelines.artifacts import batch_summary, batch_table
 from pipelines.ingesting import ATTEMPTS, failed_by_the_store, ingest_once, retry_source, shares
 from pipelines.reference import compare
 from schemas.errors import UnknownName
-from schemas.settings import DaskSettings, IngestSettings, Settings, StoreSettings
+from schemas.settings import DaskSettings, IngestSettings, Settings
 from schemas.sources import Rejection, SourceObject, SourceReading
 
 ARCHIVES = ("qe-pbe_mgo_rattle-000.tar.gz", "qe-pbe_mg1ca3_rattle.tar.bz2", "qe-pbe_mg3ca1_rattle.tar.xz", "scf-not-converged.tar.gz")
@@ -30,18 +28,12 @@ def source(key: str, size: int) -> SourceObject:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    store = StoreSettings(
-        f"http://{host}:{port}", access_key="test", secret_key="test", lake_url="s3://lake-of-ingest", inbox_bucket="drops"
-    )
+def settings(moto_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    store = replace(moto_settings.store, lake_url="s3://lake-of-ingest", inbox_bucket="drops")
     home = tmp_path_factory.mktemp("ingest")
     made = Settings(home=home, store=store, ingest=IngestSettings(quiet_seconds=0, batch_sources=2), dask=DaskSettings(workers=1))
     make_bucket("drops", store)
-    yield made
-    server.stop()
+    return made
 
 
 def test_archives_are_taken_once(settings: Settings, root: Path) -> None:
