@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARENTS, MIXED = "oxides-parents", "oxides"
 FEW = 10
 """(Mg,Ca)O frames outside the test that the second potential may see."""
-TRAINING = {"devices": 2, "epochs": 400, "max_seconds": 75}
+TRAINING = {"devices": 2, "epochs": 400, "max_seconds": 75, "optimiser": "soap"}
 ENVIRONMENT = {"ATOMLAKE_INGEST_INTERVAL_SECONDS": "15", "ATOMLAKE_INGEST_QUIET_SECONDS": "1", "ATOMLAKE_RETRAIN_POTENTIAL": MIXED}
 
 
