@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from pipelines.reference import Comparison, largest
 from schemas.settings import Settings
 
 
+def milli(value: float | None) -> float:
+    """Return a thousand times a number of JSON; NaN for null, which is no number and no zero."""
+    return math.nan if value is None else 1000 * value
+
+
 def error_table(errors: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: energy and force errors of each potential on each system; errors is {potential: metrics as JSON}."""
     header = ["potential", "test frames of", "frames", "energy MAE, meV/atom", "force MAE, meV/Å", "trivial energy", "trivial force"]
@@ -26,7 +32,7 @@ def error_table(errors: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], lis
     for name, metrics in errors.items():
         for system, found in sorted(metrics["by_system"].items()):
             trivial = metrics["trivial_by_system"][system]
-            values = [1000 * (value or 0.0) for entry in (found, trivial) for value in (entry["energy_mae"], entry["force_mae"])]
+            values = [milli(entry[field]) for entry in (found, trivial) for field in ("energy_mae", "force_mae")]
             rows.append([name, system, str(found["n_frames"]), *(number(value) for value in values)])
     return header, rows
 
@@ -41,7 +47,7 @@ def bought_picture(errors: Mapping[str, Mapping[str, Any]]) -> bytes:
     ):
         width = 0.8 / len(errors)
         for place, (name, metrics) in enumerate(errors.items()):
-            heights = [1000 * (metrics["by_system"][system][field] or 0.0) for system in systems]
+            heights = [milli(metrics["by_system"][system][field]) for system in systems]
             axes.bar([x + place * width for x in range(len(systems))], heights, width, label=name)
         axes.set_xticks([x + 0.4 - width / 2 for x in range(len(systems))], systems)
         axes.set_title(title)

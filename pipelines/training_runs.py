@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import lake
 from lake.datasets import preview
-from lake.potentials import champion, list_potentials, read_potential
+from lake.potentials import list_potentials, read_potential
 from schemas.datasets import DatasetManifest
 from schemas.errors import ServiceFailed, UnknownName
 from schemas.potentials import PotentialCard
@@ -65,16 +65,18 @@ def run_training(settings: Settings, request: TrainRequest, report: Callable[[st
 
 
 def decide_retraining(settings: Settings, potential: str) -> Retraining:
-    """Return whether the query of the potential's dataset now selects frames that the potential has not seen.
+    """Return whether the query of the potential's dataset now selects frames that no version of the potential has seen.
 
-    Publishes the grown dataset under the next free name where it does. Raises UnknownName for a potential without any version.
+    A newest version that was not good enough to be champion counts: the same frames would make the same potential again. Publishes
+    the grown dataset under the next free name where there is something new. Raises UnknownName for a potential without any version.
     """
     from training.retraining import decide
 
     opened = lake.open(settings=settings)
-    card = champion(opened, potential)
-    if card is None:
-        raise UnknownName(f"there is no champion of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
+    versions = list_potentials(opened, potential)
+    if not versions:
+        raise UnknownName(f"there is no potential of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
+    card = versions[-1]
     dataset = opened.dataset(card.dataset)
     query, split = dataset.manifest.query, dataset.manifest.split
     decision = decide(card, dataset.frame_ids(), preview(opened, query, split))

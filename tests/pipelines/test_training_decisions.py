@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_up_readings import MGO, made_calculation, made_reading
 
+import lake
+from lake.commit import commit_batch, stage
+from lake.potentials import publish_potential, set_state
 from pipelines.artifacts import key_of, markdown_table, metrics_rows, number, retraining_markdown
 from pipelines.commands.potentials import parse_options
-from pipelines.training_runs import Retraining, TrainRequest, next_name, train_command
+from pipelines.demo_page import error_table
+from pipelines.training_runs import Retraining, TrainRequest, decide_retraining, next_name, train_command
 from pipelines.training_session import is_better
-from schemas.potentials import ErrorSummary, Metrics
+from schemas.datasets import FrameQuery, Split
+from schemas.errors import UnknownName
+from schemas.potentials import ErrorSummary, Metrics, PotentialCard
+from schemas.settings import Settings, StoreSettings
 
 ERRORS = ErrorSummary(10, 80, 0.010, 0.012, 0.050, 0.070, float("nan"))
 
@@ -66,3 +75,39 @@ def test_artifacts_are_plain_markdown() -> None:
     assert metrics_rows(metrics())[0] == ["Mg-O", "10", "10.0", "50.0", "10.0", "50.0"]
     assert markdown_table(["a"], [["1"]]) == "| a |\n| --- |\n| 1 |"
     assert "stays as it is" in retraining_markdown("oxides", Retraining("nothing new"))
+
+
+def test_frames_that_a_losing_version_has_seen_are_not_trained_on_again(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, store=StoreSettings(lake_url=str(tmp_path / "lake")))
+    opened = lake.open(settings=settings).create()
+
+    def take(key: str, seed: int) -> None:
+        commit_batch(opened, [stage(opened, [made_reading(key, made_calculation(MGO, seed=seed))], key, 0)], key)
+
+    def version(number: int, dataset: str) -> PotentialCard:
+        return PotentialCard(
+            "mgo", number, "hdnnp", "candidate", ("Mg", "O"), 5.0, dataset, "0" * 64, {}, (), {"epochs": 3}, {"test": metrics()}, {}, (),
+            {}, "2026-01-01T00:00:00+00:00", 1.0, 100,
+        )  # fmt: skip
+
+    take("one.tar", 1)
+    opened.publish("mgo", FrameQuery(systems=("Mg-O",)), Split())
+    publish_potential(opened, version(1, "mgo"), {})
+    set_state(opened, "mgo", 1, "champion", "the first")
+    assert decide_retraining(settings, "mgo").request is None
+    take("two.tar", 2)
+    request = decide_retraining(settings, "mgo").request
+    assert request == TrainRequest("mgo-2", "mgo", (("epochs", 3),))
+    publish_potential(opened, version(2, "mgo-2"), {})
+    again = decide_retraining(settings, "mgo")
+    assert again.request is None
+    assert "nothing new to learn" in again.why
+    with pytest.raises(UnknownName, match="atomlake train"):
+        decide_retraining(settings, "cao")
+
+
+def test_a_missing_error_is_a_dash_and_no_zero() -> None:
+    found = {"n_frames": 3, "energy_mae": 0.01, "force_mae": None}
+    header, rows = error_table({"mgo": {"by_system": {"Mg-O": found}, "trivial_by_system": {"Mg-O": found}}})
+    assert dict(zip(header, rows[0], strict=True))["force MAE, meV/Å"] == "–"
+    assert rows[0][3] == "10.0"
