@@ -42,12 +42,19 @@ class Fed:
                     words = f"more than {self._limits.max_member_bytes} bytes"
                     return Rejection(self._file.path, "too_large", words, "raise the setting limits.max_member_bytes if it is right")
                 self._keep(chunk)
+                if reader is not None and spec is not None and spec.in_memory and self.size > self._limits.max_in_memory_bytes:
+                    reader, failure = None, self._too_large_for_memory(spec)
                 if reader is not None and failure is None:
                     failure = self._feed(reader, chunk)
         except UnreadableArchive as error:
             if error.reason != "truncated_archive" or not self._file.stands_alone:
                 self.broken = True
         return None if self.broken else failure or reader
+
+    def _too_large_for_memory(self, spec: ReaderSpec) -> Rejection:
+        found = f"a {spec.name} of more than {self._limits.max_in_memory_bytes} bytes, which would have to be held in memory"
+        remedy = "deposit the text output of the run, or raise the setting limits.max_in_memory_bytes"
+        return Rejection(self._file.path, "too_large", found, remedy)
 
     def _keep(self, chunk: bytes) -> None:
         if self._kept is not None and self.size <= self._limits.max_companion_bytes:

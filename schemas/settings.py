@@ -47,6 +47,8 @@ class LimitSettings:
     """Archives inside archives: 1 is an archive in the source, 2 an archive in that."""
     max_companion_bytes: int = 256 * 2**20
     """Bytes of trajectories that are held in memory until the output of the same folder that they belong to has been read."""
+    max_in_memory_bytes: int = 512 * 2**20
+    """Bytes of one file that is read by random access (HDF5, netCDF, ulm, SQLite) and therefore held in memory."""
 
 
 @dataclass(frozen=True)

@@ -51,3 +51,5 @@ class ReaderSpec:
     """Among the outputs of one run, that of the lowest rank gives the labels."""
     companions: Callable[[str], bool] | None = None
     """Whether a file of this base name in the folder of the output may be read with it; None where the reader takes none."""
+    in_memory: bool = False
+    """The output is read by random access and held in memory for it, at most `limits.max_in_memory_bytes` of it."""
