@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arrays, joined
+from lake.local_copy import COLUMNS as LABELS
+from lake.local_copy import MAX_BYTES, CopyPlan, LocalCopy, make_copy
 from lake.place import Place
 from lake.query import select_from
 from lake.retractions import retracted_calculations
@@ -57,15 +60,46 @@ class Dataset:
         return _pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split))
 
     def arrays(self, split: str | None = None) -> FrameArrays:
-        """Return the frames of a split, or of all, as arrays in the order of the index."""
-        rows = self._rows(split)
-        version = self.manifest.table_versions["frames"]
-        parts = [
-            frame_arrays(_in_order(_pinned(self.lake, version, chunk).select(ARRAY_COLUMNS).collect(), chunk)) for chunk in _chunks(rows)
-        ]
+        """Return the frames of a split, or of all, as arrays in the order of the index; see `local_copy` where memory cannot hold them."""
+        parts = list(self.parts(split))
         if parts:
             return joined(parts)
-        return frame_arrays(_pinned(self.lake, version, rows).select(ARRAY_COLUMNS).collect())
+        return frame_arrays(_pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split)).select(ARRAY_COLUMNS).collect())
+
+    def parts(self, split: str | None = None) -> Iterator[FrameArrays]:
+        """Yield the frames of a split, or of all, in the order of the index, at most about _CHUNK_ATOMS atoms at a time.
+
+        Raises TableError where the lake has lost some of them.
+        """
+        version = self.manifest.table_versions["frames"]
+        for rows in _slices(self._rows(split)):
+            found = _pinned(self.lake, version, rows).select(ARRAY_COLUMNS).collect()
+            _check_all_there(self.lake, version, found, rows)
+            yield frame_arrays(_in_order(found, rows))
+
+    def local_copy(
+        self, folder: Path | str, split: str | None = None, *, columns: Sequence[str] = LABELS, max_bytes: int = MAX_BYTES
+    ) -> LocalCopy:
+        """Return a memory-mapped copy of a split, or of all frames, below folder; made where it is not there yet.
+
+        `LocalCopy.gather(indices)` gives frames in any order as FrameArrays, numbered as in `frame_ids(split)`. columns are the
+        labels to hold: 'energy', 'forces', 'stress'; those left out are NaN. Streams with bounded memory; safe beside other processes
+        that want the same copy, and after a crash. Raises QueryError where it would take more than max_bytes or the disk has.
+        """
+        rows = self._rows(split)
+        wanted = [name for name in LABELS if name in columns] if set(columns) <= set(LABELS) else list(columns)
+        name = "\n".join((to_json(self.manifest), split or "", *wanted))
+        plan = CopyPlan(
+            dataset=self.manifest.name,
+            content_hash=self.manifest.content_hash,
+            split=split or "",
+            n_frames=rows.height,
+            n_atoms=int(rows["natoms"].cast(pl.Int64).sum()),
+            columns=tuple(wanted),
+            key=f"{self.manifest.name}-{split or 'all'}-{hashlib.sha256(name.encode()).hexdigest()[:16]}",
+            max_bytes=max_bytes,
+        )
+        return make_copy(Path(folder), plan, lambda: self.parts(split))
 
     def verify(self) -> None:
         """Read everything again and compare with the hash of the manifest; raises TableError where they differ."""
@@ -222,11 +256,7 @@ def _content_hash(lake: Place, version: int, index: pl.DataFrame) -> str:
     digests: dict[str, str] = {}
     for chunk in _chunks(index.select(INDEX_COLUMNS)):
         rows = _pinned(lake, version, chunk).select(*HASHED_COLUMNS, "element_system").collect()
-        if rows.height != chunk.height:
-            systems = ", ".join(chunk["element_system"].unique().sort().to_list()[:5])
-            raise TableError(
-                f"{lake.url}: version {version} of 'frames' has {rows.height} of {chunk.height} frames of {systems}; files were lost"
-            )
+        _check_all_there(lake, version, rows, chunk)
         for part in rows.partition_by("element_system"):
             digests[part["element_system"][0]] = content_digest(part)
     return hashlib.sha256("\n".join(f"{system} {digests[system]}" for system in sorted(digests)).encode()).hexdigest()
@@ -240,6 +270,13 @@ def _changed_files(lake: Place, version: int, systems: Sequence[str]) -> list[st
         found |= {each.key: each.size for each in lake.store.list(f"frames/element_system={system}")}
     sizes = zip(expected["path"].to_pylist(), expected["size_bytes"].to_pylist(), strict=True)
     return [path for path, size in sizes if found.get(f"frames/{path}") != size]
+
+
+def _slices(index: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the index in runs of rows of about _CHUNK_ATOMS atoms, or of one larger frame."""
+    if index.height:
+        place = (index["natoms"].cast(pl.Int64).cum_sum() - 1) // _CHUNK_ATOMS
+        yield from index.with_columns(place.alias("slice")).partition_by("slice", maintain_order=True, include_key=False)
 
 
 def _chunks(index: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -260,7 +297,19 @@ def _chunks(index: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _pinned(lake: Place, version: int, index: pl.DataFrame) -> pl.LazyFrame:
     systems = index["element_system"].unique().sort().to_list()
     frames = lake.scan(lake.table("frames", version)).filter(pl.col("element_system").is_in(systems))
+    if len(systems) == 1:
+        # The join prunes nothing; of a large system, of which the index may be a slice, the range leaves out files and row groups.
+        ids = index["calculation_id"]
+        frames = frames.filter(pl.col("calculation_id").is_between(pl.lit(ids.min()), pl.lit(ids.max())))
     return frames.join(index.lazy().select("frame_id", "split"), on="frame_id", how="inner")
+
+
+def _check_all_there(lake: Place, version: int, rows: pl.DataFrame, wanted: pl.DataFrame) -> None:
+    if rows.height != wanted.height:
+        systems = ", ".join(wanted["element_system"].unique().sort().to_list()[:5])
+        raise TableError(
+            f"{lake.url}: version {version} of 'frames' has {rows.height} of {wanted.height} frames of {systems}; files were lost"
+        )
 
 
 def _in_order(rows: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
