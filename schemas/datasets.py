@@ -17,18 +17,42 @@ class FrameQuery:
     """Element systems by name ('Mg-O'), taken instead of elements."""
     containing: tuple[str, ...] = ()
     """Frames that hold at least these elements."""
+    any_of: tuple[str, ...] = ()
+    """Frames that hold at least one of these elements."""
+    without: tuple[str, ...] = ()
+    """Frames that hold none of these elements."""
     formula: str = ""
-    """Reduced formula in any order of elements."""
+    """Formula in any order of elements, taken as reduced ('OMg', 'CuSO4·5H2O'), or an anonymous one ('ABC3')."""
+    material: str = ""
+    """Name of a material in any language: what depositors gave it to, or else the formulas that the shipped table has for it."""
     theory: str = ""
     """Key of the level of theory ('PBE/plane waves/qe'), or its beginning up to a '/' ('PBE')."""
+    theories: tuple[str, ...] = ()
+    """Several of these, any of which will do; a dataset holds more than one level only where it is asked to align their energies."""
     code: str = ""
     project: str = ""
-    natoms: tuple[int, int] | None = None
-    """Least and most atoms, both included."""
-    energy_per_atom: tuple[float, float] | None = None
+    licence: str = ""
+    """Licence as the depositor gave it."""
+    natoms: tuple[int | None, int | None] | None = None
+    """Least and most atoms, both included, as in all ranges; None leaves an end open."""
+    energy_per_atom: tuple[float | None, float | None] | None = None
     """eV"""
     max_force: float | None = None
     """No force above this, eV/Å."""
+    largest_force: tuple[float | None, float | None] | None = None
+    """Norm of the largest force of the frame, eV/Å."""
+    volume_per_atom: tuple[float | None, float | None] | None = None
+    """Å³"""
+    density: tuple[float | None, float | None] | None = None
+    """g/cm³"""
+    pressure: tuple[float | None, float | None] | None = None
+    """eV/Å³ (1 GPa is 0.00624)"""
+    ingested: tuple[str | None, str | None] | None = None
+    """First and last day (ISO 8601, UTC) on which the calculation came into the lake."""
+    flags: tuple[str, ...] = ()
+    """Frames that carry all of these flags (`schemas.flags`)."""
+    without_flags: tuple[str, ...] = ()
+    """Frames that carry none of these flags."""
     only_good: bool = True
     """Leave out frames with a disqualifying flag (`schemas.flags.DISQUALIFYING`)."""
     with_forces: bool = False
@@ -49,6 +73,51 @@ class Split:
 
 
 @dataclass(frozen=True)
+class EnergyOffset:
+    """What is added to the energy of a frame for each atom of one element, as one kind of calculation has it."""
+
+    element: str
+    theories: tuple[str, ...]
+    """Levels of theory of these calculations; several where they share one zero of energy."""
+    settings: str
+    """What tells their zero from others: the pseudopotential and cutoff most of them have."""
+    offset: float
+    """eV; 0 for the kind that the others are aligned to."""
+    method: str
+    """'reference' for the kind aligned to, else what fixed the offset, see `AlignmentStep`; 'minimum norm' where nothing did."""
+    alone: bool
+    """Fixed by itself; else only its sums with other offsets are, in the compositions that the data have."""
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class AlignmentStep:
+    """One kind of evidence for the offsets, and what it leaves unexplained; a better kind is never overruled by a worse one."""
+
+    method: str
+    """'equal structures', 'equal compositions', 'element references'."""
+    n_equations: int
+    rank: int
+    """Offsets, or sums of offsets, that it fixed."""
+    rms: float
+    """eV/atom, root mean square of what is left; NaN where there are only as many equations as offsets, so that nothing can be told."""
+    largest: float
+    """eV/atom"""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How energies of several levels of theory were brought to one zero for each element."""
+
+    to: str
+    """The level of theory whose zeros hold."""
+    offsets: tuple[EnergyOffset, ...]
+    steps: tuple[AlignmentStep, ...]
+    notes: tuple[str, ...] = ()
+    """What a user should know: offsets that no data fix, large residuals."""
+
+
+@dataclass(frozen=True)
 class DatasetManifest:
     """A pinned selection; immutable once published."""
 
@@ -58,7 +127,7 @@ class DatasetManifest:
     table_versions: Mapping[str, int]
     """Delta version of each table that was read."""
     content_hash: str
-    """SHA-256 over the frames' ids, labels and split, in order."""
+    """SHA-256 over the frames' ids, labels and split, in order, and over the alignment where there is one."""
     theories: tuple[str, ...]
     n_frames: Mapping[str, int]
     """Frames by split: {'train': .., 'validation': .., 'test': ..}."""
@@ -71,3 +140,5 @@ class DatasetManifest:
     """ISO 8601, UTC."""
     atomlake_version: str
     format: int = 1
+    alignment: Alignment | None = None
+    """None where the energies are as the tables have them."""
