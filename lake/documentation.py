@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lake.readers import READERS
 from lake.readers.base import ReaderSpec
-from lake.readers.described import READER_DOCS, ReaderDoc
+from lake.readers.described import READER_DOCS
+from lake.readers.reader_doc import ReaderDoc
 from lake.theory import rules
 
 _NONE = "none is printed"

@@ -103,12 +103,25 @@ def _is_covered(frames: FrameBlock, by: FrameBlock) -> bool:
 
 
 def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | None:
-    """Return the group of the run that an output belongs to: in its folder, or above the scratch folder that it was written to."""
+    """Return the group of the run that an output belongs to: in its folder, or above the scratch folder that it was written to.
+
+    Of several runs of the same structures (datasets with other cutoffs) that whose energies are the output's own comes first.
+    """
     for folder in _folders(output.path):
-        for each in folders.get(folder, ()):
-            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0].run, output.run):
-                return each
+        fitting = [
+            each
+            for each in folders.get(folder, ())
+            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0].run, output.run)
+        ]
+        if fitting:
+            return max(fitting, key=lambda each: _equal_energies(each.outputs[0].run.frames, output.run.frames))
     return None
+
+
+def _equal_energies(a: FrameBlock, b: FrameBlock) -> int:
+    """Return how many steps of two blocks have the same energy."""
+    first, second = _same_steps(a, b)
+    return int((np.abs(a.energy[first] - b.energy[second]) <= ENERGY_TOLERANCE).sum())
 
 
 def _folders(path: str) -> Iterator[str]:
@@ -262,8 +275,25 @@ def _merged(run: Run, others: Sequence[Run]) -> Run:
             level_of_theory=_filled(run.level_of_theory, other.level_of_theory),
             code_version=run.code_version or other.code_version,
             kind=other.kind if run.kind in ("", "unknown") else run.kind,
+            frames=_judged_by(run.frames, other.frames),
         )
     return run
+
+
+def _judged_by(frames: FrameBlock, other: FrameBlock) -> FrameBlock:
+    """Return the frames with the convergence of their cycles from another output where they do not tell it and the energy is the same."""
+    first, second = _same_steps(frames, other)
+    known = (frames.scf_converged[first] < 0) & (other.scf_converged[second] >= 0)
+    known &= np.abs(frames.energy[first] - other.energy[second]) <= ENERGY_TOLERANCE
+    if not known.any():
+        return frames
+    first, second = first[known], second[known]
+    converged, n_scf, flags = frames.scf_converged.copy(), frames.n_scf_steps.copy(), list(frames.flags)
+    converged[first], n_scf[first] = other.scf_converged[second], other.n_scf_steps[second]
+    for i in first.tolist():
+        told = {"scf_not_converged"} if converged[i] == 0 else set()
+        flags[i] = tuple(sorted({*flags[i], *told} - {"scf_unknown"}))
+    return replace(frames, scf_converged=converged, n_scf_steps=n_scf, flags=tuple(flags))
 
 
 def _filled(level: LevelOfTheory, other: LevelOfTheory) -> LevelOfTheory:

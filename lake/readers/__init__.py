@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from lake.readers.abacus import ABACUS_LOG
-from lake.readers.abinit import ABINIT_OUTPUT
+from lake.readers.abinit import ABINIT_LOG, ABINIT_OUTPUT
+from lake.readers.abinit_netcdf import ABINIT_GSR, ABINIT_HIST
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.cp2k import CP2K_LOG
@@ -29,6 +30,9 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     OUTCAR,
     CP2K_LOG,
     ABINIT_OUTPUT,
+    ABINIT_HIST,
+    ABINIT_GSR,
+    ABINIT_LOG,
     SIESTA_OUTPUT,
     OPENMX_OUTPUT,
     OPENMX_MD,

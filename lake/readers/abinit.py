@@ -1,7 +1,8 @@
 """Reader of what ABINIT prints (.abo, .out; 7 to 10): each dataset that computes a ground state is a run of its own.
 
 The energy is etotal, which holds -kT times the entropy where states are smeared, so that the forces belong to it. A dataset that was
-relaxed has a run with all its steps. The .log of the same run is not read: it repeats the tables between messages.
+relaxed has a run with all its steps. The log repeats the tables between messages, less the forces of datasets without moving atoms;
+it is read for runs whose output is not there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.abinit_level import Variables, level_of_theory, read_cell, read_pseudopotentials, read_variables
-from lake.readers.abinit_step import Cycle, Tables, read_cycle, read_moving, read_static
+from lake.readers.abinit_step import Cycle, Tables, read_cycle, read_logged, read_moving, read_static
 from lake.readers.base import ReaderSpec
 from lake.readers.text_steps import Cutter, Step, make_frames, symmetric
 from schemas.calculations import Run
@@ -24,6 +25,7 @@ from schemas.frames import Floats
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3
 
 FORMAT: Final = "ABINIT output"
+LOG_FORMAT: Final = "ABINIT log"
 
 _BANNER: Final = re.compile(rb"\s*\.Version +(\S+) +of ABINIT")
 _DATASET: Final = re.compile(rb"\n== DATASET +(\d+) =")
@@ -46,6 +48,12 @@ def recognises(name: str, head: bytes) -> bool:
     return _BANNER.match(head) is not None
 
 
+def recognises_log(name: str, head: bytes) -> bool:
+    """Return whether the first bytes are those of what ABINIT prints to the screen: lines of its own before the same banner."""
+    del name
+    return re.search(rb"\n\.Version +\S+ +of ABINIT", head[:4096]) is not None and b"ABINIT" in head[:256]
+
+
 @dataclass
 class _Dataset:
     """What has been read of one dataset."""
@@ -65,7 +73,8 @@ class _Dataset:
 class AbinitReader:
     """Push reader of one main output; the text is cut at datasets and at the steps of moving atoms."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = FORMAT) -> None:
+        self._format = name
         self._cutter = Cutter(_ANCHORS)
         self._head = b""
         self._version = ""
@@ -101,7 +110,10 @@ class AbinitReader:
             self._pseudos |= read_pseudopotentials(piece)
             number = int(dataset.group(1))
             natoms = min(max(self._variables.integer("natom", number, 1), 1), _MOST_ATOMS)
-            self._current = _Dataset(number, natoms, read_cell(piece), first=piece)
+            cell = read_cell(piece)
+            if cell is None and self._format == LOG_FORMAT:
+                cell = _echoed_cell(self._variables, number)
+            self._current = _Dataset(number, natoms, cell, first=piece)
         elif piece.startswith(_END):
             self._end_dataset(closed=True)
         elif piece.startswith(_ITERATION) and self._current is not None:
@@ -136,12 +148,18 @@ class AbinitReader:
         dataset.closed = closed
         if closed and not dataset.moving:
             cycle = read_cycle(dataset.first, self._variables, dataset.number)
-            tables = read_static(dataset.first, dataset.natoms, cycle.energy) if cycle else None
+            tables = self._static(dataset, cycle.energy) if cycle else None
             if cycle is not None and tables is not None:
                 dataset.steps.append((tables, cycle))
         dataset.torn -= int(dataset.torn > 0 and not closed)
         dataset.first = dataset.first[:1]
         self._open.append(dataset)
+
+    def _static(self, dataset: _Dataset, energy: float) -> Tables | None:
+        if self._format == FORMAT:
+            return read_static(dataset.first, dataset.natoms, energy)
+        places = np.array(self._variables.numbers("xred", dataset.number) or (0.0, 0.0, 0.0))
+        return read_logged(dataset.first, places.reshape(-1, 3), energy) if places.size == 3 * dataset.natoms else None
 
     def _end_output(self) -> None:
         """Make the runs of all datasets; what they are worth depends on the end of the output."""
@@ -167,7 +185,7 @@ class AbinitReader:
             code="abinit",
             code_version=self._version,
             kind=_kind(self._variables, dataset),
-            format=FORMAT,
+            format=self._format,
             level_of_theory=level_of_theory(self._variables, dataset.number, self._pseudos, charges, start),
             frames=make_frames(numbers, np.ones(3, dtype=bool), steps, sources, fixed),
             complete=self._complete,
@@ -215,14 +233,20 @@ def _elements(variables: Variables, dataset: _Dataset) -> tuple[NDArray[np.int16
     return np.array(found, dtype=np.int16), charges
 
 
+def _echoed_cell(variables: Variables, number: int) -> Floats | None:
+    """Return acell times rprim in bohr as the input variables say, or None where they do not."""
+    lengths, vectors = variables.numbers("acell", number) or (1.0, 1.0, 1.0), variables.numbers("rprim", number)
+    if len(lengths) != 3 or len(vectors) not in (0, 9):
+        return None
+    return np.asarray(np.array(lengths)[:, None] * (np.array(vectors).reshape(3, 3) if vectors else np.eye(3)))
+
+
 def _cell(variables: Variables, dataset: _Dataset) -> Floats:
     """Return the first cell in Å: acell times rprim where that is the cell which the dataset prints with fewer digits."""
     assert dataset.cell is not None
-    lengths, vectors = variables.numbers("acell", dataset.number), variables.numbers("rprim", dataset.number)
-    if len(lengths) == 3 and len(vectors) in (0, 9):
-        echoed = np.array(lengths)[:, None] * (np.array(vectors).reshape(3, 3) if vectors else np.eye(3))
-        if bool((np.abs(echoed - dataset.cell) < _CELL_DECIMALS).all()):
-            return np.asarray(echoed * BOHR)
+    echoed = _echoed_cell(variables, dataset.number)
+    if echoed is not None and bool((np.abs(echoed - dataset.cell) < _CELL_DECIMALS).all()):
+        return np.asarray(echoed * BOHR)
     return np.asarray(dataset.cell * BOHR)
 
 
@@ -254,4 +278,9 @@ def _kind(variables: Variables, dataset: _Dataset) -> str:
     return "static"
 
 
+def _open_log() -> AbinitReader:
+    return AbinitReader(LOG_FORMAT)
+
+
+ABINIT_LOG: Final = ReaderSpec(name=LOG_FORMAT, code="abinit", recognises=recognises_log, open=_open_log, rank=3)
 ABINIT_OUTPUT: Final = ReaderSpec(name=FORMAT, code="abinit", recognises=recognises, open=AbinitReader, rank=0)

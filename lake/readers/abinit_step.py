@@ -15,6 +15,7 @@ from schemas.frames import Floats
 
 _CYCLE_HEAD: Final = re.compile(rb"\n +iter +Etot[^\n]*\n")
 _CYCLE_ROW: Final = re.compile(rb" ETOT *(\d+)([^\n]*)\n")
+_LOG_ROW: Final = re.compile(rb"\n ETOT *(\d+)([^\n]*)(?=\n)")
 _STRESS_HEAD: Final = b"artesian components of stress tensor (hartree/bohr^3)\n"
 _STRESS_FIELD: Final = re.compile(rb"sigma\(([123]) ([123])\)= *(\S+)")
 _ENTROPY: Final = re.compile(rb"\n +-kT\*entropy += *(\S+)|\n'?-kT\*entropy'? *: *(\S+)")
@@ -56,18 +57,25 @@ class Tables:
 def read_cycle(text: bytes, variables: Variables, dataset: int) -> Cycle | None:
     """Return the last cycle in text judged by its residuals and the tolerances of the input, or None where there is none."""
     heads = list(_CYCLE_HEAD.finditer(text))
-    if not heads:
-        return None
-    names = heads[-1].group().split()[2:]
-    rows, place = [], heads[-1].end()
-    while (match := _CYCLE_ROW.match(text, place)) is not None:
-        rows.append(match)
-        place = match.end()
+    if heads:
+        names = heads[-1].group().split()[2:]
+        rows, place = [], heads[-1].end()
+        while (match := _CYCLE_ROW.match(text, place)) is not None:
+            rows.append(match)
+            place = match.end()
+    else:
+        names, rows = _log_columns(variables, dataset), list(_LOG_ROW.finditer(text))
     if not rows:
         return None
     values = [[number(field) for field in row.group(2).split()] for row in rows[-2:]]
     columns = [dict(zip((b"energy", *names), row, strict=False)) for row in values]
     return Cycle(columns[-1].get(b"energy", NAN), int(rows[-1].group(1)), _judge(columns, variables, dataset))
+
+
+def _log_columns(variables: Variables, dataset: int) -> list[bytes]:
+    """Return the columns behind the energy in a log, which has messages between the rows of a cycle and no heading above them."""
+    forces = any(variables.value(name, dataset, 0.0) > 0 for name in ("toldff", "tolrff"))
+    return [b"deltaE(h)", b"residm", b"vres2", *([b"diffor", b"maxfor"] if forces else [])]
 
 
 def _judge(rows: list[dict[bytes, float]], variables: Variables, dataset: int) -> int:
@@ -102,6 +110,13 @@ def read_static(text: bytes, natoms: int, energy: float) -> Tables | None:
         return None
     forces = _rows(text, text.find(b"\n cartesian forces (hartree/bohr) at end:", place), natoms, 1)
     return Tables(energy, positions, False, forces, _stress(text), None, _entropy(text))
+
+
+def read_logged(text: bytes, positions: Floats, energy: float) -> Tables | None:
+    """Return what a log tells of a dataset with one configuration, whose positions (natoms, 3) only the input has; it prints no forces."""
+    if _DONE not in text or not bool(np.isfinite(positions).all()):
+        return None
+    return Tables(energy, positions, False, None, _stress(text), None, _entropy(text))
 
 
 def read_moving(text: bytes, natoms: int) -> Tables | None:

@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True)
-class Trap:
-    """A way in which an output misleads, and the test that shows that the reader is not misled."""
-
-    words: str
-    test: str
-    """'file::function' below tests/, without the ending of the file."""
-
-
-@dataclass(frozen=True)
-class ReaderDoc:
-    """What a user of the lake must know of one reader."""
-
-    name: str
-    """That of the ReaderSpec."""
-    file: str
-    """Where the text is found; names are hints, the bytes decide."""
-    reads: str
-    versions: str
-    """Versions of the code of which real outputs were read in tests, or for which the reader is written."""
-    energy: str
-    """Which printed quantity `energy` is."""
-    stress: str
-    """Sign and unit as printed; '' where none is printed."""
-    proof: str
-    """How sign and unit of the stress were proved, as a test 'file::function' or in words; '' where there is none."""
-    traps: tuple[Trap, ...]
-
+from lake.readers.described_binary import BINARY_DOCS
+from lake.readers.reader_doc import ReaderDoc, Trap
 
 _PW_STDOUT: Final = ReaderDoc(
     name="pw.x stdout",
@@ -156,7 +128,7 @@ _ABINIT: Final = ReaderDoc(
     name="ABINIT output",
     file="The main output: `*.abo`, `*.out`",
     reads="Each dataset that computes a ground state is a run of its own, with all steps of its relaxation.",
-    versions="7 to 10 (seen: 7.8.2, 10.2.7)",
+    versions="7 to 10 (seen: 7.8.2, 9.6.2, 10.2.7)",
     energy="`etotal`, with -kT times the entropy where states are smeared",
     stress="tension positive, Ha/bohr³",
     proof="test_golden_other_codes::test_sign_of_stress_in_abinit_and_siesta",
@@ -336,6 +308,6 @@ _ELK: Final = ReaderDoc(
 
 READER_DOCS: Final[tuple[ReaderDoc, ...]] = (
     _PW_STDOUT, _PW_XML, _VASPRUN, _OUTCAR, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
-    _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK,
+    _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK, *BINARY_DOCS,
 )  # fmt: skip
 """One record for each reader of `lake.readers.READERS`."""

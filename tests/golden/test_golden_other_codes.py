@@ -208,6 +208,19 @@ def test_sign_of_stress_in_cp2k(shared: Path) -> None:
     assert -np.trace(stress) / 3 + 2 / 3 * kinetic / np.linalg.det(cell) == pytest.approx(pressure, rel=2e-4)
 
 
+def test_gsr_of_abinit(shared: Path) -> None:
+    """It says neither its functional nor its version, and what it does not say stays empty."""
+    with (shared / "dft/expected.csv").open(newline="") as lines:
+        (row,) = [r for r in csv.DictReader(lines) if r["format"] == "abinit GSR.nc"]
+    (run,) = read(row["file"], (shared / "dft/abinit/si2-gsr-netcdf" / row["file"]).read_bytes())
+    frames, level = run.frames, run.level_of_theory
+    assert (frames.count, frames.natoms) == (int(row["n_complete_ionic_steps"]), int(row["natoms"]))
+    assert frames.energy[0] == pytest.approx(float(row["E_free_last_eV"]), abs=1e-7)
+    xx, yy, zz, yz, xz, xy = (value * GPA for value in floats(row["stress_last_GPa_xx_yy_zz_yz_xz_xy"]))
+    np.testing.assert_allclose(frames.stress[0], [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], atol=1e-4 * GPA)
+    assert (level.functional, level.n_kpoints, level.smearing, run.code_version) == ("", 2, "none", "")
+
+
 def test_sign_of_stress_in_abinit_and_siesta(shared: Path) -> None:
     """Both print the pressure beside the tensor."""
     data = (shared / "dft/abinit/fe-two-datasets/Fe.out").read_bytes()

@@ -1,0 +1,56 @@
+"""What is said of the readers of binary files, and of other files beside the main output of a code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lake.readers.reader_doc import ReaderDoc, Trap
+
+_HIST: Final = ReaderDoc(
+    name="ABINIT HIST.nc",
+    file="`*_HIST.nc`, classic netCDF or HDF5",
+    reads="All steps of moving atoms, in full digits; functional and convergence come from the text, GSR.nc or log beside it.",
+    versions="7 to 10 (seen: 9.6.2)",
+    energy="`etotal`, which holds -kT times the entropy",
+    stress="tension positive, Ha/bohr³, in the order 11 22 33 32 31 21",
+    proof="test_abinit_netcdf::test_each_file_of_a_relaxation_has_the_numbers_of_the_text",
+    traps=(
+        Trap("a step begun and never filled in", "test_abinit_netcdf::test_a_step_that_was_begun_and_never_filled_is_no_step"),
+        Trap("several images in one file", "test_abinit_netcdf::test_several_images_are_refused"),
+        Trap("a cut file", "test_abinit_netcdf::test_a_cut_hist_gives_the_first_of_the_same_steps"),
+        Trap("random damage", "test_abinit_netcdf::test_random_damage_and_cuts_never_raise_anything_else"),
+    ),
+)
+_GSR: Final = ReaderDoc(
+    name="ABINIT GSR.nc",
+    file="`*_GSR.nc`, HDF5 or classic netCDF",
+    reads="The last ground state, in full digits; beside the text it checks it and joins the dataset of its energy.",
+    versions="7 to 10 (seen: 9.6.2 and one that states no version)",
+    energy="`etotal`; less `e_entropy` it is energy_internal",
+    stress="tension positive, Ha/bohr³, in the order 11 22 33 32 31 21",
+    proof="test_abinit_netcdf::test_each_file_of_a_relaxation_has_the_numbers_of_the_text",
+    traps=(
+        Trap(
+            "a run without self-consistency repeats an energy", "test_abinit_netcdf::test_gsr_of_a_run_without_self_consistency_is_refused"
+        ),
+        Trap("several datasets of one structure", "test_abinit_netcdf::test_each_dataset_goes_with_the_file_of_its_own_energy"),
+        Trap("a header without functional", "test_golden_other_codes::test_gsr_of_abinit"),
+        Trap("a link to another file", "test_abinit_netcdf::test_links_out_of_a_file_are_not_followed"),
+        Trap("random damage", "test_abinit_netcdf::test_random_damage_and_cuts_never_raise_anything_else"),
+    ),
+)
+_ABINIT_LOG: Final = ReaderDoc(
+    name="ABINIT log",
+    file="What ABINIT prints to the screen: `log`, `*.log`",
+    reads="As the main output; datasets without moving atoms print no forces there.",
+    versions="7 to 10 (seen: 7.8.2, 9.6.2)",
+    energy="`etotal`",
+    stress="tension positive, Ha/bohr³",
+    proof="test_abinit_netcdf::test_each_file_of_a_relaxation_has_the_numbers_of_the_text",
+    traps=(
+        Trap("no forces of datasets", "test_abinit_netcdf::test_log_of_datasets_without_moving_atoms_has_no_forces"),
+        Trap("messages between the rows of a cycle", "test_abinit_netcdf::test_each_file_of_a_relaxation_has_the_numbers_of_the_text"),
+    ),
+)
+
+BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG)
