@@ -14,7 +14,7 @@ import pytest
 ROOMS = ("schemas", "lake", "training", "pipelines")
 HEAVY = {
     "schemas": {"numpy", "pyarrow"},
-    "lake": {"numpy", "pyarrow", "boto3", "botocore", "deltalake", "polars", "ase", "obstore", "isal", "zstandard", "yaml", "scipy"},
+    "lake": {"numpy", "pyarrow", "boto3", "botocore", "deltalake", "polars", "ase", "obstore", "isal", "zstandard", "yaml", "scipy", "h5py"},
 }
 
 
