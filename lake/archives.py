@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
 from lake.decompress import PIECE_BYTES, Budget, Inflate, Readable, Rewound, drain, find_codec, read_up_to
-from lake.members import Member, is_tar, is_zip, tar_members, zip_members
+from lake.members import Member, is_tar, tar_members
+from lake.zip_members import is_zip, zip_members
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection
 
@@ -17,7 +18,7 @@ HEAD_BYTES: Final = 2**16
 """First bytes of a file, by which it is recognised."""
 NESTED_ZIP_BYTES: Final = 64 * 2**20
 """Largest zip inside another archive: it is held in memory, since it has to be read from its end."""
-ARCHIVE_NAME: Final = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|z|lz4?))?|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
+ARCHIVE_NAME: Final = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|z|lz4?))?|tgz|tbz2?|txz|tzst|zip|7z|rar|tar\.lz(ma)?)$", re.IGNORECASE)
 """Names that promise an archive."""
 COMPRESSED_NAME: Final = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 
@@ -27,7 +28,7 @@ _UNSUPPORTED: Final = (
     (b"\x1f\x9d", "data of the old compress (.Z)"),
     (b"\x04\x22\x4d\x18", "lz4 data"),
     (b"LZIP", "lzip data"),
-    (b"\x50\x2a\x4d\x18", "zstd data with a skippable frame in front"),
+    (b"\x5d\x00\x00", "data of the old lzma format, which has no checksum"),
 )
 
 

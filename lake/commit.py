@@ -23,6 +23,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from lake.embargoes import ask
 from lake.place import Place, spec_of
 from lake.rows import calculation_table, rejection_rows, rejection_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, stage, write_frames
@@ -80,6 +81,8 @@ def commit_batch(lake: Place, staged: Sequence[StagedBatch], batch: str, *, now:
     for share in staged:
         for row in share.calculations:
             owners.setdefault(row["calculation_id"], share.part)
+    # Before anything of it can be seen.
+    ask(lake, [(s.project, s.embargo_until, s.source.key, s.source.attempt > 1) for s in sources if s.embargo_until and s.calculation_ids])
     calculations = _Calculations(lake, staged, owners, batch, now)
     frames = _Frames(lake, staged, owners)
     log = _SourceLog(lake, sources, batch, now)

@@ -20,6 +20,7 @@ from lake.place import Place
 from lake.query import system_counts
 from lake.rows import level_of_theory
 from lake.theory import verdict
+from lake.visibility import Hidden, hidden
 from schemas.errors import QueryError
 from schemas.frames import FrameArrays
 
@@ -51,23 +52,30 @@ _INDEX: Final = ("element_system", "formula", "theory", "numerics", "frame_id", 
 
 
 def conflicts(
-    lake: Place, *, energy_tolerance: float = ENERGY_TOLERANCE, force_tolerance: float = FORCE_TOLERANCE, only_good: bool = True
+    lake: Place,
+    *,
+    energy_tolerance: float = ENERGY_TOLERANCE,
+    force_tolerance: float = FORCE_TOLERANCE,
+    only_good: bool = True,
+    retracted: bool = False,
 ) -> pl.DataFrame:
     """Return pairs of equal structures of one theory whose labels differ, with the columns of SCHEMA, largest difference first.
 
     energy_difference is that of frame_id less that of other_frame_id, in eV/atom; force_difference the largest norm of a difference of
     forces on one atom in eV/Å, null where one has none or the atoms could not be matched; displacement in Å is how far the structures
     are apart within the tolerance of configuration_hash, which explains small differences of forces. verdict and reasons compare the
-    levels of theory: 'same' leaves no excuse. only_good leaves out frames with a disqualifying flag. Memory is bounded by one million
-    frames (or one larger element system) and the result. Raises QueryError for a tolerance below zero.
+    levels of theory: 'same' leaves no excuse. only_good leaves out frames with a disqualifying flag; what the reader does not see
+    (`lake.visibility`) is left out, what was retracted unless retracted=True. Memory is bounded by one million frames (or one larger
+    element system) and the result. Raises QueryError for a tolerance below zero.
     """
     for name, value in (("energy", energy_tolerance), ("force", force_tolerance)):
         if not value >= 0:
             raise QueryError(f"the {name} tolerance of conflicts is {value}; it is a number, 0 or more")
     table = lake.table("frames")
+    unseen = hidden(lake, retracted=retracted)
     found = [SCHEMA.to_frame()]
     for systems in _portions(table):
-        for pairs in _chunks(_pairs(lake, table, systems, only_good=only_good)):
+        for pairs in _chunks(_pairs(lake, table, systems, _conditions(unseen.of(systems), only_good=only_good))):
             compared = _compared(lake, table, pairs)
             differs = (pl.col("energy_difference").abs() > energy_tolerance) | (pl.col("force_difference") > force_tolerance)
             kept = compared.filter(differs.fill_null(value=False))
@@ -91,17 +99,21 @@ def _portions(table: DeltaTable) -> Iterator[list[str]]:
         yield systems
 
 
-def _pairs(lake: Place, table: DeltaTable, systems: list[str], *, only_good: bool) -> pl.DataFrame:
+def _conditions(unseen: Hidden, *, only_good: bool) -> list[pl.Expr]:
+    seen = unseen.seen()
+    return [pl.col("good")] * only_good + ([] if seen is None else [seen])
+
+
+def _pairs(lake: Place, table: DeltaTable, systems: list[str], conditions: list[pl.Expr]) -> pl.DataFrame:
     """Return a row for each frame that has to be compared, with other_frame_id, other_calculation_id and energy_difference."""
     # An integer in place of two texts makes the pass over all frames small; two groups that share one by chance are parted below.
     key = pl.concat_str("configuration_hash", "theory", separator="\0").hash()
-    frames = lake.scan(table).filter(pl.col("element_system").is_in(systems))
-    frames = frames.filter(pl.col("good")) if only_good else frames
+    frames = lake.scan(table).filter(pl.col("element_system").is_in(systems), *conditions)
     several = frames.select(key.alias("key")).group_by("key").len().filter(pl.col("len") > 1).collect(engine="streaming")
     columns = (*_INDEX, "energy_per_atom")
     index = frames.select(*columns, key.alias("key")).join(several.lazy(), on="key", how="semi").collect(engine="streaming")
     names = index.lazy().select("calculation_id").unique()
-    titles = lake.calculations().select("calculation_id", pl.col("pseudopotentials").list.join("\0").alias("titles"))
+    titles = lake.scan(lake.table("calculations")).select("calculation_id", pl.col("pseudopotentials").list.join("\0").alias("titles"))
     index = index.join(titles.join(names, on="calculation_id", how="semi").collect(), on="calculation_id", how="left")
     index = index.sort("configuration_hash", "theory", "energy_per_atom", "frame_id", nulls_last=True)
     group = ["configuration_hash", "theory"]
@@ -147,7 +159,7 @@ def _difference(arrays: FrameArrays, first: int, second: int) -> tuple[float, fl
 def _told(lake: Place, pairs: pl.DataFrame) -> pl.DataFrame:
     """Return pairs with verdict, reasons, sources and other_sources."""
     both = pl.concat([pairs["calculation_id"], pairs["other_calculation_id"].rename("calculation_id")]).unique().to_frame().lazy()
-    calculations = lake.calculations().join(both, on="calculation_id", how="semi").collect()
+    calculations = lake.scan(lake.table("calculations")).join(both, on="calculation_id", how="semi").collect()
     levels = {row["calculation_id"]: level_of_theory(row) for row in calculations.iter_rows(named=True)}
     origins = lake.sources().select("key", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id")
     keys = (

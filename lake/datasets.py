@@ -20,13 +20,13 @@ from lake.local_copy import COLUMNS as LABELS
 from lake.local_copy import MAX_BYTES, CopyPlan, LocalCopy, make_copy
 from lake.place import Place
 from lake.query import select_from
-from lake.retractions import retracted_calculations
 from lake.rows import level_of_theory
 from lake.splits import SPLITS, assign, limit
 from lake.tables import live_files, to_parquet
 from lake.theory import KINDS, conflicts
+from lake.visibility import hidden
 from schemas.datasets import DatasetManifest, FrameQuery, Split
-from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnknownName, closest
+from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnderEmbargo, UnknownName, closest
 from schemas.frames import FrameArrays
 from schemas.json import from_json, to_json
 from schemas.version import __version__
@@ -156,32 +156,56 @@ def _choose(lake: Place, what: str, query: FrameQuery, split: Split) -> tuple[pl
     frames = lake.table("frames")
     # Opened after the frames, so that no frame is without its calculation.
     calculations = lake.table("calculations")
-    columns = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory")
+    columns = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory", "project")
     index = select_from(lake, frames, query).select(columns).collect()
     if index.is_empty():
         raise QueryError(f"{what}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters")
-    gone = sorted(retracted_calculations(lake))
-    left = index.filter(~pl.col("calculation_id").is_in(gone))
+    seen = hidden(lake).of(index["element_system"].unique()).seen()
+    left = index if seen is None else index.filter(seen)
     if left.is_empty():
-        raise QueryError(f"{what}: all {index.height} frames that the query selects are of retracted sources; see 'atomlake retractions'")
+        raise QueryError(
+            f"{what}: all {index.height} frames that the query selects are of retracted sources or of projects under embargo; "
+            "see 'atomlake retractions' and 'atomlake embargoes'"
+        )
     wanted = index.select("calculation_id").unique().lazy()
     described = lake.scan(calculations).join(wanted, on="calculation_id", how="semi").sort("ingested_at", "calculation_id").collect()
-    _check_theory(what, left, described.filter(~pl.col("calculation_id").is_in(gone)))
-    # Retracted calculations take part in the split, so that no other frame changes its side by a retraction, and are left out then.
-    index = assign(index, described["calculation_id"].to_list(), split).filter(~pl.col("calculation_id").is_in(gone))
+    _check_theory(what, left, described.filter(pl.col("calculation_id").is_in(left["calculation_id"].unique().implode())))
+    # All calculations take part in the split, so that no frame changes its side by a retraction or an embargo; some are left out then.
+    index = assign(index, described["calculation_id"].to_list(), split)
+    index = index if seen is None else index.filter(seen)
     index = limit(index, query.limits, split.salt).sort("element_system", "calculation_id", "step")
     return index, {"frames": int(frames.version()), "calculations": int(calculations.version())}
 
 
 def open_dataset(lake: Place, name: str) -> Dataset:
-    """Return a published dataset; raises UnknownName with the closest name."""
+    """Return a published dataset; raises UnknownName with the closest name, UnderEmbargo where the reader may not use it yet."""
     try:
-        return Dataset(lake, from_json(DatasetManifest, lake.store.get(_manifest_key(name))))
+        dataset = Dataset(lake, from_json(DatasetManifest, lake.store.get(_manifest_key(name))))
     except ObjectMissing as error:
         names = [manifest.name for manifest in list_datasets(lake)]
         raise UnknownName(
             f"{lake.url}: there is no dataset {name!r}{closest(name, names)}; there are {', '.join(names) or 'none'}"
         ) from error
+    _check_embargo(dataset)
+    return dataset
+
+
+def _check_embargo(dataset: Dataset) -> None:
+    """Raise UnderEmbargo where a dataset holds frames that its reader would not see in a query, be it for an embargo."""
+    lake, manifest = dataset.lake, dataset.manifest
+    unseen = hidden(lake, retracted=True).of(manifest.element_systems)
+    seen = unseen.seen()
+    if seen is None:
+        return
+    own = dataset.index.lazy().select("calculation_id").unique()
+    calculations = lake.scan(lake.table("calculations")).filter(~seen).join(own, on="calculation_id", how="semi")
+    found = calculations.select(pl.col("project").unique().sort()).collect()["project"].to_list()
+    if found:
+        listed = ", ".join(f"{project!r} until {unseen.projects[project]}" for project in found)
+        raise UnderEmbargo(
+            f"{lake.url}: dataset {manifest.name!r} holds frames of projects under embargo: {listed}; who may use them names the projects "
+            "in the settings (profile.projects, ATOMLAKE_PROFILE_PROJECTS)"
+        )
 
 
 def list_datasets(lake: Place) -> list[DatasetManifest]:

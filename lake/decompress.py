@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -24,6 +25,8 @@ RATIO_FREE_BYTES: Final = 32 * 2**20
 _XZ_MEMORY: Final = 192 * 2**20
 _ZSTD_WINDOW: Final = 2**27
 _DAMAGE: Final = (cast(type[Exception], igzip_lib.IsalError), lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+_ZSTD_MAGIC: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""A frame, or one that is passed over, as parallel and seekable writers put them in front or behind."""
 _ZSTD_PIECE: Final = 2048
 """A zstd block of 4 bytes can hold 128 KiB and the decoder gives no bound: 2 KiB make 64 MiB at most."""
 
@@ -152,7 +155,7 @@ CODECS: Final[tuple[Codec, ...]] = (
         lambda head: head.startswith(b"\xfd7zXZ\x00"),
         lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
     ),
-    Codec("zstd", lambda head: head.startswith(b"\x28\xb5\x2f\xfd"), _Zstd),
+    Codec("zstd", lambda head: _ZSTD_MAGIC.match(head) is not None, _Zstd),
 )
 """Compressions that are read, recognised by their first bytes."""
 
@@ -262,6 +265,11 @@ class Inflate(ForwardReader):
         self._failure: UnreadableArchive | None = None
         self._ended = False
         self._pushed_back = b""
+
+    @property
+    def consumed(self) -> int:
+        """Return the stored bytes that belong to it, once it has ended."""
+        return self._stored_count - len(self._decompressor.unused_data)
 
     def next_piece(self) -> bytes:
         """Return the next inflated bytes."""

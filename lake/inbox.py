@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from lake.archives import ARCHIVE_NAME, COMPRESSED_NAME
+from lake.embargoes import day_of
 from lake.metadata import FILE_NAMES
 from lake.place import Place
 from lake.store import PART_BYTES, ObjectStore
@@ -162,17 +163,22 @@ def upload(
     project: str = "",
     materials: Sequence[str] = (),
     licence: str = "",
+    embargo_until: str = "",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
     """Put files and folders into the inbox as PROJECT/NAME (folders with all that is below them) and return the keys written.
 
     Files that are there already with the same content are left alone. progress is called with key, bytes done and size; a file
-    left alone is reported once, with -1 bytes done. Raises QueryError for a path that is not there or a project with a '/' in it.
+    left alone is reported once, with -1 bytes done. Raises QueryError for a path that is not there, a project with a '/' in it, and
+    an embargo without a project or until a day that is none.
     """
+    if embargo_until and not project.strip("/"):
+        raise QueryError("an embargo is that of a project; name one (--project), so that the profiles of its readers can name it too")
+    until = day_of(embargo_until).isoformat() if embargo_until else ""
     if "/" in project.strip("/"):
         raise QueryError(f"project {project!r} has a '/' in it; a project is one folder of the inbox")
     files = [pair for path in paths for pair in _files_of(path, project.strip("/") or UNSORTED)]
-    metadata = {"project": project.strip("/"), "material": ";".join(materials), "licence": licence}
+    metadata = {"project": project.strip("/"), "material": ";".join(materials), "licence": licence, "embargo-until": until}
     metadata = {name: value for name, value in metadata.items() if value}
     written = []
     for file, key in files:

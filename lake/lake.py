@@ -12,11 +12,12 @@ from lake.conflicts import ENERGY_TOLERANCE, FORCE_TOLERANCE, conflicts
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
 from lake.inbox import Ledger, read_ledger
 from lake.place import SPECS, Place
-from lake.query import frame_query, select, system_counts
+from lake.query import frame_query, left_out, select, visible_systems
 from lake.search import SearchResult, search
 from lake.store import connect, local_folder, make_bucket
 from lake.tables import create_tables
 from lake.theories import HeldTheory, theories
+from lake.visibility import Hidden, visible_calculations
 from schemas.datasets import DatasetManifest, FrameQuery, Split
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load
@@ -36,35 +37,55 @@ class Lake(Place):
         create_tables(self)
         return self
 
-    def frames(self, *, version: int | None = None, **filters: Any) -> pl.LazyFrame:
+    def frames(self, *, version: int | None = None, retracted: bool = False, **filters: Any) -> pl.LazyFrame:
         """Return the frames that the filters leave, read from their partitions only; the filters are the fields of FrameQuery.
 
         `lake.frames(elements={"Mg", "Ca", "O"}, subsystems=True)`. Raises QueryError for an unknown filter or element.
-        A calculation's frames are there all together or not at all, and never before its row in `calculations()`.
+        A calculation's frames are there all together or not at all, and never before its row in `calculations()`. Left out are projects
+        under embargo that the reader's profile does not name, and what only retracted sources have (retracted=True shows these).
         """
-        return self.select(frame_query(**filters), version)
+        return self.select(frame_query(**filters), version, retracted=retracted)
 
-    def select(self, query: FrameQuery, version: int | None = None) -> pl.LazyFrame:
-        """Return the frames that a query selects; limits in it are the matter of datasets."""
-        return select(self, query, version)
+    def select(self, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> pl.LazyFrame:
+        """Return the frames that a query selects, as `frames`; limits in it are the matter of datasets."""
+        return select(self, query, version, retracted=retracted)
 
-    def systems(self) -> pl.DataFrame:
-        """Return element_system, n_frames, n_files and bytes of each element system, from the log alone."""
-        return system_counts(self.table("frames"))
+    def left_out(self, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> Hidden:
+        """Return what `select` leaves out of a selection: how many frames for a retraction and for an embargo, and of which projects."""
+        return left_out(self, query, version, retracted=retracted)
 
-    def theories(self) -> list[HeldTheory]:
-        """Return the levels of theory that are there, how much of each, and what they are to the most common one."""
-        return theories(self)
+    def calculations(self, version: int | None = None, *, retracted: bool = False) -> pl.LazyFrame:
+        """Return the calculations that the reader sees, as `frames`; `lake.scan(lake.table("calculations"))` has all.
+
+        The frames of a calculation come with the commit after its own: until then (or, after a crash, until the next ingest)
+        it stands here without frames. `sources()` names whole calculations only.
+        """
+        return visible_calculations(self, version, retracted=retracted)
+
+    def systems(self, *, retracted: bool = False) -> pl.DataFrame:
+        """Return element_system, n_frames, n_files and bytes of each element system, from the log; frames as `frames` has them."""
+        return visible_systems(self, retracted=retracted)
+
+    def theories(self, *, retracted: bool = False) -> list[HeldTheory]:
+        """Return the levels of theory that are there, how much of each, and what they are to the most common one; as `frames`."""
+        return theories(self, retracted=retracted)
 
     def conflicts(
-        self, *, energy_tolerance: float = ENERGY_TOLERANCE, force_tolerance: float = FORCE_TOLERANCE, only_good: bool = True
+        self,
+        *,
+        energy_tolerance: float = ENERGY_TOLERANCE,
+        force_tolerance: float = FORCE_TOLERANCE,
+        only_good: bool = True,
+        retracted: bool = False,
     ) -> pl.DataFrame:
         """Return pairs of equal structures of one theory whose energies (eV/atom) or forces (eV/Å) differ; see `lake.conflicts`."""
-        return conflicts(self, energy_tolerance=energy_tolerance, force_tolerance=force_tolerance, only_good=only_good)
+        return conflicts(
+            self, energy_tolerance=energy_tolerance, force_tolerance=force_tolerance, only_good=only_good, retracted=retracted
+        )
 
-    def search(self, text: str) -> SearchResult:
-        """Return what the lake has for an element list, element system, formula or name of a material."""
-        return search(self, text)
+    def search(self, text: str, *, retracted: bool = False) -> SearchResult:
+        """Return what the lake has for an element list, element system, formula or name of a material; as `frames`."""
+        return search(self, text, retracted=retracted)
 
     def versions(self) -> dict[str, int]:
         """Return the newest version of each table; frames are looked at first, so none is without its calculation."""

@@ -1,27 +1,26 @@
-"""The members of one container, tar or zip, in one forward pass; nothing is written to disk and no link is followed."""
+"""The members of one container, tar here and zip beside it, in one forward pass; nothing is written to disk and no link is followed."""
 
 from __future__ import annotations
 
+import io
 import posixpath
 import re
-import stat
 import struct
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-from isal import isal_zlib
-
-from lake.decompress import BZIP2, DEFLATE, PIECE_BYTES, ZSTD, Budget, ForwardReader, Inflate, Readable, corrupt, too_large, truncated
+from lake.decompress import PIECE_BYTES, Budget, ForwardReader, Readable, corrupt, too_large, truncated
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection
 
 HEADER_BYTES: Final = 2**20
-"""Most bytes of an extended header (long name, pax) of a tar member."""
-_ZIP_CODECS: Final = {zipfile.ZIP_DEFLATED: DEFLATE, zipfile.ZIP_BZIP2: BZIP2, 93: ZSTD}
-_LOCAL_HEADER: Final = struct.Struct("<6xHH4xIIIHH")
+"""Most bytes of all headers (long names, pax, maps of sparse files) in front of one tar member."""
+_HEADERS_IN_A_ROW: Final = 16
+"""Most headers in front of one tar member; GNU tar writes four at most."""
+_NAME_CHARACTERS: Final = 4096
+"""Longest name of a member, as on Linux."""
 _LONG_HEADERS: Final = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
@@ -53,11 +52,6 @@ def is_tar(head: bytes) -> bool:
     return int(field, 8) == plain
 
 
-def is_zip(head: bytes) -> bool:
-    """Return whether bytes begin like a zip file."""
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-
-
 def unsafe(name: str) -> str | None:
     """Return what is wrong with a member's name, or None."""
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", name):
@@ -66,31 +60,78 @@ def unsafe(name: str) -> str | None:
         return "a name that leaves its folder by '..'"
     if "\0" in name:
         return "a name with a zero byte"
+    if len(name) > _NAME_CHARACTERS:
+        return f"a name of {len(name)} characters"
     return None
 
 
 def unsafe_member(name: str, found: str) -> Rejection:
     """Return the rejection of a member that is never read."""
-    return Rejection(name, "unsafe_member", f"{found}; it was not read", "pack the files themselves under plain relative names")
+    shown = name if len(name) <= _NAME_CHARACTERS else f"{name[:200]}..."
+    return Rejection(shown, "unsafe_member", f"{found}; it was not read", "pack the files themselves under plain relative names")
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header that remembers why the archive ended, and refuses huge extended headers."""
+    """A tar header that remembers why the archive ended, and refuses huge and endless extended headers."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
+        meter = cast(_Tar, tar).meter
+        meter.begin()
         try:
+            if meter.headers > _HEADERS_IN_A_ROW:
+                raise _invalid(f"more than {_HEADERS_IN_A_ROW} headers in front of one member")
             return super().fromtarfile(tar)
         except tarfile.HeaderError as error:
-            cast(_Tar, tar).ended_by = error
+            cast(_Tar, tar).ended_by = cast(_Tar, tar).ended_by or error
             raise
+        finally:
+            meter.end()
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         header = super().frombuf(buf, encoding, errors)
         if header.type in _LONG_HEADERS and header.size > HEADER_BYTES:
-            raise tarfile.InvalidHeaderError(f"an extended header of {header.size} bytes")  # type: ignore[attr-defined]
+            raise _invalid(f"an extended header of {header.size} bytes")
         return header
+
+
+def _invalid(found: str) -> Exception:
+    return cast(Exception, tarfile.InvalidHeaderError(found))  # type: ignore[attr-defined]
+
+
+class _Metered(io.RawIOBase):
+    """A stream of which only so much is read for the headers of one member: maps of sparse files have no other end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.headers = self._count = 0
+
+    def begin(self) -> None:
+        """Enter a header, maybe one behind another."""
+        self._count = self._count if self.headers else 0
+        self.headers += 1
+
+    def end(self) -> None:
+        """Leave a header."""
+        self.headers -= 1
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        if self.headers:
+            self._count += size
+            if self._count > HEADER_BYTES + 2 * tarfile.BLOCKSIZE * _HEADERS_IN_A_ROW:
+                raise _invalid(f"more than {HEADER_BYTES} bytes of headers in front of one member")
+        return self._stream.read(size)
+
+    def tell(self) -> int:
+        """Return the place in the stream."""
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to another place."""
+        return self._stream.seek(offset, whence)
 
 
 class _Tar(tarfile.TarFile):
@@ -98,16 +139,26 @@ class _Tar(tarfile.TarFile):
 
     ended_by: tarfile.HeaderError | None = None
 
+    @property
+    def meter(self) -> _Metered:
+        """Return the stream that it is read from."""
+        return cast(_Metered, self.fileobj)
+
 
 def tar_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection]:
     """Yield the files of a tar stream and what is refused in it; raises UnreadableArchive where it is cut or damaged."""
-    links: set[str] = set()
+    links: set[int] = set()
     tar = None
     try:
-        tar = _Tar(fileobj=stream, mode="r", tarinfo=_Header, encoding="utf-8", errors="surrogateescape")
+        metered = cast(BinaryIO, _Metered(stream))
+        tar = _Tar(fileobj=metered, mode="r", tarinfo=_Header, encoding="utf-8", errors="surrogateescape")
         while (header := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]
             budget.add_member()
+            if header.size < 0:
+                raise corrupt(f"a tar header claims a member of {header.size} bytes")
+            if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > HEADER_BYTES:
+                raise corrupt(f"its global headers say more than {HEADER_BYTES} bytes")
             found = _tar_member(tar, header, links, budget)
             if found is not None:
                 yield found
@@ -118,8 +169,8 @@ def tar_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection
         raise _end_of_tar(stream, tar.ended_by)
 
 
-def _tar_member(tar: _Tar, header: tarfile.TarInfo, links: set[str], budget: Budget) -> Member | Rejection | None:
-    name = _tidy(_readable(header.name))
+def _tar_member(tar: _Tar, header: tarfile.TarInfo, links: set[int], budget: Budget) -> Member | Rejection | None:
+    name = tidy(_readable(header.name))
     problem = unsafe(name)
     if header.isdir():
         return None
@@ -127,15 +178,21 @@ def _tar_member(tar: _Tar, header: tarfile.TarInfo, links: set[str], budget: Bud
         return unsafe_member(name, problem)
     if not header.isreg():
         if header.issym() or header.islnk():
-            links.add(name)
-            return unsafe_member(name, f"a link to {_readable(header.linkname)!r}")
+            links.add(hash(name))
+            return unsafe_member(name, f"a link to {_readable(header.linkname)[:200]!r}")
         return unsafe_member(name, "a device, pipe or other special file")
-    if any(name.startswith(f"{link}/") for link in links):
+    if links and any(hash(folder) in links for folder in _folders(name)):
         return unsafe_member(name, "a name that goes through a link")
     if header.size > budget.limits.max_member_bytes:
-        return _member_too_large(name, header.size, budget)
+        return member_too_large(name, header.size, budget)
     sparse = header.issparse()
     return Member(name, header.size, lambda: _TarContent(tar, header, budget if sparse else None), has_own_checksum=False)
+
+
+def _folders(name: str) -> Iterator[str]:
+    """Yield the folders around a member."""
+    while name := posixpath.dirname(name):
+        yield name
 
 
 def _is_regular_end(error: tarfile.HeaderError) -> bool:
@@ -168,115 +225,8 @@ class _TarContent(ForwardReader):
         return piece
 
 
-def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection]:
-    """Yield the files of a seekable zip and what is refused in it; raises UnreadableArchive where its directory is missing."""
-    try:
-        directory = zipfile.ZipFile(stream)
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
-        if "not a zip file" in str(error):
-            yield from _members_of_cut_zip(stream, budget)
-            raise truncated("the zip file ends without the directory that should be there") from error
-        raise corrupt(f"the directory of the zip file is damaged: {error}") from error
-    encrypted = []
-    for entry in sorted(directory.infolist(), key=lambda entry: entry.header_offset):
-        budget.add_member()
-        if not entry.filename or entry.filename.endswith("/"):
-            continue
-        if entry.flag_bits & 0x1:
-            encrypted.append(entry.filename)
-            continue
-        yield _zip_member(stream, entry, budget)
-    if encrypted:
-        found = f"{len(encrypted)} encrypted members ({', '.join(encrypted[:3])}{', ...' if len(encrypted) > 3 else ''})"
-        yield Rejection("", "unsupported_archive", found, "pack it without a password")
-
-
-def _members_of_cut_zip(stream: BinaryIO, budget: Budget) -> Iterator[Member | Rejection]:
-    """Yield the complete members of a zip without a directory, by the headers in front of them, as far as these tell the sizes."""
-    end = stream.seek(0, 2)
-    place = 0
-    while True:
-        stream.seek(place)
-        header = stream.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-            return
-        flags, method, crc, stored, size, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        raw_name = stream.read(name_length)
-        entry = zipfile.ZipInfo(raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace") or "?")
-        entry.header_offset, entry.flag_bits, entry.compress_type = place, flags, method
-        entry.CRC, entry.compress_size, entry.file_size = crc, stored, size
-        place += _LOCAL_HEADER.size + name_length + extra_length + stored
-        if flags & 0x9 or 0xFFFFFFFF in (stored, size) or place > end:
-            return
-        budget.add_member()
-        if entry.filename and not entry.filename.endswith("/"):
-            yield _zip_member(stream, entry, budget)
-
-
-def _zip_member(stream: BinaryIO, entry: zipfile.ZipInfo, budget: Budget) -> Member | Rejection:
-    name = _tidy(_zip_name(entry))
-    if (problem := unsafe(name)) is not None:
-        return unsafe_member(name, problem)
-    mode = entry.external_attr >> 16
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        return unsafe_member(name, "a link" if stat.S_ISLNK(mode) else "a device, pipe or other special file")
-    if entry.file_size > budget.limits.max_member_bytes:
-        return _member_too_large(name, entry.file_size, budget)
-    try:
-        budget.check_ratio(entry.file_size, entry.compress_size)
-    except UnreadableArchive as error:
-        return Rejection(name, error.reason, error.detail, error.remedy)
-    if entry.compress_type != zipfile.ZIP_STORED and entry.compress_type not in _ZIP_CODECS:
-        found = f"compression method {entry.compress_type}"
-        return Rejection(name, "unsupported_archive", found, "pack it with deflate, bzip2 or zstd")
-    return Member(name, entry.file_size, lambda: ZipContent(stream, entry, budget), has_own_checksum=True)
-
-
-class ZipContent(ForwardReader):
-    """The bytes of one member of a zip, with length and CRC-32 verified at its end."""
-
-    def __init__(self, stream: BinaryIO, entry: zipfile.ZipInfo, budget: Budget) -> None:
-        super().__init__()
-        codec = _ZIP_CODECS.get(entry.compress_type)
-        stored = _Window(stream, entry)
-        self._inflated: Readable = stored if codec is None else Inflate(stored, codec, budget)
-        self._entry = entry
-        self._crc = self._count = 0
-
-    def next_piece(self) -> bytes:
-        """Return the next inflated bytes."""
-        piece = self._inflated.read(PIECE_BYTES)
-        self._crc = isal_zlib.crc32(piece, self._crc)
-        self._count += len(piece)
-        if self._count > self._entry.file_size:
-            raise corrupt(f"it unpacks to more than the {self._entry.file_size} bytes that its directory says")
-        if not piece and self._count < self._entry.file_size:
-            raise truncated(f"it unpacks to {self._count} of {self._entry.file_size} bytes")
-        if not piece and self._crc != self._entry.CRC:
-            raise corrupt(f"its CRC-32 is {self._crc:08x}, expected {self._entry.CRC:08x}")
-        return piece
-
-
-class _Window(ForwardReader):
-    """The stored bytes of one member of a zip."""
-
-    def __init__(self, stream: BinaryIO, entry: zipfile.ZipInfo) -> None:
-        super().__init__()
-        self._stream, self._left = stream, entry.compress_size
-        stream.seek(max(0, entry.header_offset))
-        header = stream.read(30) if entry.header_offset >= 0 else b""
-        if len(header) < 30 or header[:4] != b"PK\x03\x04":
-            raise corrupt(f"there is no member at byte {entry.header_offset}, where the directory says")
-        name_length, extra_length = struct.unpack("<HH", header[26:30])
-        stream.seek(entry.header_offset + 30 + name_length + extra_length)
-
-    def next_piece(self) -> bytes:
-        piece = self._stream.read(min(self._left, PIECE_BYTES))
-        self._left -= len(piece)
-        return piece
-
-
-def _member_too_large(name: str, size: int, budget: Budget) -> Rejection:
+def member_too_large(name: str, size: int, budget: Budget) -> Rejection:
+    """Return the rejection of a member that is over the limit for one."""
     error = too_large(f"a member of {size} bytes, over {budget.limits.max_member_bytes}", "limits.max_member_bytes")
     return Rejection(name, error.reason, error.detail, error.remedy)
 
@@ -290,18 +240,7 @@ def _readable(name: str) -> str:
         return raw.decode("latin-1")
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """Return the name of a zip member; without the UTF-8 mark its bytes are tried as UTF-8 before the old DOS code page."""
-    name = entry.filename
-    if not entry.flag_bits & 0x800:
-        try:
-            name = name.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            name = entry.filename
-    return name.replace("\\", "/") if "/" not in name else name
-
-
-def _tidy(name: str) -> str:
+def tidy(name: str) -> str:
     """Return a name without './' and double '/'; '..' stays, to be refused."""
     if ".." in name or name.startswith("/"):
         return name

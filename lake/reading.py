@@ -17,7 +17,7 @@ from lake.companions import Held, Shelf, Waiting
 from lake.decompress import Budget
 from lake.feeding import Fed, closed, our_fault
 from lake.grouping import Output, group
-from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata
+from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata, together, withheld
 from lake.readers import READERS
 from lake.readers.base import CompanionReader, PushReader, ReaderSpec
 from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
@@ -80,7 +80,14 @@ def read_source(
     try:
         contents = read_parts(_parts(source, store), limits, readers=readers)
         beside, rejections = _beside(source, store)
-        metadata = {**beside, **contents.metadata}
+        metadata = together(beside, contents.metadata)
+        unsaid = withheld(metadata)
+        rejections = rejections if unsaid is None else (*rejections, unsaid)
+        if any(rejection.reason == "unreadable_embargo" for rejection in (*contents.rejections, *rejections)):
+            contents = Contents((), contents.rejections, {}, contents.bytes_read)
+    except StoreError as error:
+        failed = Rejection("", "store_failed", f"who deposited it could not be read: {error}", "check the store, then retry the source")
+        contents, metadata, rejections = Contents((), (), {}, 0), {}, (failed,)
     except Exception as error:  # noqa: BLE001 the outermost edge of a worker
         contents, metadata, rejections = Contents((), (), {}, 0), {}, (our_fault("", "reading the source", error),)
     return SourceReading(
@@ -110,11 +117,11 @@ def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequenc
                 for found in walk(part.name, stream, budget, path=part.path):
                     collected.take(found)
         except ObjectMissing as error:
-            collected.rejections.append(Rejection(part.path, "object_vanished", str(error), "it is read again if it comes back"))
+            collected.reject(Rejection(part.path, "object_vanished", str(error), "it is read again if it comes back"))
         except StoreError as error:
-            collected.rejections.append(Rejection(part.path, "store_failed", str(error), "check the store, then retry the source"))
+            collected.reject(Rejection(part.path, "store_failed", str(error), "check the store, then retry the source"))
         except UnreadableArchive as error:
-            collected.rejections.append(Rejection(part.path, error.reason, error.detail, error.remedy))
+            collected.reject(Rejection(part.path, error.reason, error.detail, error.remedy))
     collected.finish()
     calculations = group(collected.outputs, collected.inputs.values())
     rejections = collected.rejections
@@ -122,7 +129,7 @@ def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequenc
         found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
         rejections = [*rejections, Rejection("", "no_calculation", found_here, "add the output of the code, not only its inputs")]
     bytes_read = max(budget.inflated, collected.n_bytes)
-    return Contents(calculations, tuple(_summed_up(rejections)), collected.metadata, bytes_read)
+    return Contents(calculations, tuple(_summed_up(rejections, collected.n_rejections)), collected.metadata, bytes_read)
 
 
 @dataclass(eq=False)
@@ -133,6 +140,8 @@ class _Collected:
     limits: LimitSettings
     outputs: list[Output] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    n_rejections: Counter[str] = field(default_factory=Counter)
+    """How many there were of each reason; a hostile archive must not fill the memory with them."""
     metadata: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Length and CRC-32 of the files that were read, by path."""
@@ -148,17 +157,24 @@ class _Collected:
     def take(self, found: Found) -> None:
         """Read a file, keep a rejection, or forget what is not to be believed."""
         if isinstance(found, Rejection):
-            self.rejections.append(found)
+            self.reject(found)
         elif isinstance(found, Withdrawn):
             inside = f"{found.path}/" if found.path else ""
             self.outputs = [output for output in self.outputs if not output.path.startswith(inside)]
-            self.rejections = [rejection for rejection in self.rejections if not rejection.member.startswith(inside)]
+            self.n_rejections.subtract(each.reason for each in self.rejections if each.member.startswith(inside))
+            self.rejections = [each for each in self.rejections if not each.member.startswith(inside)]
             self.shelf.forget(inside)
             self.inputs = {path: given for path, given in self.inputs.items() if not path.startswith(inside)}
             self.metadata = {} if not inside else self.metadata
         else:
             self.n_files += 1
             self._file(found)
+
+    def reject(self, rejection: Rejection) -> None:
+        """Keep a rejection, or count it where there are many of its reason."""
+        self.n_rejections[rejection.reason] += 1
+        if self.n_rejections[rejection.reason] <= REJECTIONS_OF_A_KIND:
+            self.rejections.append(rejection)
 
     def finish(self) -> None:
         """Close the outputs that wait for files beside them, and put all outputs into the order in which they were met."""
@@ -174,7 +190,7 @@ class _Collected:
         for waiting in self.shelf.take(folder):
             runs = closed(waiting.path, waiting.spec, waiting.reader)
             if isinstance(runs, Rejection):
-                self.rejections.append(runs)
+                self.reject(runs)
                 continue
             used = self.shelf.used(waiting)
             self.outputs += [Output(waiting.path, waiting.spec, self.shelf.with_note(run, waiting), used) for run in runs]
@@ -201,9 +217,9 @@ class _Collected:
             self._hold(Held(file.path, file.name, fed.text))
         if self.digests.setdefault(file.path, digest) != digest:
             words = "another member of this name came before it, with other bytes"
-            self.rejections.append(Rejection(file.path, "duplicate_member", words, "give each file its own name and upload again"))
+            self.reject(Rejection(file.path, "duplicate_member", words, "give each file its own name and upload again"))
         elif isinstance(result, Rejection):
-            self.rejections.append(result)
+            self.reject(result)
         elif spec is not None and result is not None:
             self._take_fed(file.path, spec, result)
 
@@ -234,7 +250,7 @@ class _Collected:
             return
         runs = closed(path, spec, reader)
         if isinstance(runs, Rejection):
-            self.rejections.append(runs)
+            self.reject(runs)
         else:
             self.outputs += [Output(path, spec, run) for run in runs]
 
@@ -243,12 +259,12 @@ class _Collected:
         if ARCHIVE_NAME.search(file.path):
             words = f"it begins with {_beginning(file.head)}, which is no archive"
             member = "" if file.is_source else file.path
-            self.rejections.append(Rejection(member, "not_an_archive", words, "look at the file: a failed download is often an HTML page"))
+            self.reject(Rejection(member, "not_an_archive", words, "look at the file: a failed download is often an HTML page"))
         elif PROMISING.match(file.name) and not file.head:
-            self.rejections.append(Rejection(file.path, "unreadable_output", "0 bytes", "upload it again if the run went on"))
+            self.reject(Rejection(file.path, "unreadable_output", "0 bytes", "upload it again if the run went on"))
         elif PROMISING.match(file.name):
             words = f"no reader knows it; it begins with {_beginning(file.head)}"
-            self.rejections.append(Rejection(file.path, "unknown_format", words, "look whether it is the output of the run"))
+            self.reject(Rejection(file.path, "unknown_format", words, "look whether it is the output of the run"))
 
     def _depositor(self, file: File) -> None:
         text = b""
@@ -257,11 +273,11 @@ class _Collected:
                 text += chunk
                 if len(text) > MAX_BYTES:
                     break
-            self.metadata = {**parse_metadata(text), **self.metadata}
+            self.metadata = together(parse_metadata(text), self.metadata)
         except UnreadableArchive:
             return
         except UnreadableOutput as error:
-            self.rejections.append(Rejection(file.path, error.reason, error.detail, error.remedy))
+            self.reject(Rejection(file.path, error.reason, error.detail, error.remedy))
 
 
 def _parts(source: SourceObject, store: ReadableStore) -> Iterator[Part]:
@@ -276,15 +292,15 @@ def _beside(source: SourceObject, store: ReadableStore) -> tuple[dict[str, str],
     """Return what an atomlake.yaml in the folder of an archive says, over the archive's own user metadata."""
     result: dict[str, str] = {}
     if source.parts:
-        with suppress(StoreError):
+        with suppress(ObjectMissing):
             result = from_object(store.metadata(source.parts[0].key))
     if source.key.endswith("/"):
         return result, ()
     folder = source.key.rpartition("/")[0]
     try:
         with store.open(f"{folder}/{FILE_NAMES[0]}" if folder else FILE_NAMES[0]) as stream:
-            return {**result, **parse_metadata(stream.read(MAX_BYTES + 1))}, ()
-    except StoreError:
+            return together(result, parse_metadata(stream.read(MAX_BYTES + 1))), ()
+    except ObjectMissing:
         return result, ()
     except UnreadableOutput as error:
         return result, (Rejection(f"../{FILE_NAMES[0]}", error.reason, error.detail, error.remedy),)
@@ -300,13 +316,9 @@ def _beginning(head: bytes) -> str:
     return repr(head[:32])
 
 
-def _summed_up(rejections: Sequence[Rejection]) -> Iterator[Rejection]:
-    """Yield the rejections, those of one reason beyond a number of them as one."""
-    counts: Counter[str] = Counter()
-    for rejection in rejections:
-        counts[rejection.reason] += 1
-        if counts[rejection.reason] <= REJECTIONS_OF_A_KIND:
-            yield rejection
+def _summed_up(rejections: Sequence[Rejection], counts: Mapping[str, int]) -> Iterator[Rejection]:
+    """Yield the rejections, and for each reason of which there were more than are kept, how many more."""
+    yield from rejections
     for reason, count in counts.items():
         if count > REJECTIONS_OF_A_KIND:
             yield Rejection("", reason, f"{count - REJECTIONS_OF_A_KIND} more of this kind", "see the others of this reason")

@@ -21,6 +21,12 @@ def retractions(lake: Place) -> list[Retraction]:
     return sorted(found, key=lambda retraction: (retraction.retracted_at, retraction.key, retraction.source_id))
 
 
+def retracted_sources(lake: Place) -> frozenset[str]:
+    """Return the ids of the retracted sources; costs one listing."""
+    keys = (found.key for found in lake.store.list(FOLDER))
+    return frozenset(key.removeprefix(f"{FOLDER}/").removesuffix(".json") for key in keys if key.endswith(".json"))
+
+
 def retraction_key(source_id: str) -> str:
     """Return the key of the object that says that a source is retracted."""
     return f"{FOLDER}/{source_id}.json"
@@ -28,8 +34,8 @@ def retraction_key(source_id: str) -> str:
 
 def retracted_calculations(lake: Place) -> set[str]:
     """Return the calculations that retracted sources have and no other source; one listing where nothing is retracted."""
-    gone = [retraction.source_id for retraction in retractions(lake)]
-    return calculations_only_of(lake, gone) if gone else set()
+    gone = retracted_sources(lake)
+    return calculations_only_of(lake, sorted(gone)) if gone else set()
 
 
 def calculations_only_of(lake: Place, source_ids: list[str]) -> set[str]:

@@ -39,6 +39,8 @@ class StagedSource:
     project: str
     bytes_read: int
     seconds: float
+    embargo_until: str = ""
+    """Day until which the deposit asks for an embargo of its project; '' for none."""
 
 
 @dataclass(frozen=True)
@@ -96,4 +98,5 @@ def _staged_source(reading: SourceReading) -> StagedSource:
         project=reading.metadata.get("project", ""),
         bytes_read=reading.bytes_read,
         seconds=reading.seconds,
+        embargo_until=reading.metadata.get("embargo_until", ""),
     )

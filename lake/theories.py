@@ -12,6 +12,7 @@ import polars as pl
 from lake.place import Place
 from lake.rows import level_of_theory
 from lake.theory import KINDS, SAME, Verdict, verdict
+from lake.visibility import visible_calculations
 from schemas.errors import UnknownName, closest
 from schemas.theory import LevelOfTheory
 
@@ -53,9 +54,9 @@ class _Met:
         return replace(self.levels[0], pseudopotentials=tuple((element, names[0]) for element, names in self.pseudopotentials.items()))
 
 
-def theories(lake: Place) -> list[HeldTheory]:
-    """Return the levels of theory of the calculations table, most frames first; no frame is read."""
-    calculations = lake.calculations()
+def theories(lake: Place, *, retracted: bool = False) -> list[HeldTheory]:
+    """Return the levels of theory of the calculations that the reader sees, most frames first; no frame is read."""
+    calculations = visible_calculations(lake, retracted=retracted)
     counts = calculations.group_by("theory").agg(
         pl.len().alias("n_calculations"), pl.col("n_frames").sum().cast(pl.Int64), pl.col("element_system").unique().sort()
     )
@@ -79,7 +80,7 @@ def theories(lake: Place) -> list[HeldTheory]:
 
 def compare(lake: Place, first: str, second: str) -> Verdict:
     """Return what the most frequent settings of two theories of the lake are to each other; raises UnknownName."""
-    met = _met(lake.calculations())
+    met = _met(visible_calculations(lake))
     for theory in (first, second):
         if theory not in met:
             raise UnknownName(f"{lake.url}: no calculation has theory {theory!r}{closest(theory, met)}; see 'atomlake theories'")

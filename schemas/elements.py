@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import reduce
-from math import gcd
+from math import gcd, lcm
 from typing import Final
 
 import numpy as np
@@ -27,7 +30,13 @@ SYMBOLS: Final[tuple[str, ...]] = (
 NUMBERS: Final[Mapping[str, int]] = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 """Atomic number of each symbol."""
 
-_FORMULA_TOKEN = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)|([(\[])|([)\]])(\d*\.?\d*)|([·*.])(\d*)")
+_AMOUNT: Final = r"(\d+/\d+|\d*\.?\d+|\d*)"
+_FORMULA_TOKEN: Final = re.compile(rf"([A-Z][a-z]?){_AMOUNT}|([(\[{{])|([)\]}}]){_AMOUNT}|([·*.]){_AMOUNT}")
+_HYDRATE: Final = re.compile(r"(?<=[\w)\]}])(?<!\D0)\.(\d+/\d+|\d*\.?\d*)(?=\(?(?:H2O|D2O))")
+"""The full stop of 'CaSO4.2H2O', which joins a part; that of 'Mg0.5H2O' stands in a number."""
+_DOTS: Final = str.maketrans(dict.fromkeys("•∙⋅・‧", "·") | {"⁄": "/", "−": "-"})
+_LARGEST_DENOMINATOR: Final = 1000
+_ANONYMOUS: Final = re.compile(r"(?:[A-Z]\d*)+")
 
 
 def atomic_number(symbol: str) -> int:
@@ -69,14 +78,17 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
 
 
 def parse_formula(text: str) -> dict[str, float]:
-    """Return the composition that a formula in any order says: 'OMg', 'Mg0.5Ca0.5O', 'Al2Si2O5(OH)4'.
+    """Return the composition that a formula in any order says: 'OMg', 'Mg0.5Ca0.5O', 'Mg1/2Ca1/2O', 'Al2Si2O5(OH)4', 'MgCl₂'.
 
-    Brackets nest; a dot or middle dot adds a part ('CuSO4·5H2O'). Raises QueryError, naming the place, for anything else.
+    Brackets nest; a dot or middle dot adds a part ('CuSO4·5H2O', 'CaSO4·1/2H2O', '3CaO·SiO2'). Raises QueryError, naming the place,
+    for anything else.
     """
+    text = _HYDRATE.sub(r"·\1", "".join(unicodedata.normalize("NFKC", text).translate(_DOTS).split()))
+    if text[:1].isdigit():
+        text = f"·{text}"
     stack: list[dict[str, float]] = [{}]
     scales: list[float] = [1.0]
     place = 0
-    text = text.strip()
     while place < len(text):
         match = _FORMULA_TOKEN.match(text, place)
         if match is None or match.end() == place:
@@ -84,7 +96,7 @@ def parse_formula(text: str) -> dict[str, float]:
         symbol, count, opening, closing, group_count, dot, part = match.groups()
         if symbol:
             atomic_number(symbol)
-            stack[-1][symbol] = stack[-1].get(symbol, 0.0) + scales[-1] * float(count or 1)
+            stack[-1][symbol] = stack[-1].get(symbol, 0.0) + scales[-1] * _amount(count)
         elif opening:
             stack.append({})
             scales.append(1.0)
@@ -94,10 +106,47 @@ def parse_formula(text: str) -> dict[str, float]:
             group = stack.pop()
             scales.pop()
             for key, value in group.items():
-                stack[-1][key] = stack[-1].get(key, 0.0) + scales[-1] * value * float(group_count or 1)
+                stack[-1][key] = stack[-1].get(key, 0.0) + scales[-1] * value * _amount(group_count)
         elif dot:
-            scales[-1] = float(part or 1)
+            scales[-1] = _amount(part)
         place = match.end()
     if len(stack) != 1 or not stack[0]:
         raise QueryError(f"formula {text!r}: a bracket is left open or there is no element in it")
     return dict(sorted(stack[0].items()))
+
+
+def _amount(text: str) -> float:
+    return float(Fraction(text)) if text else 1.0
+
+
+def canonical_formula(text: str) -> str:
+    """Return the reduced formula, in the order of the tables, of a formula in any order: 'Mg0.5Ca0.5O' is 'CaMgO2'.
+
+    Raises QueryError where the numbers have no common measure with a denominator up to 1000.
+    """
+    parts = {symbol: Fraction(n).limit_denominator(_LARGEST_DENOMINATOR) for symbol, n in parse_formula(text).items()}
+    if any(n <= 0 for n in parts.values()):
+        raise QueryError(f"formula {text!r}: an element counts 0; leave it out")
+    scale = lcm(*(n.denominator for n in parts.values()))
+    return reduced_formula({symbol: int(n * scale) for symbol, n in parts.items()})
+
+
+def anonymous_formula(counts: Mapping[str, int]) -> str:
+    """Return the formula with letters for the elements, the rarest first, divided by the greatest common divisor: 'ABC3' of MgSiO3."""
+    divisor = reduce(gcd, counts.values(), 0) or 1
+    amounts = sorted(n // divisor for n in counts.values())
+    return "".join(f"{letter}{n if n != 1 else ''}" for letter, n in zip(string.ascii_uppercase, amounts, strict=False))
+
+
+def parse_anonymous(text: str) -> str | None:
+    """Return the form in which `anonymous_formula` writes an anonymous formula ('A3BC' is 'ABC3'), or None for any other text.
+
+    The letters are A, B, C and so on without a gap; since A is no element, no formula of elements reads as one.
+    """
+    if not _ANONYMOUS.fullmatch(text.strip()):
+        return None
+    parts = re.findall(r"([A-Z])(\d*)", text)
+    letters = sorted(letter for letter, _ in parts)
+    if letters != list(string.ascii_uppercase[: len(letters)]) or any(n and not int(n) for _, n in parts):
+        return None
+    return anonymous_formula({letter: int(n or 1) for letter, n in parts})

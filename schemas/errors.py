@@ -15,6 +15,7 @@ AtomlakeError
 ├── QueryError               a selection that cannot be made
 │   ├── UnknownName          no dataset, potential or material of that name
 │   ├── AlreadyThere         an immutable thing of that name exists
+│   ├── UnderEmbargo         data of a project that the reader's profile does not name yet
 │   └── MixedTheory          more than one level of theory where one is asked for
 ├── TrainingError            a potential that cannot be trained, read or used
 └── StackError               the local services
@@ -95,6 +96,10 @@ class UnknownName(QueryError):
 
 class AlreadyThere(QueryError):
     """An immutable thing of that name exists and differs."""
+
+
+class UnderEmbargo(QueryError):
+    """Data of a project under embargo, which the reader's profile does not name."""
 
 
 class MixedTheory(QueryError):

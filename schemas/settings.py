@@ -114,6 +114,26 @@ class RetrainSettings:
 
 
 @dataclass(frozen=True)
+class ProfileSettings:
+    """Who reads."""
+
+    projects: tuple[str, ...] = ()
+    """Projects whose data this reader sees while they are under embargo; '*' for all. In the environment with commas between."""
+
+
+@dataclass(frozen=True)
+class UpkeepSettings:
+    """The scheduled upkeep of the lake."""
+
+    compact_cron: str = "20 * * * *"
+    """When to join small files and to write checkpoints of the logs."""
+    vacuum_cron: str = "40 3 * * 0"
+    """When to remove what no newest version and no dataset needs, with what killed writers left."""
+    retention_days: int = 7
+    """Days for which a file must have been of no use to anybody before it is removed."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set. TOML: a table for each group; environment: ATOMLAKE_GROUP_FIELD."""
 
@@ -126,6 +146,8 @@ class Settings:
     prefect: PrefectSettings = PrefectSettings()
     stack: StackSettings = StackSettings()
     retrain: RetrainSettings = RetrainSettings()
+    profile: ProfileSettings = ProfileSettings()
+    upkeep: UpkeepSettings = UpkeepSettings()
 
     @property
     def stack_file(self) -> Path:
@@ -198,8 +220,10 @@ def environment_of_child(extra: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **extra}
 
 
-def _as_type_of(example: str | int, value: object, where: str) -> str | int:
-    """Return value as the type of example; text turns into a number, nothing else is bent."""
+def _as_type_of(example: str | int | tuple[str, ...], value: object, where: str) -> str | int | tuple[str, ...]:
+    """Return value as the type of example; text turns into a number, or with commas into a list of texts; nothing else is bent."""
+    if isinstance(example, tuple):
+        return _texts(value, where)
     if isinstance(example, str) and isinstance(value, str):
         return value
     if isinstance(example, int) and isinstance(value, int) and not isinstance(value, bool):
@@ -207,6 +231,14 @@ def _as_type_of(example: str | int, value: object, where: str) -> str | int:
     if isinstance(example, int) and isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return int(value)
     raise SettingsError(f"{where} is {value!r}, expected {'a whole number' if isinstance(example, int) else 'text'}")
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise SettingsError(f"{where} is {value!r}, expected a list of texts")
 
 
 def _read_toml(file: Path) -> dict[str, dict[str, Any]]:

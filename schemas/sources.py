@@ -66,6 +66,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("unsafe_member", "A link, device, absolute or parent-directory name; never followed, never written."),
     Reason("duplicate_member", "A second member of the same name in the same archive with other bytes; the first is used."),
     Reason("bad_metadata", "An atomlake.yaml that cannot be read or has unknown keys; the rest of the source was taken."),
+    Reason("unreadable_embargo", "An embargo that cannot be read or kept: nothing of the source was taken, so that nothing becomes open."),
     Reason("too_large", "A limit on bytes, on the inflate ratio or on the number of members was passed."),
     Reason("nested_too_deep", "Archives inside archives beyond the limit."),
     Reason("unknown_format", "No reader knows the bytes, though the name promises an output of a DFT code."),
@@ -103,7 +104,7 @@ class SourceReading:
     calculations: tuple[Calculation, ...]
     rejections: tuple[Rejection, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """project, owner, licence, notes, material (names joined by ';') from atomlake.yaml or the object's metadata."""
+    """project, owner, licence, notes, material (names joined by ';'), embargo_until from atomlake.yaml or the object's metadata."""
     bytes_read: int = 0
     seconds: float = 0.0
 

@@ -115,7 +115,7 @@ def test_the_same_on_a_real_server(weed_lake: Lake) -> None:
         ({"systems": "mg-o"}, "did you mean 'Mg'"),
         ({"elements": "Mg", "systems": "Mg"}, "not both"),
         ({"subsystems": True}, "needs elements"),
-        ({"natoms": (5, 2)}, "smaller number first"),
+        ({"natoms": (5, 2)}, "smaller one first"),
         ({"formula": "Mg(O"}, "bracket"),
         ({"limits": {"Mg-O": -1}}, "0 or more"),
     ],
