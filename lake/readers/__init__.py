@@ -22,12 +22,14 @@ from lake.readers.qe_text import PW_STDOUT
 from lake.readers.qe_xml import PW_XML
 from lake.readers.siesta import SIESTA_OUTPUT
 from lake.readers.vasp_xml import VASPRUN_XML
+from lake.readers.vaspout import VASPOUT
 
 READERS: Final[tuple[ReaderSpec, ...]] = (
     PW_STDOUT,
     PW_XML,
     VASPRUN_XML,
     OUTCAR,
+    VASPOUT,
     CP2K_LOG,
     ABINIT_OUTPUT,
     ABINIT_HIST,

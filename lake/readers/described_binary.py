@@ -53,4 +53,23 @@ _ABINIT_LOG: Final = ReaderDoc(
     ),
 )
 
-BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG)
+_VASPOUT: Final = ReaderDoc(
+    name="vaspout.h5",
+    file="`vaspout.h5`; INCAR, KPOINTS, POTCAR titles beside it",
+    reads="All steps, where neither vasprun.xml nor OUTCAR is there, else it checks them. Of its POTCAR only titles, valences and cutoffs.",
+    versions="6.2 to 6.6 (no real file was at hand: tests are made up after the definitions of py4vasp and the VASP wiki)",
+    energy="`free energy TOTEN`, in a dynamics `ion-electron TOTEN`, by their names in energies_tags",
+    stress="compression positive, kbar, as `in kB` of the OUTCAR",
+    proof="",
+    traps=(
+        Trap("`total energy ETOTAL` holds kinetic energy", "test_vaspout::test_dynamics_name_the_free_energy_otherwise"),
+        Trap("the scale of the cell", "test_vaspout::test_the_scale_of_the_cell_counts_once"),
+        Trap("no cycles before 6.5, counts after", "test_vaspout::test_cycles_of_newer_versions_tell_convergence"),
+        Trap("learned force fields and PSTRESS", "test_vaspout::test_what_the_file_does_not_tell_is_flagged"),
+        Trap("GW, BSE, ACFDT", "test_vaspout::test_runs_beyond_the_ground_state_are_refused"),
+        Trap("the potentials are in the file", "test_vaspout::test_the_potentials_leave_no_trace"),
+        Trap("random damage", "test_vaspout::test_damage_and_cuts_of_vaspout_never_raise_anything_else"),
+    ),
+)
+
+BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG, _VASPOUT)

@@ -26,17 +26,29 @@ def read_array(group: h5py.Group, path: str) -> NDArray[Any] | None:
 
     Soft and external links, external storage and virtual arrays are not followed: they name other files or parts.
     """
-    place: Any = group
-    for name in path.split("/"):
-        if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):
-            return None
-        place = place[name]
+    place = _follow(group, path)
     if not isinstance(place, h5py.Dataset) or place.external is not None or place.is_virtual:
         return None
     if place.size is None or place.size * place.dtype.itemsize > _MOST_BYTES:
         found = f"{path} is an array of shape {place.shape}"
         raise UnreadableOutput("unreadable_output", found, "deposit the file as the code wrote it; it is damaged")
     return np.asarray(place[()])
+
+
+def names_in(group: h5py.Group, path: str) -> tuple[str, ...]:
+    """Return the names in the group of that path, none where there is no such group."""
+    place = _follow(group, path)
+    return tuple(place) if isinstance(place, h5py.Group) else ()
+
+
+def _follow(group: h5py.Group, path: str) -> Any:
+    """Return what a path of hard links leads to, or None."""
+    place: Any = group
+    for name in path.split("/"):
+        if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):
+            return None
+        place = place[name]
+    return place
 
 
 def read_text(group: h5py.Group, path: str) -> str:
