@@ -31,7 +31,9 @@ def embargo(lake: Place, project: str, until: str, why: str = "") -> Embargo:
     All data of the project are meant, those deposited before too. Raises QueryError for a day that is none or is not to come.
     """
     if not project:
-        raise QueryError("data without a project cannot be put under embargo, since no reader's profile could name them; deposit them again")
+        raise QueryError(
+            "data without a project cannot be put under embargo, since no reader's profile could name them; deposit them again"
+        )
     if day_of(until) <= today():
         raise QueryError(f"embargo of {project!r} until {until}: this day is not to come; to end one now use --lift (lift())")
     _say(lake, _SET, Embargo(project, day_of(until).isoformat(), why, _now()))

@@ -84,7 +84,9 @@ def calculations_of(name: str, calculations: pl.LazyFrame) -> pl.Expr:
     if formulas:
         return pl.col("reduced_formula").is_in(formulas)
     near = " or ".join(repr(each) for each in nearest_names(name, given))
-    raise UnknownName(f"no depositor named a material {name!r} and the table of common names lacks it{f' (did you mean {near}?)' if near else ''}")
+    raise UnknownName(
+        f"no depositor named a material {name!r} and the table of common names lacks it{f' (did you mean {near}?)' if near else ''}"
+    )
 
 
 def _lines() -> Iterator[tuple[list[str], list[str]]]:

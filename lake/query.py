@@ -183,8 +183,9 @@ def of_theory(theory: str) -> pl.Expr:
     return (pl.col("theory") == key) | pl.col("theory").str.starts_with(key + "/")
 
 
-def _between(value: pl.Expr, low: object, high: object) -> list[pl.Expr]:
-    return [value >= low] * (low is not None) + [value <= high] * (high is not None)
+def _between(value: pl.Expr, low: Any, high: Any) -> list[pl.Expr]:
+    lower = [] if low is None else [value >= low]
+    return lower if high is None else [*lower, value <= high]
 
 
 def _calculations_that_match(lake: Place, query: FrameQuery) -> pl.DataFrame | None:

@@ -76,7 +76,8 @@ def test_later_datasets_leave_a_retracted_source_out(filled: Lake) -> None:
     sides = dict(old.index.select("frame_id", "split").iter_rows())
     assert all(sides[name] == split for name, split in new.index.select("frame_id", "split").iter_rows())
     assert sorted(preview(filled, ALL, THIRDS)) == sorted(new.frame_ids())
-    assert filled.frames(systems="Ca-O", only_good=False).collect().height == 4
+    assert filled.frames(systems="Ca-O", only_good=False).collect().height == 0
+    assert filled.frames(systems="Ca-O", only_good=False, retracted=True).collect().height == 4
 
 
 def test_a_calculation_stays_while_another_source_has_it(filled: Lake) -> None:
