@@ -75,7 +75,7 @@ def _run(opened: h5py.File, header: Header) -> Run:
         positions=np.einsum("nij,njk->nik", places[:n], cells),
         forces=_whole(forces),
         stress=_whole(stress),
-        unreadable=~(np.isfinite(cells).all(axis=(1, 2)) & np.isfinite(places[:n]).all(axis=(1, 2))),
+        unreadable=np.asarray(~(np.isfinite(cells).all(axis=(1, 2)) & np.isfinite(places[:n]).all(axis=(1, 2)))),
         malformed=_torn(forces) | _torn(stress),
     )
     notes = ("the file does not tell whether the run came to its regular end", *_notes(header.tags))
@@ -128,8 +128,8 @@ def _potentials(text: str) -> list[tuple[str, float, float]]:
         title = re.search(r"TITEL\s*=\s*([^\n]*)", block)
         valence, cutoff = re.search(r"ZVAL\s*=\s*(\S+)", block), re.search(r"ENMAX\s*=\s*([\d.]+)", block)
         if title:
-            values = (number(match.group(1).encode()) if match else NAN for match in (valence, cutoff))
-            found.append((" ".join(title.group(1).split()), *values))
+            charge, energy = (number(match.group(1).encode()) if match else NAN for match in (valence, cutoff))
+            found.append((" ".join(title.group(1).split()), charge, energy))
     return found
 
 
@@ -254,7 +254,8 @@ def _torn(values: Floats) -> NDArray[np.bool_]:
 
 def _whole(values: Floats) -> Floats:
     """Return the values with steps that are not whole as NaN throughout."""
-    return np.where(np.isfinite(values).all(axis=(1, 2))[:, None, None], values, NAN)
+    whole = np.asarray(np.isfinite(values).all(axis=(1, 2)))
+    return np.where(whole[:, None, None], values, NAN)
 
 
 def _open() -> PushReader:
