@@ -2,42 +2,38 @@
 
 Calculations first, then their frames, then rejections, last the sources, which close the batch. Each step looks into the
 table for what is there already (by content, so a batch that crashed may come again with other members), adds the rest and
-commits on the handle that it looked through. All commits to a table carry one common application transaction, so of two
-that meet, one fails, opens the table again and looks again.
+commits on the handle that it looked through: of two that meet, one fails and looks again (`lake.transactions`).
+
+No step costs more as the lake grows. Calculations and sources are looked up by key, in few files because each commit may join
+small ones. Frames are not searched for a calculation that this batch added: nobody could have added its frames before, so only
+what came to the table since counts. Nor are they for one whose own batch was closed: then they are there.
 """
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake import DeltaTable
 
 from lake.embargoes import ask
-from lake.place import Place, spec_of
+from lake.keys import present, rows_in, rows_of
+from lake.log import application_ids, entries, live_additions
+from lake.place import Place
 from lake.rows import calculation_table, rejection_rows, rejection_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, stage, write_frames
-from lake.tables import DataFile, live_files, write_file
-from schemas.errors import CommitConflict
+from lake.tables import DataFile, write_file
+from lake.tidying import tidy
+from lake.transactions import commit_files, newest, newest_version, remove_unused
 from schemas.version import __version__
 
 __all__ = ["BatchReport", "SourceOutcome", "StagedBatch", "commit_batch", "commit_files", "stage"]
-
-COMMITS: Final = "atomlake:commits"
-"""Application id that every commit carries, counted up: two commits on the same table always conflict."""
-
-ATTEMPTS: Final = 20
-"""Times that a commit is tried against other writers; the waits between them add up to about half a minute."""
 
 
 @dataclass(frozen=True)
@@ -84,97 +80,67 @@ def commit_batch(lake: Place, staged: Sequence[StagedBatch], batch: str, *, now:
     # Before anything of it can be seen.
     ask(lake, [(s.project, s.embargo_until, s.source.key, s.source.attempt > 1) for s in sources if s.embargo_until and s.calculation_ids])
     calculations = _Calculations(lake, staged, owners, batch, now)
-    frames = _Frames(lake, staged, owners)
     log = _SourceLog(lake, sources, batch, now)
-    versions = {
-        "calculations": commit_files(lake, "calculations", batch, calculations.choose),
-        "frames": frames.commit(batch),
-        "rejections": commit_files(lake, "rejections", batch, log.choose_rejections),
-    }
-    log.settled = calculations.new == set(owners)
+    # Before the commit of the calculations: whoever adds frames of those that are new does it after this version.
+    before = newest_version(lake, "frames")
+    versions = {"calculations": commit_files(lake, "calculations", batch, calculations.choose)}
+    log.brought_before = calculations.brought_before()
+    frames = _Frames(lake, staged, owners, _Sure(calculations.new, before, log.brought_before))
+    versions["frames"] = frames.commit(batch)
+    versions["rejections"] = commit_files(lake, "rejections", batch, log.choose_rejections)
+    log.settled = calculations.new | log.brought_before == set(owners)
     versions["sources"] = commit_files(lake, "sources", batch, log.choose_sources)
+    for name in ("calculations", "rejections", "sources"):
+        tidy(lake, name)
     found = sum(len(staged.calculation_ids) for staged in sources)
     n_new = len(calculations.new)
     return BatchReport(batch, _outcomes(sources, log.states, frames.new), n_new, sum(frames.new.values()), found - n_new, versions)
 
 
-def commit_files(lake: Place, name: str, batch: str, choose: Callable[[DeltaTable], list[DataFile]]) -> int:
-    """Add the files that choose(table) names to a table and return the version that holds them.
-
-    choose looks into the table through the handle it is given, on which the commit is then made; it is asked again on a new
-    handle when another writer came first. Files that were written for nothing are removed. Raises CommitConflict.
-    """
-    written: set[str] = set()
-    for attempt in range(ATTEMPTS):
-        table = lake.table(name)
-        files = choose(table)
-        written |= {file.path for file in files}
-        if not files:
-            _remove_unused(lake, table, name, written)
-            return int(table.version())
-        if not try_commit(table, name, batch, [file.action() for file in files]):
-            wait_for_others(attempt)
-            continue
-        _remove_unused(lake, table, name, written - {file.path for file in files})
-        return int(table.version()) + 1
-    raise CommitConflict(
-        f"{lake.url}: table {name!r}: other writers came first {ATTEMPTS} times while committing batch {batch[:16]}; "
-        "nothing is lost, run the ingest again when fewer run beside it"
-    )
-
-
-def try_commit(table: DeltaTable, name: str, label: str, actions: Sequence[AddAction | RemoveAction]) -> bool:
-    """Commit on a handle what was chosen by looking through it; return False where another writer came first.
-
-    label is the application id that the commit carries beside the common one.
-    """
-    counted = (table.transaction_version(COMMITS) or 0) + 1
-    again = (table.transaction_version(label) or 0) + 1
-    properties = CommitProperties(app_transactions=[Transaction(COMMITS, counted), Transaction(label, again)], max_commit_retries=3)
-    partition_by = list(spec_of(name).partition_by) or None
-    try:
-        table.create_write_transaction(list(actions), "append", table.schema(), partition_by=partition_by, commit_properties=properties)
-    except CommitFailedError:
-        return False
-    return True
-
-
-def wait_for_others(attempt: int) -> None:
-    """Wait before the next attempt to commit: at random, longer each time, up to about three seconds."""
-    time.sleep(random.uniform(0.05, 0.2) * min(2**attempt, 16))
-
-
-def _remove_unused(lake: Place, table: DeltaTable, name: str, paths: set[str]) -> None:
-    """Remove files that no commit names; table must have been opened after the last attempt to commit one of them."""
-    if paths:
-        live = set(live_files(table)["path"].to_pylist())
-        for path in sorted(paths - live):
-            lake.store.delete(f"{name}/{path}")
-
-
 class _Calculations:
-    """The step that adds the rows of `calculations`; new says which were added."""
+    """The step that adds the rows of `calculations`; new says which were added, batches which batch added each of the others."""
 
     def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int], batch: str, now: datetime) -> None:
         self._lake, self._batch, self._now = lake, batch, now
         self._rows = [row for share in staged for row in share.calculations if owners[row["calculation_id"]] == share.part]
         self.new: set[str] = set()
+        self.batches: dict[str, str] = {}
 
     def choose(self, table: DeltaTable) -> list[DataFile]:
-        known = present(self._lake, table, "calculation_id", {row["calculation_id"] for row in self._rows})
-        fresh = [row for row in self._rows if row["calculation_id"] not in known]
+        wanted = {row["calculation_id"] for row in self._rows}
+        self.batches = dict(rows_of(self._lake, table, "calculation_id", wanted, ("calculation_id", "batch_id")).iter_rows())
+        fresh = [row for row in self._rows if row["calculation_id"] not in self.batches]
         self.new = {row["calculation_id"] for row in fresh}
         if not fresh:
             return []
         rows = calculation_table(fresh, batch_id=self._batch, now=self._now)
         return [write_file(self._lake, "calculations", rows, label=self._batch[:16])]
 
+    def brought_before(self) -> set[str]:
+        """Return the calculations that another batch has added and closed: their frames are there, and a source that names them."""
+        others = {name: batch for name, batch in self.batches.items() if batch != self._batch}
+        if not others:
+            return set()
+        closed = application_ids(self._lake, "sources", newest_version(self._lake, "sources"))
+        return {name for name, batch in others.items() if batch in closed}
+
+
+@dataclass(frozen=True)
+class _Sure:
+    """What is known of frames without a search for them."""
+
+    new: set[str]
+    """Calculations that this batch added: the table had no frame of them at version before."""
+    before: int
+    there: set[str]
+    """Calculations whose frames are there."""
+
 
 class _Frames:
     """The step that adds frames; a staged file that holds frames which must not be added is written anew without them."""
 
-    def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int]) -> None:
-        self._lake, self._staged, self._owners = lake, staged, owners
+    def __init__(self, lake: Place, staged: Sequence[StagedBatch], owners: Mapping[str, int], sure: _Sure) -> None:
+        self._lake, self._staged, self._owners, self._sure = lake, staged, owners, sure
         self._rewritten: dict[tuple[str, frozenset[str]], StagedFrames] = {}
         self._left: set[str] = set()
         self.new: dict[str, int] = {}
@@ -186,13 +152,13 @@ class _Frames:
         """
         version = commit_files(self._lake, "frames", batch, self.choose)
         if self._left:
-            _remove_unused(self._lake, self._lake.table("frames"), "frames", self._left)
+            with newest(self._lake, "frames") as table:
+                remove_unused(self._lake, table, "frames", self._left)
         return version
 
     def choose(self, table: DeltaTable) -> list[DataFile]:
         files = [frames for share in self._staged for frames in share.frames]
-        systems = sorted({frames.file.partition["element_system"] for frames in files})
-        known = present(self._lake, table, "calculation_id", set(self._owners), systems=systems)
+        known = self._known(table, {frames.file.partition["element_system"] for frames in files})
         self.new = {}
         chosen = []
         for share in self._staged:
@@ -204,6 +170,19 @@ class _Frames:
                     chosen.append(self._only(frames, wanted).file)
         self._left = {frames.file.path for frames in files} - {file.path for file in chosen}
         return chosen
+
+    def _known(self, table: DeltaTable, systems: set[str]) -> set[str]:
+        """Return the calculations of the batch whose frames the table has."""
+        sure = self._sure
+        unsure = set(self._owners) - sure.new - sure.there
+        found = self._search(table, unsure, systems) if unsure else set()
+        came = live_additions(entries(self._lake, "frames", sure.before, int(table.version())))
+        paths = [file.path for file in came if file.partition["element_system"] in systems]
+        late = set(rows_in(self._lake, table, paths, "calculation_id", sorted(sure.new), columns=("calculation_id",))["calculation_id"])
+        return sure.there | found | late
+
+    def _search(self, table: DeltaTable, names: set[str], systems: set[str]) -> set[str]:
+        return present(self._lake, table, "calculation_id", names, systems=sorted(systems))
 
     def _only(self, frames: StagedFrames, wanted: frozenset[str]) -> StagedFrames:
         if wanted == set(frames.rows):
@@ -224,8 +203,10 @@ class _SourceLog:
 
     def __init__(self, lake: Place, sources: Sequence[StagedSource], batch: str, now: datetime) -> None:
         self._lake, self._sources, self._batch, self._now = lake, sources, batch, now
+        self.brought_before: set[str] = set()
+        """Calculations that earlier batches have brought."""
         self.settled = False
-        """All calculations of the batch are new, so none has an older origin."""
+        """Of every calculation of the batch it is known whether it has an older origin."""
         self.states: dict[str, str] = {}
 
     def choose_rejections(self, table: DeltaTable) -> list[DataFile]:
@@ -238,7 +219,7 @@ class _SourceLog:
 
     def choose_sources(self, table: DeltaTable) -> list[DataFile]:
         seen = self._seen(table)
-        elsewhere = set() if self.settled else self._elsewhere(table)
+        elsewhere = set(self.brought_before) if self.settled else self._elsewhere(table)
         self.states = {}
         fresh: dict[tuple[str, int], dict[str, Any]] = {}
         for staged in self._sources:
@@ -254,12 +235,15 @@ class _SourceLog:
         return [write_file(self._lake, "sources", rows, label=self._batch[:16])]
 
     def _seen(self, table: DeltaTable) -> dict[tuple[str, int], str]:
-        names = sorted({staged.source.source_id for staged in self._sources})
-        rows = self._lake.scan(table).filter(pl.col("source_id").is_in(names)).select("source_id", "attempt", "state").collect()
+        names = {staged.source.source_id for staged in self._sources}
+        rows = rows_of(self._lake, table, "source_id", names, ("source_id", "attempt", "state"))
         return {(name, attempt): state for name, attempt, state in rows.iter_rows()}
 
     def _elsewhere(self, table: DeltaTable) -> set[str]:
-        """Return which calculations of the batch other sources, or earlier attempts, have brought before."""
+        """Return which calculations of the batch other sources, or earlier attempts, have brought before.
+
+        Reads all sources, so only for a batch that meets what a crashed or unfinished one has left.
+        """
         own = pl.DataFrame(
             {"source_id": [s.source.source_id for s in self._sources], "attempt": [s.source.attempt for s in self._sources]},
             schema={"source_id": pl.String, "attempt": pl.Int32},
@@ -272,39 +256,6 @@ class _SourceLog:
         )
         found = rows.select(pl.col("calculation_ids").explode()).filter(pl.col("calculation_ids").is_in(names)).unique().collect()
         return set(found["calculation_ids"])
-
-
-def present(lake: Place, table: DeltaTable, column: str, wanted: set[str], *, systems: Sequence[str] | None = None) -> set[str]:
-    """Return which of the wanted values of a text column a table holds.
-
-    Only files of the named element systems (None: all), whose range of values in the log covers one of them, are read.
-    """
-    if not wanted:
-        return set()
-    files = live_files(table, systems)
-    if not files.num_rows:
-        return set()
-    ordered = sorted(wanted)
-    paths = [path for path, low, high in _ranges(files, column) if _covers(ordered, low, high)]
-    if not paths:
-        return set()
-    # Files from before a migration lack columns, so the first one's are not those of all.
-    scan = pl.scan_parquet(
-        [f"{table.table_uri.rstrip('/')}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False,
-        extra_columns="ignore", missing_columns="insert",
-    )  # fmt: skip
-    return set(scan.select(column).filter(pl.col(column).is_in(ordered)).unique().collect()[column])
-
-
-def _ranges(files: pa.Table, column: str) -> Iterable[tuple[str, str | None, str | None]]:
-    nothing = [None] * files.num_rows
-    low = files[f"min.{column}"].to_pylist() if f"min.{column}" in files.column_names else nothing
-    high = files[f"max.{column}"].to_pylist() if f"max.{column}" in files.column_names else nothing
-    return zip(files["path"].to_pylist(), low, high, strict=True)
-
-
-def _covers(ordered: list[str], low: str | None, high: str | None) -> bool:
-    return low is None or high is None or any(low <= value <= high for value in ordered)
 
 
 def _state(staged: StagedSource, elsewhere: set[str]) -> str:

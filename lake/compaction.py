@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake.commit import ATTEMPTS, try_commit, wait_for_others
 from lake.place import Place, spec_of
 from lake.stats import SMALL_BYTES
 from lake.tables import DataFile, live_files, portions, write_file
+from lake.transactions import ATTEMPTS, try_commit, wait_for_others
 from schemas.errors import CommitConflict
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ GROUPS_A_COMMIT: Final = 500
 """Joined files in one commit: what a crash before the commit wastes, against the length of the log."""
 
 _LABEL: Final = "compaction"
-_ORDER: Final = {"frames": ["calculation_id", "step"]}
+_ORDER: Final = {
+    "frames": ["calculation_id", "step"],
+    "calculations": ["calculation_id"],
+    "sources": ["source_id", "attempt"],
+    "rejections": ["rejection_id"],
+}
 """Columns that rows are sorted by, so that the ranges of values in the log stay narrow."""
 
 
@@ -53,7 +58,7 @@ class Compaction:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Small files of one partition that become one."""
 
     partition: dict[str, str]
@@ -68,12 +73,12 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
     Raises CommitConflict when other writers come first at every attempt.
     """
     groups = list(_groups(lake.table(name), name))
-    joined: list[tuple[_Group, list[DataFile]]] = []
+    joined: list[tuple[Group, list[DataFile]]] = []
     version = 0
     for start in range(0, len(groups), GROUPS_A_COMMIT):
         written = []
         for group in groups[start : start + GROUPS_A_COMMIT]:
-            written.append((group, _join(lake, name, group)))
+            written.append((group, join(lake, name, group)))
             if progress is not None:
                 progress(start + len(written), len(groups))
         committed, version = _commit(lake, name, written)
@@ -91,7 +96,7 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
     )
 
 
-def _groups(table: DeltaTable, name: str) -> Iterator[_Group]:
+def _groups(table: DeltaTable, name: str) -> Iterator[Group]:
     """Yield the groups of small files, smallest files first, so that the fewest bytes are written again."""
     files = pl.DataFrame(live_files(table))
     if files.is_empty():
@@ -111,12 +116,13 @@ def _groups(table: DeltaTable, name: str) -> Iterator[_Group]:
         yield from _if_many(partition, found)
 
 
-def _if_many(partition: dict[str, str], found: Sequence[tuple[str, int]]) -> Iterator[_Group]:
+def _if_many(partition: dict[str, str], found: Sequence[tuple[str, int]]) -> Iterator[Group]:
     if len(found) > 1:
-        yield _Group(partition, tuple(found))
+        yield Group(partition, tuple(found))
 
 
-def _join(lake: Place, name: str, group: _Group) -> list[DataFile]:
+def join(lake: Place, name: str, group: Group) -> list[DataFile]:
+    """Write the rows of a group's files as one file, or as few as its memory makes, sorted; no commit names them yet."""
     tables = [pq.read_table(pa.BufferReader(lake.store.get(f"{name}/{path}")), partitioning=None) for path, _ in group.files]
     # Files from before a migration lack columns.
     rows = pa.concat_tables(tables, promote_options="default")
@@ -125,18 +131,18 @@ def _join(lake: Place, name: str, group: _Group) -> list[DataFile]:
     return [write_file(lake, name, portion, label=_LABEL, partition=group.partition) for portion in portions(rows)]
 
 
-def _commit(lake: Place, name: str, written: Sequence[tuple[_Group, list[DataFile]]]) -> tuple[list[tuple[_Group, list[DataFile]]], int]:
+def _commit(lake: Place, name: str, written: Sequence[tuple[Group, list[DataFile]]]) -> tuple[list[tuple[Group, list[DataFile]]], int]:
     """Commit the joined files whose small files are all there still; return them and the version that holds them."""
     for attempt in range(ATTEMPTS):
         table = lake.table(name)
         live = set(live_files(table)["path"].to_pylist())
         kept = [(group, files) for group, files in written if live.issuperset(path for path, _ in group.files)]
-        actions: list[AddAction | RemoveAction] = [action for group, files in kept for action in _actions(group, files)]
-        if not actions or try_commit(table, name, _LABEL, actions):
+        changes: list[AddAction | RemoveAction] = [action for group, files in kept for action in actions(group, files)]
+        if not changes or try_commit(table, name, _LABEL, changes):
             lost = [file.path for group, files in written if (group, files) not in kept for file in files]
             for path in set(lost) - live:
                 lake.store.delete(f"{name}/{path}")
-            return kept, int(table.version()) + bool(actions)
+            return kept, int(table.version()) + bool(changes)
         wait_for_others(attempt)
     raise CommitConflict(
         f"{lake.url}: table {name!r}: other writers came first {ATTEMPTS} times while compacting; nothing is lost, "
@@ -144,7 +150,8 @@ def _commit(lake: Place, name: str, written: Sequence[tuple[_Group, list[DataFil
     )
 
 
-def _actions(group: _Group, files: Sequence[DataFile]) -> Iterator[AddAction | RemoveAction]:
+def actions(group: Group, files: Sequence[DataFile]) -> Iterator[AddAction | RemoveAction]:
+    """Yield the entries of the log that put joined files in the place of a group's; they say that no row changes."""
     partition: dict[str, Any] = dict(group.partition)
     now = int(time.time() * 1000)
     for path, size in group.files:

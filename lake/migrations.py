@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from deltalake import DeltaTable, Schema
 
-from lake.commit import ATTEMPTS, wait_for_others
 from lake.place import SPECS, VERSION_KEY, Place
+from lake.transactions import ATTEMPTS, wait_for_others
 from schemas.columns import SCHEMA_VERSION, TableSpec
 from schemas.errors import CommitConflict, SchemaMismatch
 from schemas.version import __version__

@@ -54,8 +54,12 @@ class Place:
         asked for may have the columns of an earlier schema, so that datasets stay readable after `lake.migrations`.
         """
         table = self.open_table(name, version)
-        _check_schema(table, spec_of(name), f"{self.url}: table {name!r}", pinned=version is not None)
+        self.check(table, name, pinned=version is not None)
         return table
+
+    def check(self, table: DeltaTable, name: str, *, pinned: bool = False) -> None:
+        """Raise SchemaMismatch where the columns of an opened table are not ours; pinned allows those of an earlier schema."""
+        _check_schema(table, spec_of(name), f"{self.url}: table {name!r}", pinned=pinned)
 
     def open_table(self, name: str, version: int | None = None) -> DeltaTable:
         """Return a table with whatever columns it has; raises TableError where there is none."""

@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake.commit import commit_files
 from lake.place import Place
 from lake.tables import DataFile, write_file
+from lake.transactions import commit_files
 from schemas.columns import POTENTIALS
 from schemas.errors import AlreadyThere, QueryError, TableError, UnknownName, closest
 from schemas.json import from_json, to_json

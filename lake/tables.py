@@ -30,6 +30,8 @@ _CONFIGURATION: Final = {
     "delta.deletedFileRetentionDuration": f"interval {REMOVED_FILE_DAYS} days",
 }
 ROW_GROUP_BYTES: Final = 32 * 2**20
+KEYED_ROW_GROUP_BYTES: Final = 2**20
+"""Row groups of tables that are looked up by key, so that one key costs little of a large file."""
 FILE_BYTES: Final = 256 * 2**20
 _MAX_STAT_LENGTH: Final = 200
 
@@ -87,7 +89,8 @@ def write_file(lake: Place, name: str, rows: pa.Table, *, label: str, partition:
     folder = "".join(f"{column}={value}/" for column, value in partition.items())
     path = f"{folder}{label}-{secrets.token_hex(6)}.parquet"
     row_bytes = max(1, rows.nbytes // max(1, rows.num_rows))
-    data = to_parquet(rows, row_group=max(1, ROW_GROUP_BYTES // row_bytes))
+    group_bytes = ROW_GROUP_BYTES if name == "frames" else KEYED_ROW_GROUP_BYTES
+    data = to_parquet(rows, row_group=max(1, group_bytes // row_bytes))
     lake.store.put(f"{name}/{path}", data)
     return DataFile(path, len(data), partition, json.dumps(statistics(rows), allow_nan=False))
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from made_up_readings import BAD, CAO, MGCAO, MGO, made_calculation, made_reading, six_readings
 
 import lake as lake_module
-from lake import commit
+from lake import commit, transactions
 from lake.commit import BatchReport, commit_batch, stage
 from lake.inbox import batch_id
 from lake.lake import Lake
@@ -148,7 +148,7 @@ def test_a_file_with_frames_that_are_there_already_is_written_anew_without_them(
 def test_a_file_that_was_written_anew_can_be_written_anew_again(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (made_calculation(MGO, seed=seed) for seed in (1, 2, 3))
     ingest(folder_lake, [made_reading("one.zip", one)])
-    real, met = commit.try_commit, []
+    real, met = transactions.try_commit, []
 
     def meet_another_writer(table: DeltaTable, name: str, label: str, actions: list[object]) -> bool:
         if name == "frames" and not met:
@@ -156,7 +156,7 @@ def test_a_file_that_was_written_anew_can_be_written_anew_again(folder_lake: Lak
             ingest(folder_lake, [made_reading("two.zip", two)])
         return real(table, name, label, actions)
 
-    monkeypatch.setattr(commit, "try_commit", meet_another_writer)
+    monkeypatch.setattr(transactions, "try_commit", meet_another_writer)
     report = ingest(folder_lake, [made_reading("all.zip", one, two, three)])
     assert met
     assert report.n_frames_new == three.run.frames.count
@@ -195,24 +195,24 @@ def test_overlapping_batches_at_the_same_time_give_no_double(kind: str, request:
     assert frames.height == frames["frame_id"].n_unique() == 6 * 3 + 3 * 2
     assert lake.calculations().collect()["calculation_id"].is_duplicated().sum() == 0
     assert lake.sources().collect()["key"].sort().to_list() == [f"{i}.tar" for i in range(6)]
-    transactions = lake.table("frames")
-    assert transactions.transaction_version(commit.COMMITS) == transactions.version()
+    frames_table = lake.table("frames")
+    assert frames_table.transaction_version(transactions.COMMITS) == frames_table.version()
 
 
 def test_a_loser_gives_up_after_a_bound(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "ATTEMPTS", 2)
-    monkeypatch.setattr(commit.time, "sleep", lambda _: None)
+    monkeypatch.setattr(transactions, "ATTEMPTS", 2)
+    monkeypatch.setattr(transactions.time, "sleep", lambda _: None)
     rival = iter(range(100))
-    real = commit.present
+    real = commit.rows_of
 
-    def present(lake: Lake, table: DeltaTable, column: str, wanted: set[str], **options: object) -> set[str]:
-        found = real(lake, table, column, wanted, **options)  # type: ignore[arg-type]
+    def rows_of(lake: Lake, *arguments: object, **options: object) -> pl.DataFrame:
+        found = real(lake, *arguments, **options)  # type: ignore[arg-type]
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "present", real)
+            patch.setattr(commit, "rows_of", real)
             ingest(folder_lake, [made_reading(f"rival-{next(rival)}.tar", made_calculation(CAO, 2, 50 + next(rival)))])
         return found
 
-    monkeypatch.setattr(commit, "present", present)
+    monkeypatch.setattr(commit, "rows_of", rows_of)
     with pytest.raises(CommitConflict, match="2 times"):
         ingest(folder_lake, [made_reading("x.tar", made_calculation(MGO, 4, 1))])
 

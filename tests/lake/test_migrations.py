@@ -12,13 +12,15 @@ from deltalake import DeltaTable
 from made_up_readings import CAO, MGO, made_calculation, made_reading
 
 import lake
-from lake.commit import commit_batch, present, stage, try_commit
+from lake.commit import commit_batch, stage
 from lake.compaction import compact
+from lake.keys import present
 from lake.lake import Lake
 from lake.migrations import MIGRATIONS, Migration, migrate
 from lake.place import SPECS, VERSION_KEY
 from lake.store import ObjectStore
 from lake.tables import live_files, write_file
+from lake.transactions import try_commit
 from schemas.columns import SCHEMA_VERSION
 from schemas.datasets import FrameQuery
 from schemas.errors import SchemaMismatch
@@ -117,7 +119,7 @@ def test_files_of_both_schemas_are_searched_in_any_order(
         files = live_files(table, systems)
         return files.take(list(range(files.num_rows))[::direction])
 
-    monkeypatch.setattr("lake.commit.live_files", turned)
+    monkeypatch.setattr("lake.keys.live_files", turned)
     assert present(old, old.table("calculations"), "calculation_id", names) == names
     assert present(old, old.table("frames"), "calculation_id", names) == names
 

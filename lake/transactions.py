@@ -1,0 +1,137 @@
+"""Commits to a table: one at a time in the order of its log, each made on the handle through which was decided what to add.
+
+A commit takes the next number of the log or fails; it is never moved behind another one that came first. So what was seen through
+the handle is what the commit stands on, and the loser looks again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.place import Place, spec_of
+from lake.tables import DataFile, live_files
+from schemas.errors import CommitConflict, ObjectMissing
+
+COMMITS: Final = "atomlake:commits"
+"""Application id that every commit carries, with its version: two commits on the same table always conflict, also for other writers."""
+
+ATTEMPTS: Final = 20
+"""Times that a commit is tried against other writers; the waits between them add up to about half a minute."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A handle, and the ETag of the log entry that it stands at, which tells whether it is still the same table."""
+
+    table: DeltaTable
+    etag: str
+
+
+class _Handles(threading.local):
+    """Handles of this thread: opening a table costs with its number of files, bringing one up to date with what came since."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str, str], _Kept] = {}
+
+
+_HANDLES: Final = _Handles()
+
+
+@contextmanager
+def newest(lake: Place, name: str) -> Iterator[DeltaTable]:
+    """Lend a table at its newest version, to look through and to commit on; nobody else has that handle meanwhile.
+
+    Raises what `Place.table` raises.
+    """
+    key = (lake.url, lake.settings.store.endpoint_url, name)
+    kept = _HANDLES.kept.pop(key, None)
+    if kept is not None and kept.etag == _etag(lake, name, kept.table.version()):
+        table, before = kept.table, kept.table.version()
+        table.update_incremental()
+        lake.check(table, name)
+        etag = kept.etag if table.version() == before else _etag(lake, name, table.version())
+    else:
+        table = lake.table(name)
+        etag = _etag(lake, name, table.version())
+    yield table
+    _HANDLES.kept[key] = _Kept(table, etag)
+
+
+def newest_version(lake: Place, name: str) -> int:
+    """Return the newest version of a table."""
+    with newest(lake, name) as table:
+        return int(table.version())
+
+
+def _etag(lake: Place, name: str, version: int) -> str:
+    """Return the ETag of an entry of the log, '' for one that is not there."""
+    try:
+        return lake.store.head(log_key(name, version)).etag
+    except ObjectMissing:
+        return ""
+
+
+def log_key(name: str, version: int) -> str:
+    """Return the key of an entry of a table's log."""
+    return f"{name}/_delta_log/{version:020d}.json"
+
+
+def commit_files(lake: Place, name: str, batch: str, choose: Callable[[DeltaTable], list[DataFile]]) -> int:
+    """Add the files that choose(table) names to a table and return the version that holds them.
+
+    choose looks into the table through the handle it is given, on which the commit is then made; it is asked again on the
+    newest version when another writer came first. Files that were written for nothing are removed. Raises CommitConflict.
+    """
+    written: set[str] = set()
+    for attempt in range(ATTEMPTS):
+        with newest(lake, name) as table:
+            files = choose(table)
+            unused = written - {file.path for file in files}
+            written |= {file.path for file in files}
+            if not files or try_commit(table, name, batch, [file.action() for file in files]):
+                remove_unused(lake, table, name, unused)
+                return int(table.version()) + bool(files)
+        wait_for_others(attempt)
+    raise CommitConflict(
+        f"{lake.url}: table {name!r}: other writers came first {ATTEMPTS} times while committing batch {batch[:16]}; "
+        "nothing is lost, run the ingest again when fewer run beside it"
+    )
+
+
+def try_commit(table: DeltaTable, name: str, label: str, actions: Sequence[AddAction | RemoveAction]) -> bool:
+    """Commit on a handle what was chosen by looking through it; return False where another writer came first.
+
+    label is the application id that the commit carries beside the common one. The handle stays at its version.
+    """
+    version = int(table.version()) + 1
+    # Without retries the commit takes this version or fails. The version as count of both ids spares looking the old ones up.
+    properties = CommitProperties(app_transactions=[Transaction(COMMITS, version), Transaction(label, version)], max_commit_retries=0)
+    partition_by = list(spec_of(name).partition_by) or None
+    try:
+        table.create_write_transaction(list(actions), "append", table.schema(), partition_by=partition_by, commit_properties=properties)
+    except CommitFailedError:
+        return False
+    return True
+
+
+def wait_for_others(attempt: int) -> None:
+    """Wait before the next attempt to commit: at random, longer each time, up to about three seconds."""
+    time.sleep(random.uniform(0.05, 0.2) * min(2**attempt, 16))
+
+
+def remove_unused(lake: Place, table: DeltaTable, name: str, paths: set[str]) -> None:
+    """Remove files that no commit names; table must have been brought up to date after the last attempt to commit one of them."""
+    if paths:
+        live = set(live_files(table)["path"].to_pylist())
+        for path in sorted(paths - live):
+            lake.store.delete(f"{name}/{path}")
