@@ -160,7 +160,12 @@ SOURCES: Final = TableSpec(
         Column("version_id", _TEXT, "Version of the object, where the bucket keeps versions.", nullable=False),
         Column("size", pa.int64(), "Bytes.", nullable=False),
         Column("last_modified", _TIME, "When it was put.", nullable=False),
-        Column("state", _TEXT, "taken, partly_taken, rejected, duplicate (all of it was there already).", nullable=False),
+        Column(
+            "state",
+            _TEXT,
+            "taken, partly_taken, rejected, duplicate (all of it was there already), needs_units (a file waits for an answer).",
+            nullable=False,
+        ),
         Column("attempt", pa.int32(), "1, 2, ...", nullable=False),
         Column("n_calculations", pa.int32(), "Calculations found in it.", nullable=False),
         Column("n_frames", pa.int32(), "Frames found in it.", nullable=False),

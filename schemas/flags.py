@@ -35,6 +35,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("malformed_steps", False, "Some steps of the run could not be read and were left out; the calculation says how many."),
     Flag("sources_disagree", False, "Two outputs of the same run differ; both values are in the calculation's notes."),
     Flag("companion_of_other_run", False, "A file beside the output belongs to another run and was not used."),
+    Flag("units_implausible", True, "The units that the depositor gave make numbers that can hardly be right; the notes say why."),
     Flag("virtual_crystal", True, "Virtual-crystal approximation: several elements share a site."),
 )
 

@@ -75,6 +75,11 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("not_dft", "Energies do not come from DFT (force field, semi-empirical, learned potential)."),
     Reason("not_energies", "The run gives no ground-state energies of its own (GW, BSE, bands, phonon post-processing)."),
     Reason("no_calculation", "The archive is sound but holds no output of a DFT code that is read."),
+    Reason(
+        "needs_units",
+        "The file does not say its units, or which of several numbers is the label; the detail proposes an answer, the remedy says "
+        "how to give it. Nothing of the file is taken till then.",
+    ),
     Reason("reader_failed", "The reader raised an error that it should not: our fault; please report.", retryable=True),
     Reason("object_vanished", "The object was listed but is gone or has changed since.", retryable=True),
     Reason("store_failed", "The object store failed while reading.", retryable=True),

@@ -46,3 +46,12 @@ BOLTZMANN: Final = 8.617333262e-5
 
 AU_TIME: Final = 0.024188843265857
 """Atomic unit of time in fs."""
+
+AVOGADRO: Final = 6.02214076e23
+"""1/mol (exact)."""
+
+KJ_PER_MOL: Final = 1000.0 / (AVOGADRO * ELEMENTARY_CHARGE)
+"""kJ/mol in eV for one molecule."""
+
+KCAL_PER_MOL: Final = 4.184 * KJ_PER_MOL
+"""Thermochemical kcal/mol in eV for one molecule."""
