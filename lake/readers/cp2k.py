@@ -24,7 +24,7 @@ _ANCHORS: Final = (b"\n ENERGY| Total FORCE_EVAL", _START)
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of a CP2K log."""
     del name
-    return _BANNER.search(head) is not None and b"CP2K|" in head
+    return b"CP2K|" in head and _BANNER.search(head) is not None
 
 
 class Cp2kReader:

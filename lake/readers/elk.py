@@ -50,7 +50,7 @@ _FUNCTIONALS: Final = {2: "LDA", 3: "LDA-PW92", 4: "Xalpha", 5: "LDA-vBH", 20: "
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of an INFO.OUT of Elk."""
     del name
-    return _VERSION.search(b"\n" + head.replace(b"\r", b"")) is not None
+    return b"| Elk version " in head and _VERSION.search(b"\n" + head.replace(b"\r", b"")) is not None
 
 
 class ElkRun(RunLog):

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.anchors import Anchor, seek, seek_back
 from lake.readers.base import ReaderSpec
-from lake.readers.outcar_header import ion_count, read_header, read_tags
+from lake.readers.outcar_header import Head, read_header
 from lake.readers.rows import number
 from lake.readers.vasp_frames import (
     NAN,
@@ -32,14 +33,15 @@ from schemas.frames import Floats
 
 _PIECE: Final = 1 << 20
 _START: Final = re.compile(rb"^[ \t]*vasp\.\d", re.MULTILINE)
+_OPENING: Final = re.compile(rb"^[ \t]*vasp\.\d[^\n]*\n(?:[^\n]*\n){0,3}?[ \t]*executed on", re.MULTILINE)
 _AGAIN: Final = b" executed on "
 """Second line of a run; longer than the first one's start, so found faster."""
 _ENERGY: Final = b"free  energy "
 """Two blanks: of an ionic step (`free  energy   TOTEN`, `free  energy ML TOTEN`); one blank is a step of the cycle."""
 _TABLE: Final = b"TOTAL-FORCE (eV"
+_LEFT: Final = b"aborting loop"
+"""Behind the last step of a cycle: `aborting loop because EDIFF is reached`, `aborting loop EDIFF was not reached (unconverged)`."""
 _REGULAR_END: Final = b"General timing and accounting"
-_LONG: Final = 4 << 20
-"""Longer waiting text is searched again only when it has grown by a quarter, so that the work stays linear."""
 _MOST_OPEN: Final = 256 << 20
 _ENERGY_BLOCK: Final = 2048
 """Bytes within which the energies of a step stand together."""
@@ -63,15 +65,14 @@ class OutcarReader:
         self._current: _OpenRun | None = None
         self._started = False
         self._waiting = False
-        self._next_look = 0
+        self._again, self._energy, self._table = Anchor(_AGAIN, b"x"), Anchor(_ENERGY, b"f"), Anchor(_TABLE, b"F")
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
-            if len(self._buffer) >= self._next_look:
-                self._advance()
+            self._advance()
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the file; raises UnreadableOutput where there is none."""
@@ -94,8 +95,9 @@ class OutcarReader:
             else:
                 self._read_step(self._current)
         del self._buffer[: self._at]
+        for anchor in (self._again, self._energy, self._table):
+            anchor.drop(self._at)
         self._at = 0
-        self._next_look = len(self._buffer) * 5 // 4 if len(self._buffer) > _LONG else 0
         if len(self._buffer) > _MOST_OPEN:
             raise UnreadableOutput(
                 "unreadable_output", f"{len(self._buffer)} bytes of OUTCAR without a step", "deposit the file as VASP wrote it"
@@ -112,16 +114,17 @@ class OutcarReader:
 
     def _read_head(self) -> None:
         """Wait for the first energy or force table of the run, which also tells in which order they come."""
-        end = self._next_run(self._buffer.find(_AGAIN, self._at) + 1, len(self._buffer))
-        stop = end if end >= 0 else len(self._buffer)
-        energy, table = self._buffer.find(_ENERGY, self._at, stop), self._buffer.find(_TABLE, self._at, stop)
+        again = self._next_run(len(self._buffer))
+        stop = again if again >= 0 else len(self._buffer)
+        energy, table = self._energy.before(self._buffer, self._at, stop), self._table.before(self._buffer, self._at, stop)
         if energy < 0 and table < 0:
-            if end >= 0:
-                self._end_run(end)
-            self._waiting = end < 0
+            if again >= 0:
+                self._end_run(again)
+            self._waiting = again < 0
             return
-        iteration = self._buffer.find(b"Iteration ", self._at, stop)
-        first = min(place for place in (energy, table, iteration) if place >= 0)
+        known = min(place for place in (energy, table) if place >= 0)
+        iteration = seek(self._buffer, b"Iteration ", b"I", self._at, known)
+        first = iteration if iteration >= 0 else known
         try:
             self._current = _OpenRun(bytes(self._buffer[self._at : first]), energies_first=table < 0 or 0 <= energy < table)
         except UnreadableOutput as refusal:
@@ -132,35 +135,33 @@ class OutcarReader:
         self._current.atomic_energy = _number_after(self._buffer, b"atomic energy  EATOM", first, stop)
         self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
-    def _next_run(self, start: int, end: int) -> int:
-        """Return where the first line of another run starts between two places, -1 for nowhere."""
-        second = self._buffer.find(_AGAIN, start, end)
-        return self._buffer.rfind(b"\n vasp.", max(0, second - 400), second) if second >= 0 else -1
+    def _next_run(self, end: int) -> int:
+        """Return where the first line of another run starts before end, -1 for nowhere."""
+        while (second := self._again.before(self._buffer, self._at, end)) >= 0:
+            start = self._buffer.rfind(b"\n vasp.", max(self._at + 1, second - 400), second)
+            if start >= 0:
+                return start
+            self._again.leave()
+        return -1
 
     def _read_step(self, current: _OpenRun) -> None:
-        energy = self._buffer.find(_ENERGY, self._at)
-        again = self._next_run(self._at, energy if energy >= 0 else len(self._buffer))
+        energy = self._energy.find(self._buffer, self._at)
+        again = self._next_run(energy if energy >= 0 else len(self._buffer))
         if again >= 0:
             self._end_run(again)
             return
-        if energy < 0:
-            current.complete |= self._buffer.find(_REGULAR_END, self._at) >= 0
-            self._waiting = True
-            return
-        shut = self._end_of_energies(energy)
+        shut = self._end_of_energies(energy) if energy >= 0 else None
         if shut is None:
             self._waiting = True
-            return
-        if shut < 0:
+        elif shut < 0:
             current.lost += 1
             self._at = energy + len(_ENERGY)
-            return
-        if current.energies_first:
+        elif current.energies_first:
             self._read_table_behind(current, energy, shut)
-            return
-        table = self._buffer.rfind(_TABLE, self._at, energy)
-        current.take(self._buffer, (self._at, table, energy), energy)
-        self._at = shut
+        else:
+            table = seek_back(self._buffer, _TABLE, b"F", self._at, energy)
+            current.take(self._buffer, (self._at, table, energy), energy)
+            self._at = shut
 
     def _end_of_energies(self, energy: int) -> int | None:
         """Return where the line of E(sigma->0) ends, None while it is not there, -1 where it is missing."""
@@ -172,7 +173,7 @@ class OutcarReader:
 
     def _read_table_behind(self, current: _OpenRun, energy: int, shut: int) -> None:
         """Take a step of an old version, whose force table follows its energies."""
-        table = self._buffer.find(_TABLE, shut)
+        table = self._table.find(self._buffer, shut)
         following = self._buffer.find(_ENERGY, shut, table if table >= 0 else len(self._buffer))
         if following >= 0:
             current.lost += 1
@@ -181,7 +182,6 @@ class OutcarReader:
         bounds = _table_bounds(self._buffer, table, len(self._buffer)) if table >= 0 else None
         if bounds is None:
             self._waiting = True
-            current.complete |= self._buffer.find(_REGULAR_END, shut) >= 0
             return
         current.take(self._buffer, (self._at, table, bounds[1] + 4), energy)
         self._at = bounds[1]
@@ -189,12 +189,11 @@ class OutcarReader:
     def _end_run(self, end: int) -> None:
         """End the run whose bytes end at a place; the next one may start there."""
         current, self._current, self._started = self._current, None, False
-        rest = self._buffer[self._at : end]
-        self._at = end
+        start, self._at = self._at, end
         try:
             if current is None:
-                current = _OpenRun(bytes(rest), energies_first=False)
-            current.complete |= rest.find(_REGULAR_END) >= 0
+                current = _OpenRun(bytes(self._buffer[start:end]), energies_first=False)
+            current.complete |= seek(self._buffer, _REGULAR_END, b"G", start, end) >= 0
             self._runs.append(current.finish())
         except UnreadableOutput as refusal:
             self._refusals.append(refusal)
@@ -203,19 +202,18 @@ class OutcarReader:
 class _OpenRun:
     """One run of the file while its steps come in."""
 
-    def __init__(self, head: bytes, *, energies_first: bool) -> None:
-        natoms = ion_count(head)
+    def __init__(self, text: bytes, *, energies_first: bool) -> None:
+        self._head = Head(text)
         self.energies_first = energies_first
         self.atomic_energy = NAN
         self.complete = False
         self.lost = 0
-        self._head = head
-        self._criterion = criterion_of(read_tags(head))
+        self._criterion = criterion_of(self._head.tags)
         self._steps = StepTable()
         self._cells = BlockBatch(3, LATTICE)
-        self._tables = BlockBatch(natoms, FORCE_TABLE)
+        self._tables = BlockBatch(self._head.natoms, FORCE_TABLE)
         self._stress = BlockBatch(1, SIX)
-        self._cell = _lattice(head, 0, len(head))
+        self._cell = _lattice(text, 0, len(text))
         self._taken = 0
 
     def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
@@ -226,7 +224,7 @@ class _OpenRun:
         if bounds is None or (b"(ML)" in buffer[table : buffer.find(b"\n", table)]) != learned:
             self.lost += 1
             return
-        results = buffer.rfind(b"Iteration ", start, min(table, energy))
+        results = seek_back(buffer, b"Iteration ", b"I", start, min(table, energy))
         self._cell = _lattice(buffer, max(start, results), table) or self._cell
         self._steps.add(
             self._taken + self.lost,
@@ -243,10 +241,11 @@ class _OpenRun:
         match = _ITERATION.match(buffer, iteration) if iteration >= 0 else None
         if match is None:
             return Judgement()
-        place = buffer.rfind(b"total energy-change", iteration, end)
+        left = buffer.find(_LEFT, iteration, end)
+        place = buffer.rfind(b"total energy-change", iteration, left if left >= 0 else end)
         printed = _CHANGE.match(buffer, place) if place >= 0 else None
         change = number(printed.group(1)) if printed else NAN
-        said = buffer.find(b"EDIFF was not reached", iteration, end) >= 0
+        said = left >= 0 and buffer.find(b"EDIFF was not reached", left, left + 120) >= 0
         return self._criterion.judge(int(match.group(1)), change, said_unconverged=said)
 
     def finish(self) -> Run:
@@ -320,7 +319,7 @@ def _number_after(buffer: bytearray, name: bytes, start: int, end: int) -> float
 
 def _recognises(_name: str, head: bytes) -> bool:
     """Return whether the head is that of an OUTCAR: the program's line, then where it was executed."""
-    return re.search(rb"^[ \t]*vasp\.\d[^\n]*\n(?:[^\n]*\n){0,3}?[ \t]*executed on", head, re.MULTILINE) is not None
+    return b"executed on" in head and _OPENING.search(head) is not None
 
 
 OUTCAR: Final = ReaderSpec("OUTCAR", "vasp", _recognises, OutcarReader, rank=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from math import comb
 from typing import Final
@@ -16,8 +18,8 @@ from lake.readers.vasp_level import Mesh, Tags, version_of
 from lake.readers.vasp_species import IonType
 from schemas.errors import UnreadableOutput
 
-_TAG: Final = re.compile(rb"\b([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)")
-_ECHO: Final = re.compile(rb"^[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.MULTILINE)
+_TAG: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.ASCII)
+_ECHO: Final = re.compile(r"^[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.MULTILINE | re.ASCII)
 _TITLE: Final = re.compile(rb"TITEL[ \t]*=[ \t]*([^\r\n]*)")
 _POTCAR: Final = re.compile(rb"POTCAR:[ \t]*([^\r\n]*)")
 _SYMBOL: Final = re.compile(rb"VRHFIN[ \t]*=[ \t]*([A-Za-z]+)")
@@ -25,23 +27,90 @@ _MASS: Final = re.compile(rb"POMASS[ \t]*=[ \t]*([\d.]+);[ \t]*ZVAL[ \t]*=[ \t]*
 _ATOM_ENERGY: Final = re.compile(rb"EATOM=[ \t]*(-?[\d.]+)\s+kinetic energy error for atom=[ \t]*(-?[\d.]+)")
 _COUNTS: Final = re.compile(rb"ions per type =((?:[ \t\r\n]*\d)+)")
 _MESH: Final = re.compile(rb"generate k-points for:[ \t]*(\d{1,6})[ \t]+(\d{1,6})[ \t]+(\d{1,6})")
+_NIONS: Final = re.compile(rb"NIONS[ \t]*=[ \t]*(\d{1,9})\b")
+_NKPTS: Final = re.compile(rb"NKPTS[ \t]*=[ \t]*(\d{1,9})\b")
 _MOST_SPLITS: Final = 300_000
 _FINER: Final = ("ENCUT", "SIGMA", "EDIFF", "AEXX", "HFSCREEN")
 """Tags of which the list of parameters shows few digits, the copy of INCAR all."""
 
 
-def read_header(head: bytes, atomic_energy: float) -> Header:
-    """Return what the bytes of an OUTCAR before its first iteration say.
+@dataclass(frozen=True)
+class Head:
+    """What stands before the first iteration of a run."""
+
+    text: bytes
+
+    @cached_property
+    def _start(self) -> int:
+        """Where the list of parameters begins; the copies of INCAR and POTCAR and the numbers of ions and k points are before it."""
+        return self.text.find(b"Startparameter for this run")
+
+    def find_all(self, words: bytes, pattern: re.Pattern[bytes]) -> list[tuple[bytes, ...]]:
+        """Return the groups of all matches of a pattern that begins with words; what stands before the list of parameters counts first.
+
+        Words are found faster than patterns, and the long tables of k points and positions are left aside.
+        """
+        return self._find_between(words, pattern, 0, self._start) or self._find_between(words, pattern, max(0, self._start), len(self.text))
+
+    def _find_between(self, words: bytes, pattern: re.Pattern[bytes], start: int, end: int) -> list[tuple[bytes, ...]]:
+        found = []
+        place = self.text.find(words, start, max(start, end))
+        while place >= 0:
+            match = pattern.match(self.text, place)
+            if match is not None:
+                found.append(match.groups())
+            place = self.text.find(words, place + 1, end)
+        return found
+
+    @cached_property
+    def natoms(self) -> int:
+        """NIONS; raises UnreadableOutput where it is not printed."""
+        found = self.find_all(b"NIONS", _NIONS)
+        if not found or int(found[0][0]) == 0:
+            raise UnreadableOutput("unreadable_output", "OUTCAR without the number of ions (NIONS)", "deposit the whole OUTCAR")
+        return int(found[0][0])
+
+    @cached_property
+    def tags(self) -> Tags:
+        """The tags in force: the list of parameters first, then the copy of INCAR that newer versions print."""
+        used = _first_of_each(_TAG, lines_with(self.text, b"=", max(0, self._start)))
+        copied = self.text.find(b" INCAR:")
+        asked = _first_of_each(_ECHO, self.text[copied : self.text.find(b"POTCAR:", copied)]) if copied >= 0 else {}
+        merged = {**asked, **used}
+        for name in _FINER:
+            fine, coarse = (Tags(values).number(name, float("nan")) for values in (asked, used))
+            if abs(fine - coarse) <= 0.1 * abs(fine):
+                merged[name] = asked[name]
+        if b"LDA+U is selected" in self.text:
+            merged["LDAU"] = "T"
+        if b"Running the NEB" in self.text:
+            merged.setdefault("IMAGES", "1")
+        return Tags(merged)
+
+
+def lines_with(text: bytes, mark: bytes, start: int) -> bytes:
+    """Return the lines from start on that hold a mark, each ending with a newline."""
+    lines = []
+    place = text.find(mark, start)
+    while place >= 0:
+        following = text.find(b"\n", place)
+        following = following if following >= 0 else len(text)
+        lines.append(text[text.rfind(b"\n", start, place) + 1 or start : following])
+        place = text.find(mark, following)
+    return b"\n".join([*lines, b""])
+
+
+def read_header(head: Head, atomic_energy: float) -> Header:
+    """Return what the head of a run says.
 
     atomic_energy (eV) is the `atomic energy  EATOM` of the first iteration, NaN where it is not printed: it tells the number of
     ions of each type where the list is cut. Raises UnreadableOutput where number or types of the ions are not known.
     """
-    natoms = ion_count(head)
-    kinds, notes = _ion_types(head, natoms, atomic_energy)
-    version = re.search(rb"vasp\.([^\s]*)", head)
+    kinds, notes = _ion_types(head, atomic_energy)
+    version = re.search(rb"vasp\.([^\s]*)", head.text)
     return Header(
         version=version_of(version.group(1).decode("latin-1")) if version else "",
-        tags=read_tags(head),
+        tags=head.tags,
         kinds=kinds,
         types=np.repeat(np.arange(len(kinds), dtype=np.int32), [kind.count for kind in kinds]),
         mesh=_mesh(head),
@@ -49,49 +118,21 @@ def read_header(head: bytes, atomic_energy: float) -> Header:
     )
 
 
-def ion_count(head: bytes) -> int:
-    """Return NIONS; raises UnreadableOutput where it is not printed."""
-    match = re.search(rb"NIONS[ \t]*=[ \t]*(\d{1,9})\b", head)
-    if match is None or int(match.group(1)) == 0:
-        raise UnreadableOutput("unreadable_output", "OUTCAR without the number of ions (NIONS)", "deposit the whole OUTCAR")
-    return int(match.group(1))
+def _first_of_each(pattern: re.Pattern[str], text: bytes) -> dict[str, str]:
+    return {name.upper(): value for name, value in reversed(pattern.findall(text.decode("latin-1")))}
 
 
-def read_tags(head: bytes) -> Tags:
-    """Return the tags in force: the list of parameters first, then the copy of INCAR that newer versions print."""
-    start = head.find(b"Startparameter for this run")
-    used = _first_of_each(_TAG, head[start:] if start >= 0 else head)
-    copied = head.find(b" INCAR:")
-    asked = _first_of_each(_ECHO, head[copied : head.find(b"POTCAR:", copied)]) if copied >= 0 else {}
-    merged = {**asked, **used}
-    for name in _FINER:
-        fine, coarse = (Tags(values).number(name, float("nan")) for values in (asked, used))
-        if abs(fine - coarse) <= 0.1 * abs(fine):
-            merged[name] = asked[name]
-    if b"LDA+U is selected" in head:
-        merged["LDAU"] = "T"
-    if b"Running the NEB" in head:
-        merged.setdefault("IMAGES", "1")
-    return Tags(merged)
-
-
-def _first_of_each(pattern: re.Pattern[bytes], text: bytes) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in pattern.findall(text):
-        found.setdefault(name.decode("latin-1").upper(), value.decode("latin-1"))
-    return found
-
-
-def _mesh(head: bytes) -> Mesh:
-    points = re.search(rb"NKPTS[ \t]*=[ \t]*(\d{1,9})\b", head)
-    match = _MESH.search(head)
+def _mesh(head: Head) -> Mesh:
+    points = head.find_all(b"NKPTS", _NKPTS)
+    match = _MESH.match(head.text, max(0, head.text.find(b"generate k-points for:")))
     divisions = (int(match.group(1)), int(match.group(2)), int(match.group(3))) if match else None
-    return Mesh(divisions if divisions and min(divisions) > 0 else None, int(points.group(1)) if points else None)
+    return Mesh(divisions if divisions and min(divisions) > 0 else None, int(points[0][0]) if points else None)
 
 
-def _ion_types(head: bytes, natoms: int, atomic_energy: float) -> tuple[tuple[IonType, ...], tuple[str, ...]]:
-    titles = [text.decode("latin-1").strip() for text in _TITLE.findall(head)]
-    counts = _counts(head, natoms)
+def _ion_types(head: Head, atomic_energy: float) -> tuple[tuple[IonType, ...], tuple[str, ...]]:
+    natoms = head.natoms
+    titles = [text.decode("latin-1").strip() for (text,) in head.find_all(b"TITEL", _TITLE)]
+    counts = _counts(head.text, natoms)
     notes: tuple[str, ...] = ()
     if counts and sum(counts) < natoms and len(counts) < len(titles):
         counts = _complete(counts, natoms, _atom_energies(head, len(titles)), atomic_energy)
@@ -103,15 +144,15 @@ def _ion_types(head: bytes, natoms: int, atomic_energy: float) -> tuple[tuple[Io
             "deposit the vasprun.xml of the same run",
         )
     if len(titles) < len(counts):
-        titles = [text.decode("latin-1").strip() for text in _POTCAR.findall(head)]
+        titles = [text.decode("latin-1").strip() for (text,) in head.find_all(b"POTCAR:", _POTCAR)]
     if len(titles) < len(counts):
         raise UnreadableOutput(
             "unreadable_output",
             f"OUTCAR names {len(titles)} POTCAR titles for {len(counts)} types",
             "deposit the vasprun.xml of the same run",
         )
-    symbols = [text.decode("latin-1") for text in _SYMBOL.findall(head)]
-    masses = [(number(mass), number(valence)) for mass, valence in _MASS.findall(head)]
+    symbols = [text.decode("latin-1") for (text,) in head.find_all(b"VRHFIN", _SYMBOL)]
+    masses = [(number(mass), number(valence)) for mass, valence in head.find_all(b"POMASS", _MASS)]
     symbols = symbols if len(symbols) == len(counts) else [""] * len(counts)
     masses = masses if len(masses) == len(counts) else [(float("nan"), float("nan"))] * len(counts)
     rows = zip(counts, titles[: len(counts)], symbols, masses, strict=True)
@@ -120,7 +161,8 @@ def _ion_types(head: bytes, natoms: int, atomic_energy: float) -> tuple[tuple[Io
 
 def _counts(head: bytes, natoms: int) -> list[int]:
     """Return the ions per type; where the numbers glue (I4), they are cut into columns."""
-    match = _COUNTS.search(head)
+    place = head.find(b"ions per type =")
+    match = _COUNTS.search(head, place) if place >= 0 else None
     if match is None:
         return []
     counts = [int(word[:9]) for word in match.group(1).split()]
@@ -132,9 +174,9 @@ def _counts(head: bytes, natoms: int) -> list[int]:
     return [int(column) for column in columns if column.isdigit()]
 
 
-def _atom_energies(head: bytes, types: int) -> list[float]:
+def _atom_energies(head: Head, types: int) -> list[float]:
     """Return the energy of the atom of each type (eV, corrected as VASP does), nothing where they are not all printed."""
-    found = [-number(energy) - number(error) for energy, error in _ATOM_ENERGY.findall(head)]
+    found = [-number(energy) - number(error) for energy, error in head.find_all(b"EATOM=", _ATOM_ENERGY)]
     return found if len(found) == types else []
 
 

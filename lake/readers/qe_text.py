@@ -28,7 +28,7 @@ _POST_PROCESSING: Final = {
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of a Quantum ESPRESSO program's text output; of pw.x alone frames are made."""
     del name
-    return _BANNER.search(head) is not None and (b"Program PWSCF" in head or b"Quantum ESPRESSO" in head)
+    return (b"Program PWSCF" in head or b"Quantum ESPRESSO" in head) and _BANNER.search(head) is not None
 
 
 class PwTextReader:

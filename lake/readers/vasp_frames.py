@@ -224,6 +224,8 @@ def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
 def _symmetric(stress: Floats, table: StepTable, chosen: NDArray[np.int64]) -> tuple[Floats, tuple[str, ...]]:
     """Return stress (n, 3, 3) made symmetric from its upper triangle, as printed, and a note where the file has another lower one."""
     transposed = np.swapaxes(stress, 1, 2)
+    if stress.tobytes() == transposed.tobytes():
+        return stress, ()
     upper = np.triu(np.ones((3, 3), dtype=bool))
     difference = np.nan_to_num(np.abs(stress - transposed)).max(axis=(1, 2), initial=0.0)
     skewed = [table.steps[chosen[k]] for k in np.flatnonzero(difference > 0.01)]

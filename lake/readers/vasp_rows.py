@@ -9,11 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.rows import Columns, cast_fields, decode_rows, find_columns, number
+from lake.readers.rows import LIMIT, Columns, cast_fields, decode_rows, find_columns, number
 from schemas.frames import Floats
 
 _BATCH_BYTES: Final = 1 << 18
 """A batch and its numbers stay in the cache of a core."""
+_CELL_ROWS: Final = 3
+"""Tables of as many rows often stay as they are from step to step: cells, and stress where it is not made anew."""
+_FEW: Final = 200
+"""Numbers up to which it is faster to read them one by one."""
+_PLAIN: Final = b"0123456789+-.eE "
 _POINT: Final = ord(".")
 
 
@@ -96,15 +101,54 @@ class BlockBatch:
         blocks, self._waiting, self._bytes = self._waiting, [], 0
         if not blocks:
             return
+        distinct = list(dict.fromkeys(blocks)) if self.rows <= _CELL_ROWS else blocks
+        values, torn = self._decode(distinct)
+        absent = np.array([not block for block in distinct])
+        if len(distinct) < len(blocks):
+            place = {block: k for k, block in enumerate(distinct)}
+            which = [place[block] for block in blocks]
+            values, torn, absent = values[which], torn[which], absent[which]
+        self._values.append(values)
+        self._absent.append(absent)
+        self._torn.append(torn)
+
+    def _decode(self, blocks: Sequence[bytes]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the numbers of blocks, and which of them are torn."""
         values = np.full((len(blocks), self.rows, self.count), np.nan)
         torn = np.zeros(len(blocks), dtype=bool)
+        if values.size <= _FEW:
+            if self._decode_few(blocks, values):
+                return values, torn
+            values[:] = np.nan
         regular = self._decode_regular(blocks, values)
         for place in np.flatnonzero(~regular):
             if blocks[place]:
                 torn[place] = not self._decode_other(blocks[place], values[place])
-        self._values.append(values)
-        self._absent.append(np.array([not block for block in blocks]))
-        self._torn.append(torn)
+        return values, torn
+
+    def _decode_few(self, blocks: Sequence[bytes], values: Floats) -> bool:
+        """Fill in the numbers of whole, plain rows one by one; return False where a row is not like that."""
+        for block, here in zip(blocks, values, strict=True):
+            rows = self._rows(block)
+            fields = [row[start:end].split() for row in rows for start, end, _ in self.layout.groups]
+            counts = [count for _, _, count in self.layout.groups] * self.rows
+            joined = b" ".join([field for found in fields for field in found])
+            if not block:
+                continue
+            if [len(found) for found in fields] != counts or joined.translate(None, _PLAIN):
+                return False
+            try:
+                here.flat = [float(field) for field in joined.split()]
+            except ValueError:
+                return False
+        values[~(np.abs(values) < LIMIT)] = np.nan
+        return True
+
+    def _rows(self, block: bytes) -> list[bytes]:
+        """Return the rows of a block that are not blank, without their tags."""
+        if self.layout.tagged:
+            block = block.replace(b"<v>", b"   ").replace(b"</v>", b"")
+        return [row for row in block.split(b"\n") if row.strip()]
 
     def _decode_regular(self, blocks: Sequence[bytes], values: Floats) -> NDArray[np.bool_]:
         """Fill in the numbers of all blocks that are laid out like the first one; return which those are."""
@@ -139,11 +183,9 @@ class BlockBatch:
 
     def _decode_other(self, block: bytes, values: Floats) -> bool:
         """Fill in the numbers of one block row by row; return False where it has not `rows` rows."""
-        rows = [row for row in block.split(b"\n") if row.strip()]
+        rows = self._rows(block)
         if len(rows) != self.rows:
             return False
-        if self.layout.tagged:
-            rows = [row.replace(b"<v>", b"   ").replace(b"</v>", b"") for row in rows]
         column = 0
         for start, end, count in self.layout.groups:
             values[:, column : column + count] = _tokens_or_columns([row[start:end] for row in rows], count)

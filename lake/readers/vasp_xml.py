@@ -8,8 +8,10 @@ of eigenvalues, densities of states and projections, which are passed over.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
+from lake.readers.anchors import Anchor, seek
 from lake.readers.base import ReaderSpec
 from lake.readers.vasp_frames import (
     Ending,
@@ -50,6 +52,7 @@ class VaspXmlReader:
         self._next_look = 0
         self._places: StepPlaces | None = None
         self._passed = 0
+        self._structure, self._calculation = Anchor(b"<structure>", b"u"), Anchor(b"calculation>", b"u")
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
@@ -74,6 +77,8 @@ class VaspXmlReader:
         while not self._waiting:
             self._state()
         del self._buffer[: self._at]
+        self._structure.drop(self._at)
+        self._calculation.drop(self._at)
         self._at = 0
         self._next_look = len(self._buffer) * 5 // 4 if len(self._buffer) > _LONG else 0
         if len(self._buffer) > _MOST_OPEN:
@@ -98,10 +103,10 @@ class VaspXmlReader:
 
     def _in_head(self) -> None:
         """Wait for the first step; the head ends at `<calculation>` or at a `<structure>` without a name."""
-        again = self._buffer.find(b"<modeling>", self._at + 10)
-        calculation = self._buffer.find(b"<calculation>", self._at, again if again >= 0 else len(self._buffer))
-        end = calculation if calculation >= 0 else (again if again >= 0 else len(self._buffer))
-        structure = self._buffer.find(b"<structure>", self._at, end)
+        again = seek(self._buffer, b"<modeling>", b"g", self._at + 10, len(self._buffer))
+        end = again if again >= 0 else len(self._buffer)
+        calculation = seek(self._buffer, b"<calculation>", b"u", self._at, end)
+        structure = seek(self._buffer, b"<structure>", b"u", self._at, calculation if calculation >= 0 else end)
         first = structure if structure >= 0 else calculation
         if first < 0 and again < 0:
             self._waiting = True
@@ -123,11 +128,11 @@ class VaspXmlReader:
 
     def _between(self) -> None:
         """Look, outside of a calculation, for the next one, for stray steps before it, and for the end of the run."""
-        structure = self._buffer.find(b"<structure>", self._at)
+        structure = self._structure.find(self._buffer, self._at)
         end = structure if structure >= 0 else len(self._buffer)
-        calculation = self._buffer.find(b"<calculation>", self._at, end)
+        calculation = seek(self._buffer, b"<calculation>", b"u", self._at, end)
         end = calculation if calculation >= 0 else end
-        again = self._buffer.find(b"<modeling>", self._at, end)
+        again = seek(self._buffer, b"<modeling>", b"g", self._at, end)
         if self._current is not None and self._buffer.find(b"</modeling>", self._at, again if again >= 0 else end) >= 0:
             self._current.complete = True
         if again >= 0:
@@ -144,8 +149,8 @@ class VaspXmlReader:
 
     def _in_calculation(self) -> None:
         """Take the step of the calculation that starts here."""
-        structure = self._buffer.find(b"<structure>", self._at)
-        following = self._buffer.find(b"calculation>", self._at + 13, structure if structure >= 0 else len(self._buffer))
+        structure = self._structure.find(self._buffer, self._at)
+        following = self._calculation.before(self._buffer, self._at + 13, structure if structure >= 0 else len(self._buffer))
         if following >= 0:
             again = self._buffer.find(b"<modeling>", self._at, following)
             closing = self._buffer[following - 1 : following] == b"/"
@@ -158,12 +163,14 @@ class VaspXmlReader:
 
     def _take_step(self, structure: int, *, inside: bool, begins: int) -> None:
         """Take the step whose `<structure>` is found, once its `<energy>` is closed."""
-        if self._places is None or not self._places.hold_at(self._buffer, structure):
+        blocks = self._places.alike(self._buffer, structure) if self._places is not None else None
+        if blocks is None:
             self._places = self._search_places(structure)
-            if self._places is None:
-                return
+            blocks = self._places.blocks(self._buffer, structure) if self._places is not None else ()
+        if self._places is None:
+            return
         if self._current is not None:
-            self._current.take(self._buffer, begins, structure, self._places, inside=inside)
+            self._current.take(self._buffer, _Found(begins, structure, self._places, blocks), inside=inside)
         self._at = structure + self._places.end + len(END_OF_ENERGY)
         self._passed = 0
         self._state = self._after_step if inside else self._between
@@ -214,14 +221,14 @@ class VaspXmlReader:
 
     def _after_step(self) -> None:
         """Pass over what follows a step up to the end of its calculation; only its first 4 MiB are searched for stray steps."""
-        end = self._buffer.find(b"calculation>", self._at)
+        end = self._calculation.find(self._buffer, self._at)
         stop = end if end >= 0 else len(self._buffer)
         self._passed += stop - self._at
         if self._passed <= _LONG:
-            again = self._buffer.find(b"modeling>", self._at, stop)
-            structure = self._buffer.find(b"<structure>", self._at, stop)
+            again = seek(self._buffer, b"modeling>", b"g", self._at, stop)
+            structure = self._structure.before(self._buffer, self._at, stop)
             if self._current is not None and not self._current.linear_response:
-                self._current.linear_response = self._buffer.find(b"<scstep>", self._at, stop) >= 0
+                self._current.linear_response = seek(self._buffer, b"<scstep>", b"p", self._at, stop) >= 0
             if structure >= 0 or again >= 0:
                 self._at = min(place for place in (structure, self._buffer.rfind(b"<", 0, again)) if place >= 0)
                 self._state = self._between
@@ -247,6 +254,18 @@ class VaspXmlReader:
             self._refusals.append(refusal)
 
 
+class _Found(NamedTuple):
+    """A whole step in the buffer."""
+
+    begins: int
+    """Where its self-consistency cycle starts."""
+    structure: int
+    """Where its `<structure>` stands."""
+    places: StepPlaces
+    blocks: Sequence[bytes]
+    """The rows of each of its tables."""
+
+
 class _OpenRun:
     """One run of the file while its steps come in."""
 
@@ -265,21 +284,22 @@ class _OpenRun:
         self._taken = 0
         self._strays = 0
 
-    def take(self, buffer: bytearray, begins: int, structure: int, places: StepPlaces, *, inside: bool) -> None:
-        """Take one step, whose cycle begins at begins and whose `<structure>` stands at structure."""
+    def take(self, buffer: bytearray, found: _Found, *, inside: bool) -> None:
+        """Take one step."""
+        structure, places = found.structure, found.places
         energy = structure + places.energy
         step = self._taken + self.lost
         self._taken += 1
-        count = buffer.count(b"<scstep>", begins, structure) if inside else 0
+        count = buffer.count(b"<scstep>", found.begins, structure) if inside else 0
         learned = self._learns and count == 0
         flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
-        self._strays += "stray_step" in flags
-        self.linear_response |= buffer.find(b"<scstep>", structure + places.shut, energy) >= 0
+        self._strays += not inside and not learned
+        self.linear_response = self.linear_response or seek(buffer, b"<scstep>", b"p", structure + places.shut, energy) >= 0
         judgement = Judgement() if learned else self._criterion.judge(count)
-        energies = step_energies(buffer, (begins, structure), (energy, structure + places.end), count)
+        energies = step_energies(buffer, (found.begins, structure), (energy, structure + places.end), count)
         self._steps.add(step, energies, judgement, flags)
-        for table, batch in enumerate((self._cells, self._positions, self._forces, self._stress)):
-            batch.add(places.block(buffer, structure, table))
+        for batch, block in zip((self._cells, self._positions, self._forces, self._stress), found.blocks, strict=True):
+            batch.add(block)
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""

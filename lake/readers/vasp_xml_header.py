@@ -15,10 +15,11 @@ from lake.readers.vasp_level import Mesh, Tags, version_of
 from lake.readers.vasp_species import IonType
 from schemas.errors import UnreadableOutput
 
-_ITEM: Final = re.compile(rb"<[iv]\b[^<>]*?\bname=\"([^\"<>]+)\"[^<>]*>([^<]*)</[iv]>")
+_ITEM: Final = re.compile(r"<[iv]\b[^<>]*?\bname=\"([^\"<>]+)\"[^<>]*>([^<]*)</[iv]>", re.ASCII)
 _ATOM: Final = re.compile(rb"<rc>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*</rc>")
 _TYPE: Final = re.compile(rb"<rc>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*<c>([^<]*)</c>\s*</rc>")
 _DIVISIONS: Final = re.compile(rb"name=\"divisions\"[^<>]*>\s*(\d+)\s+(\d+)\s+(\d+)")
+_DIGITS: Final = 9
 _LOGICAL: Final = re.compile(rb"<v type=\"logical\"\s*>\s*([TF])\s+([TF])\s+([TF])\s*</v>")
 
 
@@ -47,10 +48,7 @@ def _section(head: bytes, name: bytes) -> bytes:
 
 def _items(section: bytes) -> dict[str, str]:
     """Return the named values of a section; the first of equal names stands (`response functions` has another NELM)."""
-    found: dict[str, str] = {}
-    for name, value in _ITEM.findall(section):
-        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
-    return found
+    return dict(reversed(_ITEM.findall(section.decode("latin-1"))))
 
 
 def _tags(incar: bytes, parameters: bytes) -> Tags:
@@ -96,6 +94,8 @@ def _ion_type(count: bytes, symbol: bytes, mass: bytes, valence: bytes, title: b
 
 
 def _integer(text: bytes) -> int:
+    if text.strip().isdigit() and len(text) <= _DIGITS:
+        return int(text)
     value = number(text)
     return int(value) if abs(value) < 1e9 else -1
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Final
 
@@ -30,29 +32,33 @@ class StepPlaces:
     tables: tuple[tuple[int, int, int], ...]
     """Of each of TABLES its name, its first `<v>`, and behind its last `</v>`; -1 for a table that is not there."""
 
-    def hold_at(self, buffer: bytearray, structure: int) -> bool:
-        """Return whether the step that starts at structure has the same tags in the same places.
+    @cached_property
+    def _likeness(self) -> re.Pattern[bytes] | None:
+        """A step with the same tags in the same places, its groups the rows of TABLES; None where a table is not there."""
+        if any(name < 0 for name, _, _ in self.tables):
+            return None
+        marks = [(0, b"<structure>"), (self.shut, b"</structure>"), (self.energy, b"<energy>"), (self.end, END_OF_ENERGY)]
+        for text, (name, first, last) in zip(TABLES, self.tables, strict=True):
+            marks += [(name, text), (first, b"(<v>"), (last - 4, b"</v>)")]
+        pattern, reached = b"", 0
+        for place, mark in sorted(marks):
+            if place < reached:
+                return None
+            pattern += b".{%d}" % (place - reached) + mark
+            reached = place + len(mark) - mark.count(b"(") - mark.count(b")")
+        return re.compile(pattern, re.DOTALL)
+
+    def alike(self, buffer: bytearray, structure: int) -> Sequence[bytes] | None:
+        """Return the rows of TABLES of the step that starts at structure, where its tags stand in these places, else None.
 
         VASP prints fixed columns, so that all steps of a run are usually alike; no tag of another step has room in one that is.
         """
-        if not (
-            buffer.startswith(b"</structure>", structure + self.shut)
-            and buffer.startswith(b"<energy>", structure + self.energy)
-            and buffer.startswith(END_OF_ENERGY, structure + self.end)
-        ):
-            return False
-        return all(
-            name >= 0
-            and buffer.startswith(text, structure + name)
-            and buffer.startswith(b"<v>", structure + first)
-            and buffer.startswith(b"</v>", structure + last - 4)
-            for text, (name, first, last) in zip(TABLES, self.tables, strict=True)
-        )
+        match = self._likeness.match(buffer, structure) if self._likeness is not None else None
+        return match.groups() if match is not None else None
 
-    def block(self, buffer: bytearray, structure: int, table: int) -> bytes:
-        """Return the rows of one of TABLES, from `<v>` to the last `</v>`; b'' where it is not there."""
-        _, first, last = self.tables[table]
-        return bytes(buffer[structure + first : structure + last]) if first >= 0 else b""
+    def blocks(self, buffer: bytearray, structure: int) -> Sequence[bytes]:
+        """Return the rows of TABLES of the step itself, from `<v>` to the last `</v>`; b'' for one that is not there."""
+        return [bytes(buffer[structure + first : structure + last]) if first >= 0 else b"" for _, first, last in self.tables]
 
 
 def locate(buffer: bytearray, structure: int, shut: int, energy: int, end: int) -> StepPlaces:
