@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -19,20 +19,20 @@ from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arr
 from lake.local_copy import COLUMNS as LABELS
 from lake.local_copy import MAX_BYTES, CopyPlan, LocalCopy, make_copy
 from lake.place import Place
-from lake.query import select_from
-from lake.rows import level_of_theory
-from lake.splits import SPLITS, assign, limit
+from lake.selection import Selection, choose
+from lake.splits import SPLITS
 from lake.tables import live_files, to_parquet
-from lake.theory import KINDS, conflicts
 from lake.visibility import hidden
-from schemas.datasets import DatasetManifest, FrameQuery, Split
-from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnderEmbargo, UnknownName, closest
+from schemas.datasets import Alignment, DatasetManifest, FrameQuery, Split
+from schemas.errors import AlreadyThere, ObjectMissing, QueryError, TableError, UnderEmbargo, UnknownName, closest
 from schemas.frames import FrameArrays
 from schemas.json import from_json, to_json
 from schemas.version import __version__
 
 FOLDER: Final = "datasets"
 INDEX_COLUMNS: Final = ("frame_id", "calculation_id", "element_system", "natoms", "split")
+OFFSET: Final = "energy_offset"
+"""Column of the index of an aligned dataset: what is added to the energies of a frame, eV."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CHUNK_ATOMS: Final = 4_000_000
 """Atoms read at a time: about 400 MB of positions and forces on their way into arrays."""
@@ -47,7 +47,7 @@ class Dataset:
 
     @cached_property
     def index(self) -> pl.DataFrame:
-        """frame_id, calculation_id, element_system, natoms and split of each frame, in the order of the arrays."""
+        """frame_id, calculation_id, element_system, natoms, split (energy_offset if aligned) of each frame, in the order of the arrays."""
         data = self.lake.store.get(_index_key(self.manifest.name, self.manifest.content_hash))
         return pl.from_arrow(pq.read_table(io.BytesIO(data)))  # type: ignore[return-value]
 
@@ -56,7 +56,10 @@ class Dataset:
         return self._rows(split)["frame_id"].to_list()
 
     def frames(self, split: str | None = None) -> pl.LazyFrame:
-        """Return the frames of a split, or of all, with the columns of the table and the column split; in no certain order."""
+        """Return the frames of a split, or of all, with the columns of the table and the column split; in no certain order.
+
+        Where the dataset is aligned, energies are, and the column energy_offset says what was added to those of the table.
+        """
         return _pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split))
 
     def arrays(self, split: str | None = None) -> FrameArrays:
@@ -110,7 +113,7 @@ class Dataset:
         if changed:
             raise TableError(f"{where}: {len(changed)} files are not what the log says, such as {changed[0]}; {remedy}")
         try:
-            found = _content_hash(self.lake, version, self.index)
+            found = _content_hash(self.lake, version, self.index, self.manifest.alignment)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise TableError(f"{where} cannot be read ({(str(error).splitlines() or [''])[0]}); {remedy}") from error
         if found != self.manifest.content_hash:
@@ -126,55 +129,30 @@ class Dataset:
         return self.index.filter(pl.col("split") == split)
 
 
-def publish(lake: Place, name: str, query: FrameQuery, split: Split) -> Dataset:
+def publish(lake: Place, name: str, query: FrameQuery, split: Split, *, align: bool | str = False) -> Dataset:
     """Pin what a query selects now under a name, and return it; a second time with the same content returns the first.
 
     Raises AlreadyThere for a name that holds other content, MixedTheory where the levels of theory do not go together,
     QueryError for a selection without frames. Calculations that only retracted sources have are left out. Frames are split as
-    `lake.splits.assign` says, then cut to the limits.
+    `lake.splits.assign` says, then cut to the limits. With align, energies of alignable levels are brought to the zeros of the theory
+    that it names (True: the one with most frames), see `lake.alignment`; the tables keep them as they are.
     """
     if not _NAME.fullmatch(name):
         raise QueryError(
             f"{name!r} cannot name a dataset; use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
-    index, versions = _choose(lake, f"dataset {name!r}", query, split)
-    content_hash = _content_hash(lake, versions["frames"], index)
-    manifest = _manifest(name, query, split, versions=versions, index=index, content_hash=content_hash)
-    return _store(lake, manifest, index.select(INDEX_COLUMNS))
+    chosen = choose(lake, f"dataset {name!r}", query, split, align=align)
+    content_hash = _content_hash(lake, chosen.versions["frames"], chosen.index, chosen.alignment)
+    manifest = _manifest(name, query, split, chosen=chosen, content_hash=content_hash)
+    return _store(lake, manifest, chosen.index.select(*INDEX_COLUMNS, *((OFFSET,) if chosen.alignment else ())))
 
 
-def preview(lake: Place, query: FrameQuery, split: Split) -> list[str]:
+def preview(lake: Place, query: FrameQuery, split: Split, *, align: bool | str = False) -> list[str]:
     """Return the ids of the frames that a dataset of this query and split would hold now; publishes nothing.
 
     Raises what `publish` raises of the selection.
     """
-    return _choose(lake, "the selection", query, split)[0]["frame_id"].to_list()
-
-
-def _choose(lake: Place, what: str, query: FrameQuery, split: Split) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the index of the frames that a query selects now, split and cut to the limits, and the versions it was read at."""
-    frames = lake.table("frames")
-    # Opened after the frames, so that no frame is without its calculation.
-    calculations = lake.table("calculations")
-    columns = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory", "project")
-    index = select_from(lake, frames, query).select(columns).collect()
-    if index.is_empty():
-        raise QueryError(f"{what}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters")
-    seen = hidden(lake).of(index["element_system"].unique()).seen()
-    left = index if seen is None else index.filter(seen)
-    if left.is_empty():
-        raise QueryError(
-            f"{what}: all {index.height} frames that the query selects are of retracted sources or of projects under embargo; "
-            "see 'atomlake retractions' and 'atomlake embargoes'"
-        )
-    wanted = index.select("calculation_id").unique().lazy()
-    described = lake.scan(calculations).join(wanted, on="calculation_id", how="semi").sort("ingested_at", "calculation_id").collect()
-    _check_theory(what, left, described.filter(pl.col("calculation_id").is_in(left["calculation_id"].unique().implode())))
-    # All calculations take part in the split, so that no frame changes its side by a retraction or an embargo; some are left out then.
-    index = assign(index, described["calculation_id"].to_list(), split)
-    index = index if seen is None else index.filter(seen)
-    index = limit(index, query.limits, split.salt).sort("element_system", "calculation_id", "step")
-    return index, {"frames": int(frames.version()), "calculations": int(calculations.version())}
+    return choose(lake, "the selection", query, split, align=align).index["frame_id"].to_list()
 
 
 def open_dataset(lake: Place, name: str) -> Dataset:
@@ -235,9 +213,8 @@ def _next_name(name: str) -> str:
     return f"{match.group(1)}-{int(match.group(2)) + 1}" if match and match.group(1) else f"{name}-2"
 
 
-def _manifest(
-    name: str, query: FrameQuery, split: Split, *, versions: Mapping[str, int], index: pl.DataFrame, content_hash: str
-) -> DatasetManifest:
+def _manifest(name: str, query: FrameQuery, split: Split, *, chosen: Selection, content_hash: str) -> DatasetManifest:
+    index = chosen.index
     by_split = {key: index.filter(pl.col("split") == key) for key in SPLITS}
     systems = sorted(index["element_system"].unique().to_list())
     counted = {(system, key): n for system, key, n in index.group_by("element_system", "split").len().iter_rows()}
@@ -245,7 +222,7 @@ def _manifest(
         name=name,
         query=query,
         split=split,
-        table_versions=versions,
+        table_versions=chosen.versions,
         content_hash=content_hash,
         theories=tuple(sorted(index["theory"].unique().to_list())),
         n_frames={key: rows.height for key, rows in by_split.items()},
@@ -255,35 +232,26 @@ def _manifest(
         elements=tuple(sorted({symbol for system in systems for symbol in system.split("-")})),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         atomlake_version=__version__,
+        alignment=chosen.alignment,
     )
 
 
-def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame) -> None:
-    """Raise MixedTheory where levels of theory among the calculations do not go together as they are."""
-    rows: Iterable[dict[str, Any]] = described.iter_rows(named=True)
-    found = conflicts(dict.fromkeys(level_of_theory(row) for row in rows))
-    if not found:
-        return
-    grouped = index.group_by("theory").agg(pl.len().alias("frames"), pl.col("calculation_id").n_unique().alias("calculations"))
-    counts = grouped.sort("frames", "theory", descending=[True, False])
-    listed = "; ".join(f"{theory!r}: {n} frames of {c} calculations" for theory, n, c in counts.iter_rows())
-    worst = max(found, key=lambda conflict: KINDS.index(conflict.verdict.kind))
-    advice = f"choose one, such as theory={counts['theory'][0]!r}" if counts.height > 1 else "narrow the selection by project or systems"
-    raise MixedTheory(
-        f"{what} would mix levels of theory. There are {listed}; {advice}. "
-        f"Two of them are {worst.verdict.kind}: {'; '.join(worst.verdict.reasons)}"
-    )
+def _content_hash(lake: Place, version: int, index: pl.DataFrame, alignment: Alignment | None) -> str:
+    """Return the SHA-256 over the content of each element system, systems in order; memory is bounded by the largest chunk.
 
-
-def _content_hash(lake: Place, version: int, index: pl.DataFrame) -> str:
-    """Return the SHA-256 over the content of each element system, systems in order; memory is bounded by the largest chunk."""
+    Energies are hashed as the table has them; where they are aligned, the alignment and the offset of each frame beside them.
+    """
     digests: dict[str, str] = {}
     for chunk in _chunks(index.select(INDEX_COLUMNS)):
         rows = _pinned(lake, version, chunk).select(*HASHED_COLUMNS, "element_system").collect()
         _check_all_there(lake, version, rows, chunk)
         for part in rows.partition_by("element_system"):
             digests[part["element_system"][0]] = content_digest(part)
-    return hashlib.sha256("\n".join(f"{system} {digests[system]}" for system in sorted(digests)).encode()).hexdigest()
+    lines = [f"{system} {digests[system]}" for system in sorted(digests)]
+    if alignment is not None:
+        offsets = index.sort("frame_id")[OFFSET].cast(pl.Float64).to_numpy().astype("<f8").tobytes()
+        lines += [f"alignment {hashlib.sha256(to_json(alignment).encode()).hexdigest()}", f"offsets {hashlib.sha256(offsets).hexdigest()}"]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _changed_files(lake: Place, version: int, systems: Sequence[str]) -> list[str]:
@@ -325,7 +293,11 @@ def _pinned(lake: Place, version: int, index: pl.DataFrame) -> pl.LazyFrame:
         # The join prunes nothing; of a large system, of which the index may be a slice, the range leaves out files and row groups.
         ids = index["calculation_id"]
         frames = frames.filter(pl.col("calculation_id").is_between(pl.lit(ids.min()), pl.lit(ids.max())))
-    return frames.join(index.lazy().select("frame_id", "split"), on="frame_id", how="inner")
+    if OFFSET not in index.columns:
+        return frames.join(index.lazy().select("frame_id", "split"), on="frame_id", how="inner")
+    found = frames.join(index.lazy().select("frame_id", "split", OFFSET), on="frame_id", how="inner")
+    aligned = [pl.col(name) + pl.col(OFFSET) for name in ("energy", "energy_sigma0", "energy_internal")]
+    return found.with_columns(*aligned, pl.col("energy_per_atom") + pl.col(OFFSET) / pl.col("natoms"))
 
 
 def _check_all_there(lake: Place, version: int, rows: pl.DataFrame, wanted: pl.DataFrame) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -95,9 +96,16 @@ class Lake(Place):
         """Return which objects of an inbox have been read; retry names source ids that are to be read again."""
         return read_ledger(self, bucket, retry=retry)
 
-    def publish(self, name: str, query: FrameQuery, split: Split | None = None) -> Dataset:
-        """Pin what a query selects now, under a name, for ever; see `lake.datasets.publish`."""
-        return publish(self, name, query, split or Split())
+    def publish(
+        self, name: str, query: FrameQuery, split: Split | None = None, *, theories: Iterable[str] = (), align: bool | str = False
+    ) -> Dataset:
+        """Pin what a query selects now, under a name, for ever; see `lake.datasets.publish`.
+
+        theories narrows the query to several levels of theory; align brings the energies of alignable ones to the zeros of the named
+        one (True: of the one with most frames).
+        """
+        chosen = replace(query, theories=tuple(theories) or query.theories)
+        return publish(self, name, chosen, split or Split(), align=align)
 
     def dataset(self, name: str) -> Dataset:
         """Return a published dataset; raises UnknownName with the closest name."""

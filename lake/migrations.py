@@ -31,8 +31,8 @@ class Migration:
     """Table -> columns that came with it; what they are stands in `schemas.columns`."""
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""Every step since version 1, in order; SCHEMA_VERSION has not changed yet."""
+MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(1, 2, {"calculations": ("formerly",)}),)
+"""Every step since version 1, in order."""
 
 
 @dataclass(frozen=True)

@@ -28,31 +28,35 @@ def side(split: Split, calculation_id: str) -> str:
     return "validation" if place < split.test + split.validation else "train"
 
 
-def assign(index: pl.DataFrame, order: Sequence[str], split: Split) -> pl.DataFrame:
-    """Return index (frame_id, calculation_id, configuration_hash, ...) with a column split.
+def assign(links: pl.DataFrame, order: Sequence[str], split: Split, former: Mapping[str, Sequence[str]] | None = None) -> pl.DataFrame:
+    """Return calculation_id and split of each calculation in order.
 
-    order holds all calculation ids, oldest in the lake first. A calculation that has no structure in common with older ones
+    order holds all calculation ids, oldest in the lake first; links has configuration_hash and calculation_id of frames, of which
+    only structures that several calculations have matter. A calculation that has no structure in common with older ones
     draws its own side; one that has goes where they are. One that connects groups on different sides puts them all into test
-    if one of them is there, else into validation. So as the lake grows a frame never leaves test, and none leaves its side
-    but for such a connection. Raises QueryError for shares that are not shares.
+    if one of them is there, else into validation. So as the lake grows a frame never leaves test, none goes from validation to train,
+    and no structure is on two sides. Given all calculations of the element systems of a query (`lake.selection`), a side depends on the
+    lake alone, so that a frame is on the same side in every dataset of one salt and shares. former holds the ids under which a
+    calculation first came, where a newer reader gave it another one: it draws by these. Raises QueryError for shares that are none.
     """
     if not (split.test >= 0 and split.validation >= 0 and split.test + split.validation < 1):
         raise QueryError(f"split test={split.test}, validation={split.validation}: shares are 0 or more and leave something for training")
     shared = (
-        index.select("configuration_hash", "calculation_id")
+        links.select("configuration_hash", "calculation_id")
         .unique()
         .filter(pl.len().over("configuration_hash") > 1)
         .group_by("calculation_id")
         .agg(pl.col("configuration_hash"))
     )
-    sides = _sides(order, dict(shared.iter_rows()), split)
-    table = pl.DataFrame(
+    sides = _sides(order, dict(shared.iter_rows()), split, former or {})
+    return pl.DataFrame(
         {"calculation_id": list(sides), "split": list(sides.values())}, schema={"calculation_id": pl.String, "split": pl.String}
     )
-    return index.join(table, on="calculation_id", how="left", maintain_order="left")
 
 
-def _sides(order: Sequence[str], structures: Mapping[str, Sequence[str]], split: Split) -> dict[str, str]:
+def _sides(
+    order: Sequence[str], structures: Mapping[str, Sequence[str]], split: Split, former: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
     parent: dict[str, str] = {}
     sides: dict[str, str] = {}
     owner: dict[str, str] = {}
@@ -66,7 +70,8 @@ def _sides(order: Sequence[str], structures: Mapping[str, Sequence[str]], split:
     for name in order:
         parent[name] = name
         groups = {root(owner[structure]) for structure in structures.get(name, ()) if structure in owner}
-        sides[name] = max((sides[group] for group in groups), key=SPLITS.index) if groups else side(split, name)
+        found = [sides[group] for group in groups] or [side(split, own) for own in former.get(name, (name,))]
+        sides[name] = max(found, key=SPLITS.index)
         for group in groups:
             parent[group] = name
         for structure in structures.get(name, ()):

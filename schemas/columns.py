@@ -7,7 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Written into the metadata of each table; grows with each change that old readers would notice."""
 
 _TEXT = pa.string()
@@ -145,7 +145,10 @@ CALCULATIONS: Final = TableSpec(
         Column("materials", _NAMES, "Names of the material given by the depositor, any language.", nullable=False),
         Column("reader_version", _TEXT, "Version of atomlake that read it.", nullable=False),
         Column("batch_id", _TEXT, "Batch that committed it.", nullable=False),
-        Column("ingested_at", _TIME, "When it was committed.", nullable=False),
+        Column("ingested_at", _TIME, "When it was committed; if it was read again, when it first was.", nullable=False),
+        Column(
+            "formerly", _NAMES, "Ids under which it first came, before a newer reader found other numbers; its side in splits goes by them."
+        ),
     ),
 )
 

@@ -215,9 +215,13 @@ def test_as_the_lake_grows_no_frame_leaves_test(older: list[tuple[int, int]], ne
         )
         return rows, list(dict.fromkeys(f"c{c}" for c, _ in unique))
 
-    before = assign(*index(older), THIRDS)
+    def split(pairs: list[tuple[int, int]]) -> pl.DataFrame:
+        rows, order = index(pairs)
+        return rows.join(assign(rows, order, THIRDS), on="calculation_id")
+
+    before = split(older)
     known = {c for c, _ in older}
-    after = assign(*index([*older, *((c + 100 if c in known else c, h) for c, h in newer)]), THIRDS)
+    after = split([*older, *((c + 100 if c in known else c, h) for c, h in newer)])
     old, new = (dict(rows.select("frame_id", "split").iter_rows()) for rows in (before, after))
     assert all(SPLITS.index(new[name]) >= SPLITS.index(old[name]) for name in old)
     assert after.group_by("configuration_hash").agg(pl.col("split").n_unique())["split"].max() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,7 +88,12 @@ def test_a_migrated_lake_has_the_same_rows_and_takes_new_ones(
     else:
         old = earlier(today, str(tmp_path / "old"))
     done = {each.table: each for each in migrate(old, STEPS)}
-    assert (done["frames"].before, done["frames"].after, done["frames"].added, done["frames"].version) == (0, 1, LACKING["frames"], 2)
+    assert (done["frames"].before, done["frames"].after, done["frames"].added, done["frames"].version) == (
+        0,
+        SCHEMA_VERSION,
+        LACKING["frames"],
+        2,
+    )
     assert (done["sources"].added, done["sources"].version) == ((), 2)
     frames, expected = (each.frames(only_good=False).sort("frame_id").collect() for each in (old, today))
     assert frames["energy_internal"].null_count() == frames.height == 12
@@ -165,6 +171,23 @@ def test_a_writer_that_comes_between_loses_nothing(today: Lake, tmp_path: Path, 
     assert {each.table: each.version for each in migrate(old, STEPS)}["frames"] == 3
     assert not try_commit(late, "frames", "late", [])
     assert int(old.table("frames").version()) == 3
+
+
+def test_a_lake_of_each_earlier_version_is_brought_to_the_present_one(today: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in range(1, SCHEMA_VERSION):
+        lacking: dict[str, tuple[str, ...]] = {}
+        for step in MIGRATIONS[[each.before for each in MIGRATIONS].index(version) :]:
+            for table, added in step.added.items():
+                lacking[table] = (*lacking.get(table, ()), *added)
+        monkeypatch.setattr(sys.modules[__name__], "LACKING", lacking)
+        old = earlier(today, str(tmp_path / f"version-{version}"), version=str(version))
+        with pytest.raises(SchemaMismatch, match="run 'atomlake migrate'"):
+            old.calculations()
+        assert {each.table: each.added for each in migrate(old)} == {name: lacking.get(name, ()) for name in SPECS}
+        assert {(each.before, each.after) for each in migrate(old)} == {(SCHEMA_VERSION, SCHEMA_VERSION)}
+        assert old.calculations().collect().height == today.calculations().collect().height == 3
+        assert old.publish("more", ALL).manifest.n_frames == today.publish("more", ALL).manifest.n_frames
+        old.dataset("d").verify()
 
 
 def test_what_does_not_lead_to_the_present_schema_is_refused_before_anything_changes(today: Lake, tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""What a dataset would hold: the frames that a query selects now, on their sides of the split, with their energies aligned if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lake.alignment import COLUMNS as ALIGNED_COLUMNS
+from lake.alignment import align as align_energies
+from lake.place import Place
+from lake.query import select_from
+from lake.rows import level_of_theory
+from lake.splits import assign, limit
+from lake.theory import ALIGNABLE, KINDS, conflicts
+from lake.visibility import hidden
+from schemas.datasets import Alignment, FrameQuery, Split
+from schemas.errors import MixedTheory, QueryError
+
+_INDEX = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Frames chosen for a dataset."""
+
+    index: pl.DataFrame
+    """One row a frame: frame_id, calculation_id, element_system, natoms, step, theory, split; energy_offset (eV) where aligned."""
+    versions: Mapping[str, int]
+    """Versions of the tables that were read."""
+    alignment: Alignment | None = None
+
+
+def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bool | str = False) -> Selection:
+    """Return the frames that a query selects now, split and cut to the limits; what names the selection in errors.
+
+    With align, levels of theory that are alignable are brought to the zeros of the named one (True: of the one with most frames).
+    Sides depend on all that the lake holds of the element systems, not on the query: see `lake.splits.assign`.
+    Raises QueryError where nothing is selected, MixedTheory where levels of theory do not go together.
+    """
+    frames = lake.table("frames")
+    # Opened after the frames, so that no frame is without its calculation.
+    calculations = lake.table("calculations")
+    columns = dict.fromkeys((*_INDEX, "project", *(ALIGNED_COLUMNS if align else ())))
+    index = select_from(lake, frames, query).select(list(columns)).collect()
+    if index.is_empty():
+        raise QueryError(f"{what}: the query selects no frame of version {frames.version()}; see 'atomlake frames' with the same filters")
+    unseen = hidden(lake).of(index["element_system"].unique())
+    seen = unseen.seen()
+    left = index if seen is None else index.filter(seen)
+    if left.is_empty():
+        raise QueryError(
+            f"{what}: all {index.height} frames that the query selects are of retracted sources or of projects under embargo; "
+            "see 'atomlake retractions' and 'atomlake embargoes'"
+        )
+    own = left.select("calculation_id").unique().lazy()
+    described = lake.scan(calculations).join(own, on="calculation_id", how="semi").collect()
+    _check_theory(what, left, described, align=bool(align))
+    alignment = None
+    if align:
+        alignment, offsets = align_energies(what, left, described, "" if align is True else align)
+        left = left.join(offsets, on="calculation_id", how="left", maintain_order="left")
+    order, former = _order(lake, calculations, index)
+    sides = assign(_links(lake, frames, index), order, split, former)
+    left = left.join(sides, on="calculation_id", how="left", maintain_order="left")
+    left = limit(left, query.limits, split.salt).sort("element_system", "calculation_id", "step")
+    return Selection(left, {"frames": int(frames.version()), "calculations": int(calculations.version())}, alignment)
+
+
+def _links(lake: Place, table: DeltaTable, index: pl.DataFrame) -> pl.DataFrame:
+    """Return configuration_hash and calculation_id of structures that several calculations of the index's element systems have."""
+    systems = index["element_system"].unique().to_list()
+    frames = lake.scan(table).filter(pl.col("element_system").is_in(systems))
+    # Integers in place of two texts make the pass over all frames small; two structures that share one by chance are parted by `assign`.
+    key = pl.col("configuration_hash").hash().alias("key")
+    pairs = frames.select(key, pl.col("calculation_id").hash()).unique()
+    several = pairs.group_by("key").len().filter(pl.col("len") > 1).select("key").collect(engine="streaming")
+    columns = ("configuration_hash", "calculation_id")
+    if several.is_empty():
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    shared = frames.select(*columns, key).join(several.lazy(), on="key", how="semi")
+    return shared.select(columns).unique().collect(engine="streaming")
+
+
+def _order(lake: Place, calculations: DeltaTable, index: pl.DataFrame) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the calculations of the index's element systems, oldest first, and the first ids of those that came under another one.
+
+    Retracted ones and those under embargo are among them, so that neither moves others.
+    """
+    systems = index["element_system"].unique().to_list()
+    rows = lake.scan(calculations).filter(pl.col("element_system").is_in(systems)).select("calculation_id", "ingested_at", "formerly")
+    first = pl.col("formerly").list.first().fill_null(pl.col("calculation_id"))
+    found = rows.sort("ingested_at", first, "calculation_id").collect()
+    renamed = found.filter(pl.col("formerly").list.len() > 0)
+    return found["calculation_id"].to_list(), dict(renamed.select("calculation_id", "formerly").iter_rows())
+
+
+def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame, *, align: bool) -> None:
+    """Raise MixedTheory where levels of theory among the calculations do not go together, aligned or as they are."""
+    rows: Iterable[dict[str, Any]] = described.iter_rows(named=True)
+    found = conflicts(dict.fromkeys(level_of_theory(row) for row in rows))
+    worst = max(found, key=lambda conflict: KINDS.index(conflict.verdict.kind), default=None)
+    if worst is None or (align and worst.verdict.kind == ALIGNABLE):
+        return
+    grouped = index.group_by("theory").agg(pl.len().alias("frames"), pl.col("calculation_id").n_unique().alias("calculations"))
+    counts = grouped.sort("frames", "theory", descending=[True, False])
+    listed = "; ".join(f"{theory!r}: {n} frames of {c} calculations" for theory, n, c in counts.iter_rows())
+    advice = f"choose one, such as theory={counts['theory'][0]!r}" if counts.height > 1 else "narrow the selection by project or systems"
+    if worst.verdict.kind == ALIGNABLE:
+        advice += ", or have their energies aligned (align=True, --align)"
+    raise MixedTheory(
+        f"{what} would mix levels of theory. There are {listed}; {advice}. "
+        f"Two of them are {worst.verdict.kind}: {'; '.join(worst.verdict.reasons)}"
+    )
