@@ -1,0 +1,141 @@
+"""Sources read again with the present readers: what is found is compared with what the lake holds, and only what differs is replaced.
+
+A calculation keeps its identity while its output says the same numbers. Where a newer reader finds others, the calculation comes
+under a new id, remembers the old ones (`formerly`), and keeps its place in the order of the lake and its side in splits. What no
+source gives any more leaves the newest version; datasets, which pin older versions, stay as they are. A source that cannot be read
+keeps all its rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from lake.inbox import sources_in
+from lake.place import Place
+from lake.store import ObjectStore
+from schemas.errors import QueryError, UnknownName, closest
+from schemas.sources import SourceObject
+from schemas.version import __version__
+
+
+@dataclass(frozen=True)
+class HeldSource:
+    """A source that the lake has read, and what it brought."""
+
+    source: SourceObject
+    """As it lies in the inbox now, with the number of the next attempt; without parts where it is gone."""
+    calculation_ids: frozenset[str]
+    """All that any attempt found in it, and that the lake has."""
+    row: Mapping[str, Any]
+    """The row of `sources` of its newest attempt."""
+
+    def member(self, calculation_id: str) -> str | None:
+        """Return where in it a calculation stands, None for one that the newest attempt did not find."""
+        return dict(zip(self.row["calculation_ids"], self.row["members"], strict=True)).get(calculation_id)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its bytes are still in the inbox."""
+        return bool(self.source.parts)
+
+
+Group = tuple[HeldSource, ...]
+"""Sources that share calculations (copies, say): they are read together, so that a calculation is replaced as a whole."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which calculations are to be read again; every field narrows."""
+
+    code: str = ""
+    source: str = ""
+    """Key or source id."""
+    since: str = ""
+    """First ingested on this day (YYYY-MM-DD) or later."""
+    outdated: bool = False
+    """Only those read by an earlier atomlake."""
+
+
+def plan(lake: Place, inbox: ObjectStore, bucket: str, wanted: Wanted) -> list[Group]:
+    """Return the sources to be read again, in groups that share calculations, in the order of their keys.
+
+    Costs a listing of the inbox and a look at `sources` and `calculations`. Raises UnknownName for a source or code that is not there,
+    QueryError for a day that is none.
+    """
+    columns = ("calculation_id", "code", "reader_version", "ingested_at")
+    calculations = lake.scan(lake.table("calculations")).select(columns).collect()
+    rows = lake.scan(lake.table("sources")).filter(pl.col("bucket") == bucket).sort("attempt").collect()
+    chosen = set(calculations.filter(_conditions(calculations, wanted))["calculation_id"])
+    claims = rows.select("source_id", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id").drop_nulls().unique()
+    claims = claims.join(calculations.select("calculation_id"), on="calculation_id", how="semi")
+    first = claims.filter(pl.col("calculation_id").is_in(sorted(chosen)))["source_id"]
+    if wanted.source:
+        named = rows.filter((pl.col("key") == wanted.source) | (pl.col("source_id") == wanted.source))
+        if named.is_empty():
+            raise UnknownName(f"the lake has never read {wanted.source!r}{closest(wanted.source, rows['key'].unique())}")
+        first = first.filter(first.is_in(named["source_id"].implode()))
+    there = {(found.key, found.etag): found for found in sources_in(inbox.list(), bucket)}
+    newest = {row["source_id"]: row for row in rows.iter_rows(named=True)}
+    own: dict[str, list[str]] = {}
+    for source_id, calculation_id in claims.sort("source_id", "calculation_id").iter_rows():
+        own.setdefault(source_id, []).append(calculation_id)
+    start = sorted(set(first), key=lambda name: (newest[name]["key"], name))
+    return [tuple(_held(newest[name], own[name], there) for name in names) for names in _connected(own, start, newest)]
+
+
+def _conditions(calculations: pl.DataFrame, wanted: Wanted) -> pl.Expr:
+    condition = pl.lit(value=True)
+    if wanted.code:
+        codes = calculations["code"].unique().to_list()
+        if wanted.code not in codes:
+            raise UnknownName(
+                f"the lake has no calculation of {wanted.code!r}{closest(wanted.code, codes)}; it has {', '.join(sorted(codes))}"
+            )
+        condition &= pl.col("code") == wanted.code
+    if wanted.since:
+        try:
+            day = datetime.fromisoformat(wanted.since).date()
+        except ValueError as error:
+            raise QueryError(f"{wanted.since!r} is no day; write it as YYYY-MM-DD") from error
+        condition &= pl.col("ingested_at").dt.date() >= day
+    if wanted.outdated:
+        versions = [version for version in calculations["reader_version"].unique() if _order(version) < _order(__version__)]
+        condition &= pl.col("reader_version").is_in(versions)
+    return condition
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _connected(own: Mapping[str, Sequence[str]], start: Sequence[str], newest: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Yield the source ids that share calculations with the first ones, directly or through others, in groups."""
+    having: dict[str, list[str]] = {}
+    for source_id, calculations in own.items():
+        for calculation_id in calculations:
+            having.setdefault(calculation_id, []).append(source_id)
+    seen: set[str] = set()
+    for first in start:
+        if first in seen:
+            continue
+        seen.add(first)
+        group, waiting = [], [first]
+        while waiting:
+            group.append(waiting.pop())
+            near = {name for calculation in own[group[-1]] for name in having[calculation]} - seen
+            seen |= near
+            waiting += sorted(near)
+        yield sorted(group, key=lambda name: (newest[name]["key"], name))
+
+
+def _held(row: Mapping[str, Any], own: Sequence[str], there: Mapping[tuple[str, str], SourceObject]) -> HeldSource:
+    found = there.get((row["key"], row["etag"]))
+    if found is None:
+        found = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], row["last_modified"], (), row["version_id"])
+    return HeldSource(replace(found, attempt=row["attempt"] + 1), frozenset(own), row)
