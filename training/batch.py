@@ -61,6 +61,11 @@ class Batch:
         """Return (edges, 3), from centre to neighbour, float64."""
         return self.positions[self.neighbour] - self.positions[self.centre] + self.offset
 
+    def starts(self) -> Tensor:
+        """Return (atoms + 1,) the first edge of each atom, and the number of edges."""
+        counts = torch.bincount(self.centre, minlength=self.n_atoms)
+        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "width"}

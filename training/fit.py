@@ -61,6 +61,7 @@ def build_model(job: Job) -> EnergyModel:
         model = spec.build(job.elements, settings.cutoff, spec.configure(settings))
     model.references = tuple(job.references[symbol] for symbol in job.elements)
     model.scale = job.scale
+    model.compiled = settings.compile
     return model.to(getattr(torch, settings.dtype))
 
 

@@ -11,6 +11,9 @@ from typing import Any, Final, get_type_hints
 
 from schemas.errors import SettingsError, closest
 
+COMPILE: Final = ("auto", "on", "off")
+CLOCKS: Final = ("wall", "cpu")
+
 OPTIMISERS: Final = ("adamw", "soap")
 """What `training.optimisers` makes."""
 
@@ -33,6 +36,8 @@ class TrainSettings:
     """Highest angular momentum of the density moments."""
     four_body: bool = False
     """Add contractions of three moments (4-body terms)."""
+    four_body_l: int = 2
+    """Highest angular momentum of the moments in contractions of three, up to l_max."""
     symmetry_functions: tuple[str, ...] = ()
     """Symmetry functions of the potential acsf, in Å: each what stands behind symfunction_short in input.nn; none generates a set."""
     hidden: tuple[int, ...] = (32, 32)
@@ -65,10 +70,14 @@ class TrainSettings:
     """Epochs between two validations."""
     max_seconds: float = 0.0
     """Time after which training stops, the learning rate having fallen by then; such a run does not repeat bit for bit. 0 for none."""
+    clock: str = "wall"
+    """The time that max_seconds counts: wall, or cpu (processor time of each process) for a machine that is shared."""
     seed: int = 0
     """Seed of the first weights and of the order of frames."""
     dtype: str = "float32"
     """Precision of the network: float32 or float64."""
+    compile: str = "auto"
+    """Compiled energies and forces: auto where the machine can, on or else an error, off for plain torch operations."""
     accelerator: str = "cpu"
     """Lightning accelerator: cpu, gpu or auto."""
     devices: int = 1
@@ -94,6 +103,9 @@ class TrainSettings:
         if self.optimiser not in OPTIMISERS:
             near = closest(self.optimiser, OPTIMISERS)
             raise SettingsError(f"training setting optimiser is {self.optimiser!r}{near}, expected {' or '.join(OPTIMISERS)}")
+        _require(self.clock in CLOCKS, "clock", self.clock, " or ".join(CLOCKS))
+        _require(self.compile in COMPILE, "compile", self.compile, " or ".join(COMPILE))
+        _require(1 <= self.four_body_l <= 4, "four_body_l", self.four_body_l, "1 to 4")
         _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
         if self.symmetry_functions:
             _require(self.potential == "acsf", "potential", self.potential, "acsf where symmetry_functions are given")

@@ -55,7 +55,8 @@ class FittingTask(LightningModule):
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self._since_best = 0
-        self._start, self._seconds_before, self._time_share = time.monotonic(), 0.0, 0.0
+        self._clock = time.process_time if settings.clock == "cpu" else time.monotonic
+        self._start, self._seconds_before, self._time_share = self._clock(), 0.0, 0.0
         self._average: dict[str, Tensor] = {}
         self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
         self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
@@ -66,7 +67,7 @@ class FittingTask(LightningModule):
 
     def on_train_start(self) -> None:
         """Start the clock of a run whose time is limited."""
-        self._start = time.monotonic()
+        self._start = self._clock()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch on the device."""
@@ -79,7 +80,7 @@ class FittingTask(LightningModule):
         done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         if self.settings.max_seconds and self.global_step % CLOCK_STEPS == 0:
             # One process's clock holds for all, so that all take the same rate and end at the same step.
-            used = float(self.trainer.strategy.broadcast(self._seconds_before + time.monotonic() - self._start))
+            used = float(self.trainer.strategy.broadcast(self._seconds_before + self._clock() - self._start))
             self._time_share = used / self.settings.max_seconds
             self.trainer.should_stop |= self._time_share >= 1.0
         if self.trainer.should_stop or self.trainer.current_epoch + 1 == self.trainer.max_epochs:
@@ -156,7 +157,7 @@ class FittingTask(LightningModule):
             "best_weights": self.best_weights,
             "best_loss": self.best_loss,
             "since_best": self._since_best,
-            "seconds": self._seconds_before + time.monotonic() - self._start,
+            "seconds": self._seconds_before + self._clock() - self._start,
             "time_share": self._time_share,
             "train_sums": self._train_sums,
             "history": self.history,

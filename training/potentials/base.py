@@ -42,6 +42,8 @@ class EnergyModel(nn.Module, ABC):
         self.cutoff = cutoff
         self.references: tuple[float, ...] = (0.0,) * len(elements)
         self.scale = 1.0
+        self.compiled = "auto"
+        """As the setting compile: auto, on or off."""
 
     @abstractmethod
     def atomic_energies(self, batch: Batch, vectors: Tensor) -> Tensor:
@@ -86,10 +88,13 @@ class EnergyModel(nn.Module, ABC):
         forces = forces.index_add(0, batch.centre, gradient).index_add(0, batch.neighbour, -gradient)
         outer = vectors[:, :, None] * gradient[:, None, :]
         per_frame = torch.zeros((batch.n_frames, 3, 3), dtype=self.dtype, device=vectors.device)
-        virial = per_frame.index_add(0, batch.frame[batch.centre], outer)
+        return self._summed(batch, atomic, forces, per_frame.index_add(0, batch.frame[batch.centre], outer))
+
+    def _summed(self, batch: Batch, atomic: Tensor, forces: Tensor, virial: Tensor) -> Prediction:
+        """Sum atoms to frames, put the references in and make the virials (frames, 3, 3) symmetric."""
         virial = 0.5 * (virial + virial.transpose(1, 2))
-        base = torch.tensor(self.references, dtype=torch.float64, device=vectors.device)[batch.species]
-        zeros = torch.zeros(batch.n_frames, dtype=torch.float64, device=vectors.device)
+        base = torch.tensor(self.references, dtype=torch.float64, device=atomic.device)[batch.species]
+        zeros = torch.zeros(batch.n_frames, dtype=torch.float64, device=atomic.device)
         above = zeros.index_add(0, batch.frame, atomic.double())
         return Prediction(
             energy=above + zeros.index_add(0, batch.frame, base),
@@ -99,3 +104,7 @@ class EnergyModel(nn.Module, ABC):
             virial=virial,
             stress=virial / batch.volume.to(self.dtype)[:, None, None],
         )
+
+    def path(self) -> str:
+        """Return how energies and forces are computed."""
+        return "torch operations"

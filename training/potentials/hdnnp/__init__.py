@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
 
 from schemas.errors import TrainingError, closest
 from training.batch import Batch
-from training.potentials.base import EnergyModel
+from training.potentials.base import EnergyModel, Prediction
 from training.potentials.hdnnp.density import DensityInvariants
+from training.potentials.hdnnp.kernel import Kernel, kernel_for
+from training.potentials.hdnnp.native import assemble, pull, sums
 from training.potentials.hdnnp.network import ElementNetwork
 from training.settings import TrainSettings
+
+PIECE: Final = 512
+"""Atoms that are worked on at once where no graph is kept, so that what belongs to them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class HdnnpConfig:
     l_max: int
     four_body: bool
     hidden: tuple[int, ...]
+    four_body_l: int = 2
 
 
 class Hdnnp(EnergyModel):
@@ -45,13 +51,58 @@ class Hdnnp(EnergyModel):
             channels=shape.channels,
             species_channels=shape.species_channels,
             l_max=shape.l_max,
-            four_body=shape.four_body,
+            four_body_l=shape.four_body_l if shape.four_body else 0,
         )
         self.network = ElementNetwork(len(elements), self.descriptor.size, shape.hidden)
 
     def atomic_energies(self, batch: Batch, vectors: Tensor) -> Tensor:
         """Return (atoms,) energies above the references in units of scale."""
         return self.network(self.descriptor(batch, vectors), batch.species)  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch, *, create_graph: bool = False) -> Prediction:
+        """Return energy, forces and virial of a batch: by the compiled kernel where there is one, in pieces where no graph is kept."""
+        kernel = self.kernel(batch.positions.device)
+        if isinstance(kernel, str):
+            return super().forward(batch, create_graph=create_graph)
+        vectors = batch.vectors().to(self.dtype)
+        start = batch.starts()
+        embedded = self.descriptor.embedding[batch.species].index_select(0, batch.neighbour)
+        weights = embedded if create_graph else embedded.detach()
+        step = batch.n_atoms if create_graph else PIECE
+        pieces = [(first, min(first + step, batch.n_atoms)) for first in range(0, batch.n_atoms, step)] if batch.n_atoms else [(0, 0)]
+        atomic, gradient = [], torch.empty_like(vectors)
+        with torch.enable_grad():
+            for first, last in pieces:
+                own = start[first : last + 1]
+                summed = sums(kernel, own, vectors, weights, self.cutoff)
+                if not summed.requires_grad:
+                    summed.requires_grad_(True)
+                energies = self.network(self.descriptor.of_sums(kernel, summed, batch.species[first:last]), batch.species[first:last])
+                energies = energies * self.scale
+                (by_sums,) = torch.autograd.grad(energies.sum(), summed, create_graph=create_graph)
+                if create_graph:
+                    gradient = pull(kernel, own, vectors, weights, self.cutoff, given=by_sums)
+                else:
+                    kernel.pull(own, vectors, weights, self.cutoff, given=by_sums.contiguous(), out=gradient)
+                atomic.append(energies if create_graph else energies.detach())
+            forces, virial = assemble(kernel, (start, batch.neighbour, batch.frame), batch.n_frames, vectors, gradient)
+        return self._summed(batch, torch.cat(atomic), forces, virial)
+
+    def kernel(self, device: torch.device) -> Kernel | str:
+        """Return the compiled kernel for a device, or why there is none."""
+        if self.compiled == "off":
+            return "the setting compile is off"
+        if device.type != "cpu":
+            return f"the kernel runs on the CPU, the potential is on {device}"
+        found = kernel_for(self.descriptor.kernel_shape(self.dtype))
+        if isinstance(found, str) and self.compiled == "on":
+            raise TrainingError(f"compile is on, but {found}; install a C compiler, or set compile to auto or off")
+        return found
+
+    def path(self) -> str:
+        """Return how energies and forces are computed."""
+        kernel = self.kernel(next(self.parameters()).device)
+        return f"torch operations, since {kernel}" if isinstance(kernel, str) else "compiled kernel"
 
     def config(self) -> Mapping[str, object]:
         """Return the shape as values of JSON."""
@@ -60,8 +111,15 @@ class Hdnnp(EnergyModel):
     @torch.no_grad()
     def standardise(self, batches: Iterable[Batch]) -> None:
         """Set the mean of each descriptor by element, and its spread within elements."""
-        pairs = [(self.descriptor(batch, batch.vectors().to(self.dtype)), batch.species) for batch in batches]
+        pairs = [(self._descriptors(batch), batch.species) for batch in batches]
         self.network.standardise(torch.cat([values for values, _ in pairs]), torch.cat([species for _, species in pairs]))
+
+    def _descriptors(self, batch: Batch) -> Tensor:
+        kernel, vectors = self.kernel(batch.positions.device), batch.vectors().to(self.dtype)
+        if isinstance(kernel, str):
+            return self.descriptor(batch, vectors)  # type: ignore[no-any-return]
+        weights = self.descriptor.embedding[batch.species[batch.neighbour]]
+        return self.descriptor.of_sums(kernel, sums(kernel, batch.starts(), vectors, weights, self.cutoff), batch.species)
 
 
 def configure(settings: TrainSettings) -> Mapping[str, object]:
@@ -72,9 +130,12 @@ def configure(settings: TrainSettings) -> Mapping[str, object]:
 
 def build(elements: tuple[str, ...], cutoff: float, config: Mapping[str, object]) -> Hdnnp:
     """Return an untrained potential; raises TrainingError for a configuration of other fields."""
-    known = {field.name for field in dataclasses.fields(HdnnpConfig)}
-    if set(config) != known:
-        odd = sorted(set(config) ^ known)
+    fields = dataclasses.fields(HdnnpConfig)
+    known = {field.name for field in fields}
+    # Configurations of before a field was there have its default.
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= set(config) <= known:
+        odd = sorted((needed - set(config)) | (set(config) - known))
         raise TrainingError(f"configuration of hdnnp: {odd[0]!r} is unknown or missing{closest(odd[0], known)}; expected {sorted(known)}")
     values = {**config, "hidden": tuple(config["hidden"])}  # type: ignore[arg-type]
     return Hdnnp(elements, cutoff, HdnnpConfig(**values))  # type: ignore[arg-type]

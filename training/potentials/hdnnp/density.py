@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from training.batch import Batch
 from training.potentials.hdnnp.harmonics import gaunt, harmonics, monomial_steps
+from training.potentials.hdnnp.kernel import Kernel, KernelShape
+from training.potentials.hdnnp.native import invariants
 from training.potentials.hdnnp.radial import radial_basis
-
-FOUR_BODY_L = 2
-"""Highest angular momentum that enters the 4-body terms."""
 
 
 class DensityInvariants(nn.Module):
@@ -21,10 +20,11 @@ class DensityInvariants(nn.Module):
 
     R_n mixes radial_functions basis functions and an embedding of the neighbour's element; the mixture belongs to the element of the
     centre and is learned. Mixing comes after the sum over neighbours, so its cost does not grow with neighbours or elements.
-    Descriptors: A_{n,00}; sum_m A_{n,lm} A_{n',lm} for l = 1..l_max and n <= n'; with four_body also Gaunt contractions of three A.
+    Descriptors: A_{n,00}; sum_m A_{n,lm} A_{n',lm} for l = 1..l_max and n <= n'; also Gaunt contractions of three A up to
+    four_body_l.
     """
 
-    pairs: Tensor
+    picked: Tensor
 
     def __init__(
         self,
@@ -35,33 +35,45 @@ class DensityInvariants(nn.Module):
         channels: int,
         species_channels: int,
         l_max: int,
-        four_body: bool,
+        four_body_l: int,
     ) -> None:
         super().__init__()
-        self.cutoff, self.radial_functions, self.l_max, self.four_body = cutoff, radial_functions, l_max, four_body
+        self.cutoff, self.radial_functions, self.channels, self.l_max = cutoff, radial_functions, channels, l_max
         width = min(species_channels, n_elements)
-        self.embedding = nn.Parameter(_first_embedding(n_elements, width))
+        # Where each element has a number of its own, the mixing learns all that the embedding could.
+        self.embedding = nn.Parameter(_first_embedding(n_elements, width), requires_grad=n_elements > width)
         self.mixing = nn.Parameter(torch.randn(n_elements, channels, radial_functions * width) / math.sqrt(radial_functions))
         self.steps = [(torch.from_numpy(parent), torch.from_numpy(axis)) for parent, axis in monomial_steps(l_max)]
         # Memory of torch, not of numpy: products round differently with its alignment, and a run must repeat bit for bit.
         self.harmonics = torch.from_numpy(harmonics(l_max)).clone()
         rows, columns = np.triu_indices(channels)
-        self.register_buffer("pairs", torch.from_numpy(np.stack([rows, columns])), persistent=False)
-        self.size = channels + l_max * len(rows)
-        if four_body:
-            tensor, triples = _contractions(min(l_max, FOUR_BODY_L))
-            self.contractions = torch.from_numpy(tensor).clone()
-            self.size += channels * triples
+        picked = torch.zeros(channels * channels, len(rows))
+        picked[torch.from_numpy(rows * channels + columns), torch.arange(len(rows))] = 1.0
+        self.register_buffer("picked", picked, persistent=False)
+        tensor, self.triples = _contractions(min(l_max, four_body_l))
+        self.contractions = torch.from_numpy(tensor).clone()
+        self.cubics = _cubics(tensor)
+        self.size = channels + l_max * len(rows) + channels * self.triples
+
+    def kernel_shape(self, dtype: torch.dtype) -> KernelShape:
+        """Return what the compiled kernel of this descriptor is made for."""
+        width = self.embedding.shape[1]
+        return KernelShape(self.radial_functions, width, self.l_max, self.channels, self.triples, self.cubics, dtype)
+
+    def of_sums(self, kernel: Kernel, sums: Tensor, species: Tensor) -> Tensor:
+        """Return (atoms, size) descriptors from the kernel's sums over neighbours (atoms, terms, mixed)."""
+        if len(self.mixing) == 1:
+            return invariants(kernel, (sums.flatten(0, 1) @ self.mixing[0].T).view(*sums.shape[:2], self.channels))
+        return invariants(kernel, torch.bmm(sums, self.mixing[species].transpose(1, 2)))
 
     def forward(self, batch: Batch, vectors: Tensor) -> Tensor:
         """Return (atoms, size) descriptors; vectors is (edges, 3) in Å."""
         moments = self.moments(batch, vectors)
         parts = [moments[:, :, 0]]
-        first, second = self.pairs[0], self.pairs[1]
         for degree in range(1, self.l_max + 1):
             part = moments[:, :, degree**2 : (degree + 1) ** 2]
-            parts.append((part[:, first] * part[:, second]).sum(dim=2) / math.sqrt(2 * degree + 1))
-        if self.four_body:
+            parts.append(torch.bmm(part, part.transpose(1, 2)).flatten(1) @ (self.picked / math.sqrt(2 * degree + 1)))
+        if self.triples:
             parts.append(self._four_body(moments))
         return torch.cat(parts, dim=1)
 
@@ -108,6 +120,16 @@ def _first_embedding(n_elements: int, width: int) -> Tensor:
     rows = torch.randn(n_elements, width)
     directions: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return directions
+
+
+def _cubics(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[tuple[int, int, int, int, float], ...]:
+    """Return the terms of the contractions: triple, three harmonics in order, factor."""
+    sums: dict[tuple[int, int, int, int], float] = {}
+    for *harmonic, triple in np.argwhere(np.abs(table) > 1e-12).tolist():
+        first, second, third = sorted(harmonic)
+        key = (triple, first, second, third)
+        sums[key] = sums.get(key, 0.0) + float(table[(*harmonic, triple)])
+    return tuple((*key, factor) for key, factor in sorted(sums.items()))
 
 
 def _contractions(l_max: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], int]:

@@ -53,6 +53,21 @@ def harmonics(l_max: int) -> Floats:
     return table
 
 
+def reduced_harmonics(l_max: int) -> tuple[list[Powers], Floats]:
+    """Return the same harmonics in as few monomials as there are harmonics: those with z to at most the first power.
+
+    z² is 1 - x² - y² on the sphere. The table is ((l_max+1)², (l_max+1)²): monomials, then harmonics.
+    """
+    powers = monomials(l_max)
+    kept = [p for p in powers if p[2] < 2]
+    place = {p: row for row, p in enumerate(kept)}
+    change = np.zeros((len(kept), len(powers)))
+    for column, power in enumerate(powers):
+        for p, factor in _without_squares_of_z(power).items():
+            change[place[p], column] += factor
+    return kept, change @ harmonics(l_max)
+
+
 def gaunt(l_max: int) -> Floats:
     """Return (n, n, n) integrals over the sphere of three harmonics, n = (l_max+1)²."""
     powers, table = monomials(l_max), harmonics(l_max)
@@ -73,6 +88,17 @@ def _harmonic_space(powers: list[Powers]) -> Floats:
     kernel = np.linalg.svd(laplacian)[2][len(powers) - (2 * degree + 1) :].T
     gram = np.array([[sphere_integral(_added(p, q)) for q in powers] for p in powers])
     return np.asarray(np.linalg.solve(np.linalg.cholesky(kernel.T @ gram @ kernel), kernel.T).T)
+
+
+def _without_squares_of_z(power: Powers) -> dict[Powers, float]:
+    a, b, c = power
+    if c < 2:
+        return {power: 1.0}
+    found: dict[Powers, float] = {}
+    for other, sign in (((a, b, c - 2), 1.0), ((a + 2, b, c - 2), -1.0), ((a, b + 2, c - 2), -1.0)):
+        for p, factor in _without_squares_of_z(other).items():
+            found[p] = found.get(p, 0.0) + sign * factor
+    return found
 
 
 def _lowered(powers: Powers, axis: int) -> Powers:

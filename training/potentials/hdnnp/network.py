@@ -32,13 +32,20 @@ class ElementNetwork(nn.Module):
 
     def forward(self, descriptors: Tensor, species: Tensor) -> Tensor:
         """Return (atoms,) from (atoms, size)."""
-        values = (descriptors - self.mean[species]) / self.spread
-        energy = (values * self.skip[species]).sum(dim=1) + self.shift[species]
+        centred = descriptors - _of(self.mean, species)
+        # One product for the first layer and the skips of all elements; spreads go into its matrix, which is small.
+        matrices = [self.skip.T] if self.last is None else [self.skip.T, self.hidden[0]]
+        products = centred @ (torch.cat(matrices, dim=1) / self.spread[:, None])
+        n_elements = len(self.skip)
+        own = products[:, 0] if n_elements == 1 else products[:, :n_elements].gather(1, species[:, None])[:, 0]
+        energy = own + _of(self.shift, species)
         if self.last is None:
             return energy
-        for weight, scale, shift in zip(self.hidden, self.scales, self.shifts, strict=True):
-            values = nn.functional.silu((values @ weight) * scale[species] + shift[species])
-        return energy + (values * self.last[species]).sum(dim=1)
+        values = products[:, n_elements:]
+        for layer, (scale, shift) in enumerate(zip(self.scales, self.shifts, strict=True)):
+            values = values @ self.hidden[layer] if layer else values
+            values = nn.functional.silu(torch.addcmul(_of(shift, species), values, _of(scale, species)))
+        return energy + (values @ self.last[0] if n_elements == 1 else (values * self.last[species]).sum(dim=1))
 
     def standardise(self, descriptors: Tensor, species: Tensor) -> None:
         """Take the mean of each descriptor by element, and one spread of all atoms around the means of their elements."""
@@ -50,3 +57,8 @@ class ElementNetwork(nn.Module):
         around = (descriptors - mean[species]).square().mean(dim=0).sqrt()
         floor = SPREAD_FLOOR * float(around.median()) + 1e-6
         self.spread.copy_(around.clamp(min=floor))
+
+
+def _of(table: Tensor, species: Tensor) -> Tensor:
+    """Return each atom's row; a single one as it is, to be broadcast."""
+    return table if len(table) == 1 else table[species]
