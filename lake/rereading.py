@@ -71,22 +71,26 @@ def plan(lake: Place, inbox: ObjectStore, bucket: str, wanted: Wanted) -> list[G
     columns = ("calculation_id", "code", "reader_version", "ingested_at")
     calculations = lake.scan(lake.table("calculations")).select(columns).collect()
     rows = lake.scan(lake.table("sources")).filter(pl.col("bucket") == bucket).sort("attempt").collect()
-    chosen = set(calculations.filter(_conditions(calculations, wanted))["calculation_id"])
-    claims = rows.select("source_id", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id").drop_nulls().unique()
-    claims = claims.join(calculations.select("calculation_id"), on="calculation_id", how="semi")
-    first = claims.filter(pl.col("calculation_id").is_in(sorted(chosen)))["source_id"]
-    if wanted.source:
-        named = rows.filter((pl.col("key") == wanted.source) | (pl.col("source_id") == wanted.source))
-        if named.is_empty():
-            raise UnknownName(f"the lake has never read {wanted.source!r}{closest(wanted.source, rows['key'].unique())}")
-        first = first.filter(first.is_in(named["source_id"].implode()))
-    there = {(found.key, found.etag): found for found in sources_in(inbox.list(), bucket)}
+    chosen = calculations.filter(_conditions(calculations, wanted))
     newest = {row["source_id"]: row for row in rows.iter_rows(named=True)}
-    own: dict[str, list[str]] = {}
+    named = {name for name, row in newest.items() if wanted.source in ("", name, row["key"])}
+    if not named and wanted.source:
+        raise UnknownName(f"the lake has never read {wanted.source!r}{closest(wanted.source, rows['key'].unique())}")
+    claims = rows.select("source_id", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id").drop_nulls().unique()
+    there_still = set(calculations["calculation_id"])
+    first = set(claims.join(chosen, on="calculation_id", how="semi")["source_id"]) | _unfinished(newest, there_still)
+    there = {(found.key, found.etag): found for found in sources_in(inbox.list(), bucket)}
+    own: dict[str, list[str]] = {name: [] for name in newest}
     for source_id, calculation_id in claims.sort("source_id", "calculation_id").iter_rows():
-        own.setdefault(source_id, []).append(calculation_id)
-    start = sorted(set(first), key=lambda name: (newest[name]["key"], name))
-    return [tuple(_held(newest[name], own[name], there) for name in names) for names in _connected(own, start, newest)]
+        own[source_id].append(calculation_id)
+    start = sorted(first & named, key=lambda name: (newest[name]["key"], name))
+    groups = _connected(own, start, newest)
+    return [tuple(_held(newest[name], there_still.intersection(own[name]), there) for name in names) for names in groups]
+
+
+def _unfinished(newest: Mapping[str, Mapping[str, Any]], there: set[str]) -> set[str]:
+    """Return sources whose newest row names what the lake has no more: reading them again was killed before it closed."""
+    return {name for name, row in newest.items() if not there.issuperset(row["calculation_ids"])}
 
 
 def _conditions(calculations: pl.DataFrame, wanted: Wanted) -> pl.Expr:
@@ -115,7 +119,10 @@ def _order(version: str) -> tuple[int, ...]:
 
 
 def _connected(own: Mapping[str, Sequence[str]], start: Sequence[str], newest: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Yield the source ids that share calculations with the first ones, directly or through others, in groups."""
+    """Yield the source ids that share calculations with the first ones, directly or through others, in groups.
+
+    own is what any attempt found in a source, also what is gone: so copies stay together whatever became of what they share.
+    """
     having: dict[str, list[str]] = {}
     for source_id, calculations in own.items():
         for calculation_id in calculations:
@@ -134,7 +141,7 @@ def _connected(own: Mapping[str, Sequence[str]], start: Sequence[str], newest: M
         yield sorted(group, key=lambda name: (newest[name]["key"], name))
 
 
-def _held(row: Mapping[str, Any], own: Sequence[str], there: Mapping[tuple[str, str], SourceObject]) -> HeldSource:
+def _held(row: Mapping[str, Any], own: set[str], there: Mapping[tuple[str, str], SourceObject]) -> HeldSource:
     found = there.get((row["key"], row["etag"]))
     if found is None:
         found = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], row["last_modified"], (), row["version_id"])
