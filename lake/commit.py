@@ -30,7 +30,7 @@ from lake.rows import calculation_table, rejection_rows, rejection_table, source
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, stage, write_frames
 from lake.tables import DataFile, write_file
 from lake.tidying import tidy
-from lake.transactions import commit_files, newest, newest_version, remove_unused
+from lake.transactions import commit_ahead, commit_files, newest_version, remove_unused
 from schemas.version import __version__
 
 __all__ = ["BatchReport", "SourceOutcome", "StagedBatch", "commit_batch", "commit_files", "stage"]
@@ -42,7 +42,7 @@ class SourceOutcome:
 
     key: str
     state: str
-    """taken, partly_taken, rejected, duplicate."""
+    """taken, partly_taken, rejected, duplicate, needs_units."""
     n_calculations: int
     n_frames: int
     n_new_frames: int
@@ -150,15 +150,14 @@ class _Frames:
 
         A later attempt may have to write such a file anew with still fewer frames, so they must stay until one has succeeded.
         """
-        version = commit_files(self._lake, "frames", batch, self.choose)
+        version = commit_ahead(self._lake, "frames", batch, self.choose)
         if self._left:
-            with newest(self._lake, "frames") as table:
-                remove_unused(self._lake, table, "frames", self._left)
+            remove_unused(self._lake, self._lake.table("frames"), "frames", self._left)
         return version
 
-    def choose(self, table: DeltaTable) -> list[DataFile]:
+    def choose(self, version: int) -> list[DataFile]:
         files = [frames for share in self._staged for frames in share.frames]
-        known = self._known(table, {frames.file.partition["element_system"] for frames in files})
+        known = self._known(version, {frames.file.partition["element_system"] for frames in files})
         self.new = {}
         chosen = []
         for share in self._staged:
@@ -171,18 +170,18 @@ class _Frames:
         self._left = {frames.file.path for frames in files} - {file.path for file in chosen}
         return chosen
 
-    def _known(self, table: DeltaTable, systems: set[str]) -> set[str]:
+    def _known(self, version: int, systems: set[str]) -> set[str]:
         """Return the calculations of the batch whose frames the table has."""
         sure = self._sure
         unsure = set(self._owners) - sure.new - sure.there
-        found = self._search(table, unsure, systems) if unsure else set()
-        came = live_additions(entries(self._lake, "frames", sure.before, int(table.version())))
+        found = self._search(version, unsure, systems) if unsure else set()
+        came = live_additions(entries(self._lake, "frames", sure.before, version))
         paths = [file.path for file in came if file.partition["element_system"] in systems]
-        late = set(rows_in(self._lake, table, paths, "calculation_id", sorted(sure.new), columns=("calculation_id",))["calculation_id"])
-        return sure.there | found | late
+        late = rows_in(self._lake, "frames", paths, "calculation_id", sorted(sure.new), columns=("calculation_id",))["calculation_id"]
+        return sure.there | found | set(late)
 
-    def _search(self, table: DeltaTable, names: set[str], systems: set[str]) -> set[str]:
-        return present(self._lake, table, "calculation_id", names, systems=sorted(systems))
+    def _search(self, version: int, names: set[str], systems: set[str]) -> set[str]:
+        return present(self._lake, self._lake.table("frames", version), "calculation_id", names, systems=sorted(systems))
 
     def _only(self, frames: StagedFrames, wanted: frozenset[str]) -> StagedFrames:
         if wanted == set(frames.rows):
@@ -259,6 +258,8 @@ class _SourceLog:
 
 
 def _state(staged: StagedSource, elsewhere: set[str]) -> str:
+    if any(rejection.reason == "needs_units" for rejection in staged.rejections):
+        return "needs_units"
     if not staged.calculation_ids:
         return "rejected"
     if staged.rejections:

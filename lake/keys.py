@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake.place import Place
+from lake.place import Place, spec_of
 from lake.tables import live_files
 
 
@@ -25,21 +25,21 @@ def rows_of(
 
     Only files (of the named element systems, None: all) whose range of values in the log covers one of them are read.
     """
+    name = table.metadata().name
     files = live_files(table, systems) if wanted else None
     ordered = sorted(wanted)
     paths = [] if files is None or not files.num_rows else [path for path, *ends in _ranges(files, column) if _covers(ordered, *ends)]
-    return rows_in(lake, table, paths, column, ordered, columns=columns)
+    return rows_in(lake, name, paths, column, ordered, columns=columns)
 
 
-def rows_in(
-    lake: Place, table: DeltaTable, paths: Sequence[str], column: str, wanted: Sequence[str], *, columns: Sequence[str]
-) -> pl.DataFrame:
-    """Return some columns of the rows of these files whose text column has one of the wanted values."""
+def rows_in(lake: Place, name: str, paths: Sequence[str], column: str, wanted: Sequence[str], *, columns: Sequence[str]) -> pl.DataFrame:
+    """Return some columns of the rows of these files of a table whose text column has one of the wanted values."""
     if not paths or not wanted:
-        return lake.scan(table).select(columns).collect_schema().to_frame()
+        schema = spec_of(name).arrow_schema()
+        return pl.DataFrame(pa.schema([schema.field(each) for each in columns]).empty_table())
     # Files from before a migration lack columns, so the first one's are not those of all.
     scan = pl.scan_parquet(
-        [f"{table.table_uri.rstrip('/')}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False,
+        [f"{lake.table_uri(name)}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False,
         extra_columns="ignore", missing_columns="insert",
     )  # fmt: skip
     return scan.filter(pl.col(column).is_in(list(wanted))).select(columns).collect()

@@ -21,7 +21,10 @@ from schemas.columns import SCHEMA_VERSION, TABLES
 
 REMOVED_FILE_DAYS: Final = 30
 """Days for which the log remembers when a file was removed from a table."""
+CHECKPOINT_EVERY: Final = 25
+"""Commits from one checkpoint to the next: opening a table reads the entries of its log since the last one."""
 _CONFIGURATION: Final = {
+    "delta.checkpointInterval": str(CHECKPOINT_EVERY),
     VERSION_KEY: str(SCHEMA_VERSION),
     # Datasets name versions of long ago: the log is never cut.
     "delta.enableExpiredLogCleanup": "false",

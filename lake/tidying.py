@@ -16,7 +16,7 @@ from lake.place import Place
 from lake.tables import live_files
 from lake.transactions import newest, remove_unused, try_commit
 
-FILES: Final = 16
+FILES: Final = 8
 BYTES: Final = 32 * 2**20
 """Most that one commit joins; what is larger is left to the scheduled compaction."""
 LABEL: Final = "tidying"

@@ -9,13 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deltalake import DeltaTable
-
 import lake
 from lake import commit
 from lake.commit import commit_batch, stage
 from lake.inbox import batch_id, plan_batches
-from lake.tables import DataFile
 from schemas.json import from_json
 from schemas.settings import IngestSettings, Settings
 from schemas.sources import SourceReading
@@ -39,13 +36,16 @@ def ingest(opened: lake.Lake, readings: Sequence[SourceReading]) -> None:
 
 def announce_commits() -> None:
     """Let each commit say the name of its table before it begins."""
-    real = commit.commit_files
 
-    def commit_files(opened: lake.Lake, name: str, batch: str, choose: Callable[[DeltaTable], list[DataFile]]) -> int:
-        print(name, flush=True)
-        return real(opened, name, batch, choose)
+    def announcing(real: Callable[..., int]) -> Callable[..., int]:
+        def made(opened: lake.Lake, name: str, batch: str, choose: object) -> int:
+            print(name, flush=True)
+            return real(opened, name, batch, choose)
 
-    commit.commit_files = commit_files
+        return made
+
+    for each in ("commit_files", "commit_ahead"):
+        setattr(commit, each, announcing(getattr(commit, each)))
 
 
 if __name__ == "__main__":

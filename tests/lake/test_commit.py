@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 from made_up_readings import BAD, CAO, MGCAO, MGO, made_calculation, made_reading, six_readings
 
 import lake as lake_module
@@ -53,14 +52,17 @@ class Crash(Exception):
 
 def crash_before(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     """Let the next commit to a table end the program's work before it is made."""
-    real = commit.commit_files
 
-    def commit_files(lake: Lake, name: str, batch: str, choose: Callable[..., object]) -> int:
-        if name == table:
-            raise Crash(name)
-        return real(lake, name, batch, choose)  # type: ignore[arg-type]
+    def crashing(real: Callable[..., int]) -> Callable[..., int]:
+        def made(lake: Lake, name: str, batch: str, choose: object) -> int:
+            if name == table:
+                raise Crash(name)
+            return real(lake, name, batch, choose)
 
-    monkeypatch.setattr(commit, "commit_files", commit_files)
+        return made
+
+    for each in ("commit_files", "commit_ahead"):
+        monkeypatch.setattr(commit, each, crashing(getattr(commit, each)))
 
 
 def test_a_batch_is_taken_whole(folder_lake: Lake) -> None:
@@ -148,15 +150,15 @@ def test_a_file_with_frames_that_are_there_already_is_written_anew_without_them(
 def test_a_file_that_was_written_anew_can_be_written_anew_again(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (made_calculation(MGO, seed=seed) for seed in (1, 2, 3))
     ingest(folder_lake, [made_reading("one.zip", one)])
-    real, met = transactions.try_commit, []
+    real, met = transactions.put_entry, []
 
-    def meet_another_writer(table: DeltaTable, name: str, label: str, actions: list[object]) -> bool:
-        if name == "frames" and not met:
-            met.append(label)
+    def meet_another_writer(lake: Lake, name: str, *arguments: object) -> bool:
+        if not met:
+            met.append(name)
             ingest(folder_lake, [made_reading("two.zip", two)])
-        return real(table, name, label, actions)
+        return real(lake, name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(transactions, "try_commit", meet_another_writer)
+    monkeypatch.setattr(transactions, "put_entry", meet_another_writer)
     report = ingest(folder_lake, [made_reading("all.zip", one, two, three)])
     assert met
     assert report.n_frames_new == three.run.frames.count
