@@ -29,6 +29,13 @@ FORCE_TOLERANCE: Final = 1e-3
 PLACE_TOLERANCE: Final = 1e-3
 """Å; positions that agree to this are the same step (an OUTCAR prints five decimals)."""
 
+_MOST_LEFT_OUT: Final = 200
+"""Steps of the main output between two of a trajectory."""
+_PATIENCE: Final = 20
+"""Steps without a match after which none is looked for."""
+OFFSET_TOLERANCE: Final = 1e-3
+"""eV an atom; by so much a correction that one output states and the other does not may change from step to step."""
+
 Indices = NDArray[np.intp]
 
 
@@ -111,7 +118,7 @@ def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | N
         fitting = [
             each
             for each in folders.get(folder, ())
-            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0].run, output.run)
+            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0], output)
         ]
         if fitting:
             return max(fitting, key=lambda each: _equal_energies(each.outputs[0].run.frames, output.run.frames))
@@ -152,8 +159,9 @@ def _flag_strangers(groups: Sequence[_Group]) -> None:
                 break
 
 
-def _same_run(a: Run, b: Run) -> bool:
+def _same_run(one: Output, other: Output) -> bool:
     """Return whether two outputs can be of one run: same atoms, same functional, and steps at the same places."""
+    a, b = one.run, other.run
     if not np.array_equal(a.frames.numbers, b.frames.numbers):
         return False
     functionals = {a.level_of_theory.functional, b.level_of_theory.functional} - {""}
@@ -163,12 +171,23 @@ def _same_run(a: Run, b: Run) -> bool:
     if 2 * len(first) < min(a.frames.count, b.frames.count) or not len(first):
         return False
     whole = a.complete and b.complete and a.frames.count != b.frames.count
-    apart = _differing(a.frames.energy[first], b.frames.energy[second], ENERGY_TOLERANCE)
-    return not (whole and apart.all())
+    return not (whole and _energies_apart(one, other, (first, second)).all())
+
+
+def _energies_apart(one: Output, other: Output, steps: tuple[Indices, Indices]) -> NDArray[np.bool_]:
+    """Return at which of the steps two outputs have energies that differ, (m,), beyond the offset that their readers allow for all."""
+    a, b = one.run.frames, other.run.frames
+    apart = a.energy[steps[0]] - b.energy[steps[1]]
+    offset = max(one.spec.energy_offset, other.spec.energy_offset) * a.natoms
+    if not offset or not np.isfinite(apart).any():
+        return np.asarray(np.abs(apart) > ENERGY_TOLERANCE)
+    usual = float(np.nanmedian(apart))
+    return np.asarray((np.abs(apart - usual) > OFFSET_TOLERANCE * a.natoms) | (np.abs(apart) > offset))
 
 
 def _same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
-    """Return indices of frames of a and b that are the same step: of equal number, or counted from the end, whichever fits better."""
+    """Return indices of frames of a and b that are the same step: of equal number, counted from the end, or (where these do not fit)
+    at the same places: a trajectory can leave out steps of the main output."""
     _, i, j = np.intersect1d(a.step, b.step, return_indices=True)
     count = min(a.count, b.count)
     tails = np.arange(a.count - count, a.count), np.arange(b.count - count, b.count)
@@ -176,7 +195,25 @@ def _same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
     for first, second in ((i, j), tails):
         near = _distance(a, b, first, second) < PLACE_TOLERANCE
         fits.append((first[near], second[near]))
-    return max(fits, key=lambda fit: len(fit[0]))
+    best = max(fits, key=lambda fit: len(fit[0]))
+    return best if 2 * len(best[0]) >= count or a.natoms != b.natoms else max(best, _by_place(a, b), key=lambda fit: len(fit[0]))
+
+
+def _by_place(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
+    """Return indices of frames of a and b in the same order, each of b with the first of a behind the last one that has its places."""
+    first: list[int] = []
+    second: list[int] = []
+    start = 0
+    for j in range(b.count):
+        if j == _PATIENCE and not first:
+            break
+        rest = np.arange(start, min(a.count, start + _MOST_LEFT_OUT))
+        near = np.flatnonzero(_distance(a, b, rest, np.full(len(rest), j)) < PLACE_TOLERANCE)
+        if len(near):
+            start = int(rest[near[0]]) + 1
+            first.append(start - 1)
+            second.append(j)
+    return np.array(first, dtype=np.intp), np.array(second, dtype=np.intp)
 
 
 def _distance(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> Floats:
@@ -244,8 +281,9 @@ def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
     a, b = label.run.frames, other.run.frames
     notes = []
     first, second = _same_steps(a, b)
-    comparable = np.array(["pressure_in_energy" not in a.flags[i] + b.flags[j] for i, j in zip(first, second, strict=True)], dtype=bool)
-    apart = np.flatnonzero(_differing(a.energy[first], b.energy[second], ENERGY_TOLERANCE) & comparable)
+    other_energy = {"pressure_in_energy", "final_scf_other_basis"} if other.spec.energy_offset else {"pressure_in_energy"}
+    comparable = np.array([other_energy.isdisjoint(a.flags[i] + b.flags[j]) for i, j in zip(first, second, strict=True)], dtype=bool)
+    apart = np.flatnonzero(_energies_apart(label, other, (first, second)) & comparable)
     if len(apart):
         i, j = first[apart[0]], second[apart[0]]
         notes.append(

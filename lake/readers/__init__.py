@@ -9,6 +9,7 @@ from lake.readers.abinit import ABINIT_LOG, ABINIT_OUTPUT
 from lake.readers.abinit_netcdf import ABINIT_GSR, ABINIT_HIST
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
+from lake.readers.castep_trajectory import CASTEP_TRAJECTORY
 from lake.readers.cp2k import CP2K_LOG
 from lake.readers.elk import ELK_INFO
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
@@ -40,6 +41,7 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     OPENMX_MD,
     FHI_AIMS_OUTPUT,
     CASTEP_OUTPUT,
+    CASTEP_TRAJECTORY,
     GPAW_TEXT,
     NWCHEM_LOG,
     GAUSSIAN_LOG,

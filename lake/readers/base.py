@@ -53,3 +53,5 @@ class ReaderSpec:
     """Whether a file of this base name in the folder of the output may be read with it; None where the reader takes none."""
     in_memory: bool = False
     """The output is read by random access and held in memory for it, at most `limits.max_in_memory_bytes` of it."""
+    energy_offset: float = 0.0
+    """eV an atom by which all its energies may lie beside those of other outputs of the run: a constant, or other unit factors."""

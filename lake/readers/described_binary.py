@@ -71,5 +71,24 @@ _VASPOUT: Final = ReaderDoc(
         Trap("random damage", "test_vaspout::test_damage_and_cuts_of_vaspout_never_raise_anything_else"),
     ),
 )
+_CASTEP_TRAJECTORY: Final = ReaderDoc(
+    name="CASTEP trajectory",
+    file="`*.geom`, `*.md`",
+    reads="All steps, in full digits; beside the .castep it checks it (which has more steps, and the level of theory).",
+    versions="5 to 24 (seen: .geom of 17.2; .md made up after the CASTEP documentation)",
+    energy="the first energy: that of DFT, with the constant for the finite basis where the run has one; hartree",
+    stress="tension positive, Ha/bohr³; that of a .md holds the kinetic part and is left out",
+    proof="test_golden_long_tail::test_geom_of_castep_agrees_with_its_castep",
+    traps=(
+        Trap(
+            "Hamiltonian and kinetic energy beside the DFT energy",
+            "test_castep_trajectory::test_dynamics_take_the_first_energy_and_no_stress",
+        ),
+        Trap("a constant for the finite basis", "test_golden_long_tail::test_geom_of_castep_agrees_with_its_castep"),
+        Trap("steps of line searches are left out", "test_golden_long_tail::test_geom_of_castep_agrees_with_its_castep"),
+        Trap("a .geom of another run", "test_castep_trajectory::test_a_trajectory_of_other_energies_disagrees"),
+        Trap("a cut file", "test_castep_trajectory::test_a_cut_trajectory_gives_the_first_steps"),
+    ),
+)
 
-BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG, _VASPOUT)
+BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG, _VASPOUT, _CASTEP_TRAJECTORY)

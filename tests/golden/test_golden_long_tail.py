@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import iread
+from made_up_outputs import tar_of
 
 from lake.readers import find_reader
+from lake.reading import read_stream
 from schemas.calculations import Run
+from schemas.settings import LimitSettings
 from schemas.units import GPA, HARTREE_PER_BOHR, KBAR
 
 pytestmark = pytest.mark.shared
@@ -197,6 +200,32 @@ def test_castep_energies_of_other_cutoffs_are_flagged(shared: Path) -> None:
     (run,) = read("Si8-md-NPT.castep", (shared / "dft/castep/si8-md-npt/Si8-md-NPT.castep").read_bytes())
     assert [index for index, flags in enumerate(run.frames.flags) if "final_scf_other_basis" in flags] == [0, 1]
     assert run.frames.energy[-1] == pytest.approx(-855.480294, abs=1e-6)
+
+
+@pytest.mark.parametrize(("case", "steps", "stressed"), [("si-geom-stress", 31, True), ("o2-geom-spin", 5, False)])
+def test_geom_of_castep_agrees_with_its_castep(shared: Path, case: str, steps: int, stressed: bool) -> None:
+    """Forces and stress (sign and unit: the .castep prints its own pressure) are equal; energies lie by a constant apart, in all steps."""
+    files = {name: (shared / "dft/castep" / case / name).read_bytes() for name in ("aiida.castep", "aiida.geom")}
+    (calculation,) = read_stream("a.tar", lambda: io.BytesIO(tar_of(files)), LimitSettings()).calculations
+    assert calculation.files == ("aiida.castep", "aiida.geom")
+    assert "sources_disagree" not in calculation.run.flags
+    (run,) = read("aiida.geom", files["aiida.geom"])
+    main, frames = calculation.run.frames, run.frames
+    assert (frames.count, run.complete) == (steps, True)
+    pairs = []
+    for k in range(frames.count):
+        apart = np.abs(main.positions - frames.positions[k]).max(axis=(1, 2)) + np.abs(main.cell - frames.cell[k]).max(axis=(1, 2))
+        pairs.append(int(apart.argmin()))
+        assert apart.min() < 5e-6
+    usual = [j for j in pairs if "final_scf_other_basis" not in main.flags[j]]
+    chosen = [k for k, j in enumerate(pairs) if j in usual]
+    there = [(k, pairs[k]) for k in chosen if np.isfinite(main.forces[pairs[k]]).all()]
+    np.testing.assert_allclose(frames.forces[[k for k, _ in there]], main.forces[[j for _, j in there]], atol=6e-6)
+    offsets = frames.energy[chosen] - main.energy[usual]
+    assert np.ptp(offsets) < 1e-3
+    assert abs(offsets).max() < (4e-3 if stressed else 1e-4)
+    if stressed:
+        np.testing.assert_allclose(frames.stress[chosen], main.stress[usual], atol=1e-8)
 
 
 def test_trajectory_beside_gpaw_text_has_the_same_frames(shared: Path) -> None:
