@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.place import Place, spec_of
+from lake.scalars import summarise
 from lake.stats import SMALL_BYTES
 from lake.tables import DataFile, live_files, portions, write_file
 from lake.transactions import ATTEMPTS, try_commit, wait_for_others
@@ -86,6 +87,8 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
     table = lake.table(name)
     if joined:
         table.create_checkpoint()
+    if name == "frames":
+        summarise(lake)
     return Compaction(
         table=name,
         n_files_before=sum(len(group.files) for group, _ in joined),

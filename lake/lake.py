@@ -13,7 +13,7 @@ from lake.conflicts import ENERGY_TOLERANCE, FORCE_TOLERANCE, conflicts
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
 from lake.inbox import Ledger, read_ledger
 from lake.place import SPECS, Place
-from lake.query import frame_query, left_out, select, visible_systems
+from lake.query import frame_query, left_out, select, select_scalars, visible_systems
 from lake.search import SearchResult, search
 from lake.store import connect, local_folder, make_bucket
 from lake.tables import create_tables
@@ -63,6 +63,13 @@ class Lake(Place):
         """
         return visible_calculations(self, version, retracted=retracted)
 
+    def scalars(self, *, version: int | None = None, retracted: bool = False, **filters: Any) -> pl.LazyFrame:
+        """Return the frames that the filters leave without their arrays, for looks at everything.
+
+        `frames` opens a file for each element system at least, this a few of scalar columns: see `lake.scalars`.
+        """
+        return select_scalars(self, frame_query(**filters), version, retracted=retracted)
+
     def systems(self, *, retracted: bool = False) -> pl.DataFrame:
         """Return element_system, n_frames, n_files and bytes of each element system, from the log; frames as `frames` has them."""
         return visible_systems(self, retracted=retracted)
@@ -80,9 +87,7 @@ class Lake(Place):
         retracted: bool = False,
     ) -> pl.DataFrame:
         """Return pairs of equal structures of one theory whose energies (eV/atom) or forces (eV/Å) differ; see `lake.conflicts`."""
-        return conflicts(
-            self, energy_tolerance=energy_tolerance, force_tolerance=force_tolerance, only_good=only_good, retracted=retracted
-        )
+        return conflicts(self, energy_tolerance=energy_tolerance, force_tolerance=force_tolerance, only_good=only_good, retracted=retracted)
 
     def search(self, text: str, *, retracted: bool = False) -> SearchResult:
         """Return what the lake has for an element list, element system, formula or name of a material; as `frames`."""

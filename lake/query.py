@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 
 from lake.materials import calculations_of
 from lake.place import Place
+from lake.scalars import COLUMNS, scan_scalars
 from lake.tables import live_files
-from lake.visibility import Hidden, hidden, visible_calculations
+from lake.visibility import Hidden, hidden, less_hidden, visible_calculations
 from schemas.datasets import FrameQuery
 from schemas.elements import anonymous_formula, atomic_number, canonical_formula, element_system, parse_anonymous, parse_formula
 from schemas.errors import QueryError, closest
@@ -84,6 +85,16 @@ def select(lake: Place, query: FrameQuery, version: int | None = None, *, retrac
     return frames if seen is None else frames.filter(seen)
 
 
+def select_scalars(lake: Place, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> pl.LazyFrame:
+    """Return what `select` does, without the arrays: `lake.scalars.COLUMNS`, read from a few files however many systems there are."""
+    table = lake.table("frames", version)
+    if query.with_forces:
+        return select(lake, query, version, retracted=retracted).select(COLUMNS)
+    frames, left_out = _selected(lake, table, query, retracted=retracted, rows=scan_scalars(lake, table))
+    seen = left_out.seen()
+    return frames if seen is None else frames.filter(seen)
+
+
 def left_out(lake: Place, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> Hidden:
     """Return what `select` leaves out of the same selection, its counts being those of the selection's own frames."""
     frames, found = _selected(lake, lake.table("frames", version), query, retracted=retracted)
@@ -101,24 +112,27 @@ def select_from(lake: Place, table: DeltaTable, query: FrameQuery) -> pl.LazyFra
     return _matching(lake, table, query)[0]
 
 
-def _selected(lake: Place, table: DeltaTable, query: FrameQuery, *, retracted: bool) -> tuple[pl.LazyFrame, Hidden]:
-    frames, systems = _matching(lake, table, query)
+def _selected(
+    lake: Place, table: DeltaTable, query: FrameQuery, *, retracted: bool, rows: pl.LazyFrame | None = None
+) -> tuple[pl.LazyFrame, Hidden]:
+    frames, systems = _matching(lake, table, query, rows)
     return frames, hidden(lake, retracted=retracted).of(systems)
 
 
-def _matching(lake: Place, table: DeltaTable, query: FrameQuery) -> tuple[pl.LazyFrame, list[str]]:
-    """Return the frames that match, and the element systems that they can be of."""
+def _matching(lake: Place, table: DeltaTable, query: FrameQuery, rows: pl.LazyFrame | None = None) -> tuple[pl.LazyFrame, list[str]]:
+    """Return the frames that match (out of rows, which are those of the table), and the element systems that they can be of."""
     check(query)
-    systems = matching_systems(query, systems_of(table))
+    there = systems_of(table)
+    systems = matching_systems(query, there)
     conditions = _conditions(query)
     own = _calculations_that_match(lake, query)
     if own is not None:
         systems = sorted(set(systems) & set(own["element_system"].unique()))
         conditions.append(pl.col("calculation_id").is_in(own["calculation_id"].implode()))
-    frames = lake.scan(table)
+    frames = lake.scan(table) if rows is None else rows
     if len(systems) == 1:
         frames = frames.filter(pl.col("element_system") == systems[0])
-    else:
+    elif len(systems) < len(there):
         frames = frames.filter(pl.col("element_system").is_in(systems))
     return (frames.filter(*conditions) if conditions else frames), systems
 
@@ -236,9 +250,4 @@ def visible_systems(lake: Place, *, retracted: bool = False) -> pl.DataFrame:
 
     From the log, less what `hidden` counts; files and bytes are those of the whole system.
     """
-    counts = hidden(lake, retracted=retracted).counts
-    found = system_counts(lake.table("frames"))
-    if not counts:
-        return found
-    hidden_frames = pl.col("element_system").replace_strict({system: a + b for system, (a, b) in counts.items()}, default=0)
-    return found.with_columns(pl.col("n_frames") - hidden_frames).filter(pl.col("n_frames") > 0)
+    return less_hidden(system_counts(lake.table("frames")), hidden(lake, retracted=retracted))

@@ -14,6 +14,7 @@ from typing import Final
 from lake.datasets import FOLDER as DATASETS
 from lake.datasets import list_datasets
 from lake.place import SPECS, Place
+from lake.scalars import unused_files
 from lake.tables import REMOVED_FILE_DAYS
 from schemas.errors import QueryError
 
@@ -26,7 +27,7 @@ class Sweep:
     """What a vacuum removed, or would remove, of one kind."""
 
     what: str
-    """A table; 'dataset indexes' that no manifest names; 'unfinished uploads'."""
+    """A table; 'dataset indexes' that no manifest names; 'scalar columns' of older versions; 'unfinished uploads'."""
     n_files: int
     bytes: int
     pinned_versions: tuple[int, ...] = ()
@@ -60,7 +61,8 @@ def vacuum(
         if progress is not None:
             progress(done + 1, len(SPECS))
     uploads = lake.store.unfinished_uploads(before, abort=not dry_run)
-    return (*swept, _sweep_indexes(lake, before, dry_run=dry_run), Sweep("unfinished uploads", len(uploads), 0))
+    indexes, summaries = _sweep_indexes(lake, before, dry_run=dry_run), _sweep_summaries(lake, before, dry_run=dry_run)
+    return (*swept, indexes, summaries, Sweep("unfinished uploads", len(uploads), 0))
 
 
 def pinned_versions(lake: Place) -> dict[str, tuple[int, ...]]:
@@ -94,3 +96,11 @@ def _sweep_indexes(lake: Place, before: datetime, *, dry_run: bool) -> Sweep:
     for found in orphans if not dry_run else []:
         lake.store.delete(found.key)
     return Sweep("dataset indexes", len(orphans), sum(found.size for found in orphans))
+
+
+def _sweep_summaries(lake: Place, before: datetime, *, dry_run: bool) -> Sweep:
+    """Remove the scalar columns that only older summaries need; who still reads one has had the retention to come to an end."""
+    old = [(key, size) for key, size, written in unused_files(lake) if written < before]
+    for key, _ in old if not dry_run else []:
+        lake.store.delete(key)
+    return Sweep("scalar columns", len(old), sum(size for _, size in old))
