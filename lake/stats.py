@@ -9,6 +9,7 @@ import polars as pl
 
 from lake.place import SPECS, Place
 from lake.tables import live_files
+from lake.visibility import Hidden, hidden, less_hidden
 
 SMALL_BYTES: Final = 32 * 2**20
 """A file below this is small: opening it costs about as much as reading it."""
@@ -35,11 +36,14 @@ class LakeStats:
 
     tables: tuple[TableStats, ...]
     systems: pl.DataFrame
-    """element_system, n_frames, n_files, bytes, n_small_files; most bytes first."""
+    """element_system, n_frames, n_files, bytes, n_small_files; most bytes first. The frames are those that the reader sees."""
+    left_out: Hidden
+    """What these frames leave out; the rows of the tables are all that are stored."""
 
 
-def lake_stats(lake: Place) -> LakeStats:
-    """Return how a lake stands; reads the logs and lists their folders, opens no file of data."""
+def lake_stats(lake: Place, *, retracted: bool = False) -> LakeStats:
+    """Return how a lake stands; reads the logs and lists their folders, opens no file of data unless something is hidden."""
+    unseen = hidden(lake, retracted=retracted)
     tables = []
     systems = pl.DataFrame()
     for name, spec in SPECS.items():
@@ -49,8 +53,8 @@ def lake_stats(lake: Place) -> LakeStats:
         sums = {column: int(by_partition[column].sum()) for column in ("n_rows", "n_files", "bytes", "n_small_files")}
         tables.append(TableStats(name=name, version=int(table.version()), **sums, n_log_files=len(log), log_bytes=sum(log)))
         if name == "frames":
-            systems = by_partition.rename({"n_rows": "n_frames"})
-    return LakeStats(tuple(tables), systems)
+            systems = less_hidden(by_partition.rename({"n_rows": "n_frames"}), unseen)
+    return LakeStats(tuple(tables), systems, unseen)
 
 
 def files_by_partition(files: pl.DataFrame, partition_by: tuple[str, ...]) -> pl.DataFrame:

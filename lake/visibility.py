@@ -69,6 +69,14 @@ def visible_calculations(lake: Place, version: int | None = None, *, retracted: 
     return rows if seen is None else rows.filter(seen)
 
 
+def less_hidden(systems: pl.DataFrame, unseen: Hidden) -> pl.DataFrame:
+    """Return rows of element_system, n_frames and so on with what is seen counted only; systems of which nothing is are left out."""
+    if not unseen.counts:
+        return systems
+    frames = pl.col("element_system").replace_strict({system: a + b for system, (a, b) in unseen.counts.items()}, default=0)
+    return systems.with_columns(pl.col("n_frames") - frames).filter(pl.col("n_frames") > 0)
+
+
 @lru_cache(maxsize=16)
 def _look(lake: Place, versions: tuple[int, ...], gone: frozenset[str], days: tuple[tuple[str, str], ...]) -> Hidden:
     projects = dict(days)

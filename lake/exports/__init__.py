@@ -9,9 +9,11 @@ from typing import Final
 import polars as pl
 
 from lake.exports.ase_db import write_ase_db
+from lake.exports.ase_lmdb import write_ase_lmdb
 from lake.exports.base import ExportFormat, Progress
 from lake.exports.deepmd import write_deepmd
 from lake.exports.extxyz import write_extxyz
+from lake.exports.mace_hdf5 import write_mace_hdf5
 from lake.exports.parquet import write_parquet
 from lake.exports.runner import write_runner
 from schemas.errors import AlreadyThere, QueryError, closest
@@ -23,6 +25,8 @@ FORMATS: Final[tuple[ExportFormat, ...]] = (
     ExportFormat("parquet", (".parquet",), write_parquet),
     ExportFormat("runner", ("input.data", ".data"), write_runner),
     ExportFormat("ase-db", (".db",), write_ase_db),
+    ExportFormat("ase-lmdb", (".aselmdb", ".lmdb"), write_ase_lmdb),
+    ExportFormat("mace-hdf5", (".h5", ".hdf5"), write_mace_hdf5),
     ExportFormat("deepmd", (".deepmd",), write_deepmd, folder=True),
 )
 """All formats, in the order in which endings are tried."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import ase.db
-import numpy as np
 import polars as pl
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from lake.exports.base import Batch, Progress, batches
+from lake.exports.base import VOIGT, Batch, Progress, batches
 
 
 def write_ase_db(frames: pl.LazyFrame, file: Path, progress: Progress) -> int:
@@ -36,7 +35,6 @@ def _atoms(batch: Batch, i: int) -> Atoms:
     if batch.has_forces(i):
         calculator.results["forces"] = arrays.forces[part]
     if batch.has_stress(i):
-        xx, xy, xz, _, yy, yz, _, _, zz = arrays.stress[i].ravel().tolist()
-        calculator.results["stress"] = np.array([xx, yy, zz, yz, xz, xy])
+        calculator.results["stress"] = arrays.stress[i].ravel()[list(VOIGT)]
     atoms.calc = calculator
     return atoms

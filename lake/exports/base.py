@@ -16,6 +16,8 @@ from schemas.frames import FrameArrays
 
 BATCH_FRAMES: Final = 5_000
 Progress = Callable[[int], None]
+VOIGT: Final = (0, 4, 8, 5, 2, 1)
+"""Places of xx, yy, zz, yz, xz, xy in a row-major 3x3 tensor, the order of ASE."""
 
 
 @dataclass(frozen=True)

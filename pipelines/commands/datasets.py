@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import lake
-from pipelines.commands import query as q
+from pipelines.commands.access import say_left_out
 from pipelines.commands.console import OUT, AsJson, print_json, print_rows, progress_bar
+from pipelines.commands.filters import with_filters
 from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.errors import QueryError
 from schemas.settings import load
 
 app = typer.Typer(help="Pin selections of frames: query, table versions, split and content hash.")
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+
+
+def limits_of(texts: list[str] | None) -> dict[str, int]:
+    """Return {system: count} of ['Ca-Mg-O=10']; raises QueryError for anything else."""
+    limits = {}
+    for text in texts or []:
+        system, _, count = text.partition("=")
+        if not count.isdigit():
+            raise QueryError(f"--limit is {text!r}, expected SYSTEM=COUNT like Ca-Mg-O=10")
+        limits[system] = int(count)
+    return limits
 
 
 def _row(manifest: DatasetManifest) -> dict[str, object]:
@@ -29,32 +42,23 @@ def _row(manifest: DatasetManifest) -> dict[str, object]:
 
 
 @app.command()
+@with_filters
 def create(
+    query: FrameQuery,
     name: Name,
-    elements: q.Elements = "",
-    subsystems: q.Subsystems = False,
-    system: q.Systems = None,
-    containing: q.Containing = "",
-    formula: q.Formula = "",
-    theory: q.Theory = "",
-    code: q.Code = "",
-    project: q.Project = "",
-    atoms: q.Atoms = "",
-    max_force: q.MaxForce = None,
-    all_frames: q.AllFrames = False,
-    limit: q.Limits = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="At most so many frames of a system outside the test: Ca-Mg-O=10.")
+    ] = None,
     test: Annotated[float, typer.Option(help="Share of calculations kept for the test.")] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of calculations kept for validation.")] = 0.1,
     as_json: AsJson = False,
 ) -> None:
     """Pin the frames that the filters select now, split by calculation."""
-    query = FrameQuery(
-        elements=q.split_elements(elements), subsystems=subsystems, systems=tuple(system or ()), containing=q.split_elements(containing),
-        formula=formula, theory=theory, code=code, project=project, natoms=q.atom_range(atoms), max_force=max_force,
-        only_good=not all_frames, limits=q.limits_of(limit),
-    )  # fmt: skip
-    dataset = lake.open(settings=load()).publish(name, query, Split(test=test, validation=validation))
+    query = replace(query, limits=limits_of(limit))
+    opened = lake.open(settings=load())
+    dataset = opened.publish(name, query, Split(test=test, validation=validation))
     print_rows([_row(dataset.manifest)], as_json=as_json)
+    say_left_out(opened.left_out(query), as_json=as_json)
 
 
 @app.command("list")
@@ -89,7 +93,7 @@ def export(
     name: Name,
     file: Annotated[Path, typer.Argument(help="File or folder to write; its ending says the format.")],
     split: Annotated[str, typer.Option(help="Only train, validation or test.")] = "",
-    form: Annotated[str, typer.Option("--format", help="Format: extxyz, parquet, runner, ase-db, deepmd.")] = "",
+    form: Annotated[str, typer.Option("--format", help="Format: extxyz, parquet, runner, ase-db, ase-lmdb, mace-hdf5, deepmd.")] = "",
 ) -> None:
     """Write the frames of a dataset, or of one split of it, for other programs."""
     from lake.exports import export as write

@@ -29,6 +29,9 @@ def put(
     project: Annotated[str, typer.Option(help="Project that the data belong to.")] = "",
     material: Annotated[list[str] | None, typer.Option(help="Name of the material, in any language; can be repeated.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the data, as an SPDX name: CC-BY-4.0.")] = "",
+    embargo_until: Annotated[
+        str, typer.Option(help="Day (2027-01-31) until which the project is for readers only whose profile names it; needs --project.")
+    ] = "",
 ) -> None:
     """Upload archives, files or folders to the inbox; what is there already is not sent again."""
     from lake.inbox import upload
@@ -45,7 +48,10 @@ def put(
             report(key, done, size)
 
     with progress_bar() as report:
-        sent = upload(store, paths, project=project, materials=tuple(material or ()), licence=licence, progress=partial(count, report))
+        sent = upload(
+            store, paths, project=project, materials=tuple(material or ()), licence=licence, embargo_until=embargo_until,
+            progress=partial(count, report),
+        )  # fmt: skip
     OUT.print(f"{len(sent)} objects sent; {len(there)} were there already with the same content, and were not sent again", highlight=False)
 
 

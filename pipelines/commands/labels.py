@@ -8,17 +8,20 @@ from typing import Annotated
 import typer
 
 import lake
+from lake.visibility import hidden
+from pipelines.commands.access import Retracted, say_left_out
 from pipelines.commands.console import OUT, AsJson, cell, print_json, print_rows
-from pipelines.commands.query import AllFrames
 from schemas.settings import load
 
 app = typer.Typer()
 
 
 @app.command()
-def theories(as_json: AsJson = False) -> None:
+def theories(retracted: Retracted = False, as_json: AsJson = False) -> None:
     """List the levels of theory of the lake, how much there is of each, and whether it goes with the most common one."""
-    found = lake.open(settings=load()).theories()
+    opened = lake.open(settings=load())
+    found = opened.theories(retracted=retracted)
+    say_left_out(hidden(opened, retracted=retracted), as_json=as_json)
     if as_json:
         print_json([asdict(held) for held in found])
         return
@@ -59,11 +62,13 @@ def verdict(
 def conflicts(
     energy: Annotated[float, typer.Option(help="Energies that differ by more than this are told, eV/atom.")] = 0.001,
     force: Annotated[float, typer.Option(help="Forces on one atom that differ by more than this are told, eV/Å.")] = 0.05,
-    all_frames: AllFrames = False,
+    all_frames: Annotated[bool, typer.Option("--all", help="Also frames with a disqualifying flag (not converged, ...).")] = False,
+    retracted: Retracted = False,
     as_json: AsJson = False,
 ) -> None:
     """List equal structures of one level of theory whose energies or forces differ, with their sources."""
-    found = lake.open(settings=load()).conflicts(energy_tolerance=energy, force_tolerance=force, only_good=not all_frames)
+    opened = lake.open(settings=load())
+    found = opened.conflicts(energy_tolerance=energy, force_tolerance=force, only_good=not all_frames, retracted=retracted)
     if as_json:
         print_json(found.to_dicts())
         return

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import lake
+from pipelines.commands.access import Retracted, say_left_out
 from pipelines.commands.console import OUT, AsJson, print_frame, print_json, print_rows, progress_bar
 from schemas.settings import load
 
@@ -18,12 +19,13 @@ app = typer.Typer(help="Look after the tables: statistics, compaction, vacuum.")
 @app.command()
 def stats(
     systems: Annotated[bool, typer.Option("--systems", help="By element system too, most bytes first.")] = False,
+    retracted: Retracted = False,
     as_json: AsJson = False,
 ) -> None:
     """Show rows, files, bytes, small files and size of the log of each table, from the logs alone."""
     from lake.stats import lake_stats
 
-    found = lake_stats(lake.open(settings=load()))
+    found = lake_stats(lake.open(settings=load()), retracted=retracted)
     tables = [asdict(table) for table in found.tables]
     if as_json:
         print_json({"tables": tables, "systems": found.systems.to_dicts()} if systems else tables)
@@ -31,6 +33,7 @@ def stats(
     print_rows(tables, as_json=False)
     if systems:
         print_frame(found.systems, as_json=False, title="frames by element system", empty="the lake is empty")
+        say_left_out(found.left_out)
     small = sum(table.n_small_files for table in found.tables)
     if small:
         OUT.print(f"{small} small files can be joined: atomlake lake compact", highlight=False)

@@ -82,7 +82,7 @@ def test_formats_by_name_or_ending_and_no_others(filled: Lake, tmp_path: Path) -
     assert export(filled.frames(), tmp_path / "x.data", "extxyz") == 11
     with pytest.raises(QueryError, match="did you mean 'extxyz'"):
         export(filled.frames(), tmp_path / "x.xyz", "extxzy")
-    with pytest.raises(QueryError, match="formats are extxyz, parquet, runner, ase-db, deepmd"):
+    with pytest.raises(QueryError, match="formats are extxyz, parquet, runner, ase-db, ase-lmdb, mace-hdf5, deepmd"):
         export(filled.frames(), tmp_path / "x.cif")
 
 

@@ -14,7 +14,22 @@ import pytest
 ROOMS = ("schemas", "lake", "training", "pipelines")
 HEAVY = {
     "schemas": {"numpy", "pyarrow"},
-    "lake": {"numpy", "pyarrow", "boto3", "botocore", "deltalake", "polars", "ase", "obstore", "isal", "zstandard", "yaml", "scipy", "h5py"},
+    "lake": {
+        "numpy",
+        "pyarrow",
+        "boto3",
+        "botocore",
+        "deltalake",
+        "polars",
+        "ase",
+        "obstore",
+        "isal",
+        "zstandard",
+        "yaml",
+        "scipy",
+        "h5py",
+        "lmdb",
+    },
 }
 
 

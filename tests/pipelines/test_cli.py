@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from lake.theory import theory_key
 from pipelines.cli import app
 from pipelines.commands.console import cell, finite
+from pipelines.commands.datasets import limits_of
+from pipelines.commands.filters import days, numbers, symbols_in, whole_numbers
 from pipelines.commands.potentials import parse_options
-from pipelines.commands.query import atom_range, limits_of, split_elements
 from schemas.errors import QueryError, SettingsError
 from schemas.theory import LevelOfTheory
 
@@ -70,13 +71,24 @@ def test_help_of_the_command_line_imports_neither_torch_nor_prefect(tmp_path: Pa
 
 
 def test_elements_atoms_and_limits_are_read_from_text() -> None:
-    assert split_elements("Mg, Ca-O") == ("Mg", "Ca", "O")
-    assert atom_range("1:64") == (1, 64)
-    assert atom_range("8") == (8, 8)
-    assert atom_range("") is None
+    assert symbols_in("Mg, Ca-O") == ("Mg", "Ca", "O")
+    assert whole_numbers("--atoms", "1:64") == (1, 64)
+    assert whole_numbers("--atoms", "8") == (8, 8)
+    assert whole_numbers("--atoms", "8:") == (8, None)
+    assert whole_numbers("--atoms", "") is None
+    assert numbers("--energy-per-atom", "-8.5:-5") == (-8.5, -5.0)
+    assert numbers("--energy-per-atom", ":-5") == (None, -5.0)
+    assert days("--ingested", "2026-01-01:") == ("2026-01-01", None)
+    assert days("--ingested", "2026-01-01") == ("2026-01-01", "2026-01-01")
     assert limits_of(["Ca-Mg-O=10"]) == {"Ca-Mg-O": 10}
     with pytest.raises(QueryError, match="--atoms is 'many'"):
-        atom_range("many")
+        whole_numbers("--atoms", "many")
+    with pytest.raises(QueryError, match="--density is '3', expected a range like"):
+        numbers("--density", "3")
+    with pytest.raises(QueryError, match="expected numbers like -8:-5"):
+        numbers("--density", "light:heavy")
+    with pytest.raises(QueryError, match="is no day"):
+        days("--ingested", "yesterday:")
     with pytest.raises(QueryError, match="--limit is 'ten'"):
         limits_of(["ten"])
 
