@@ -30,6 +30,9 @@ check: environment ## style, types, packaging
 golden: environment ## readers against the reference outputs in ../shared
 	$(BIN)/python -m pytest tests/golden
 
+faults: environment ## two hundred random kills over concurrent writers and upkeep
+	ATOMLAKE_TEST_KILLS=200 $(BIN)/python -m pytest -s tests/faults/test_kill_storm.py
+
 docs: environment ## make docs/tables.md and docs/readers.md from the code
 	$(BIN)/python -m schemas.documentation docs/tables.md
 	$(BIN)/python -m lake.documentation docs/readers.md
@@ -41,4 +44,4 @@ constraints: environment ## pin what is installed in .venv
 clean: ## remove the environment and everything that was made
 	rm -rf .venv dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 
-.PHONY: help environment demo demo-stop test check golden docs constraints clean
+.PHONY: help environment demo demo-stop test check golden faults docs constraints clean
