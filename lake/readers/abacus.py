@@ -29,7 +29,7 @@ _ETOT: Final = re.compile(rb"\n final etot is +(\S+) eV")
 _LATTICE_CONSTANT: Final = re.compile(rb"\n +lattice constant \(Bohr\) += +(\S+)")
 _VECTORS: Final = re.compile(
     rb"\n +Lattice vectors: \(Cartesian coordinate: in unit of a_0\) *\n"
-    rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n"
+    rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n(?! *[-+.\d]+ +[-+.\d]+ +[-+.\d]+ *\n)"
 )
 _PLACES: Final = re.compile(rb"\n +(CARTESIAN|DIRECT) COORDINATES[^\n]*\n +atom +x +y +z[^\n]*\n((?: +tau[cd]_\w+ [^\n]*\n)+)")
 _CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
@@ -39,7 +39,7 @@ _FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
 _FORCES: Final = re.compile(
     rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: +[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
 )
-_STRESS: Final = re.compile(rb"TOTAL-STRESS \(KBAR\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n){3})")
+_STRESS: Final = re.compile(rb"TOTAL-STRESS \(KBAR\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\d*Ee]+ +[-+.\d*Ee]+ +[-+.\d*Ee]+ *\n)+)")
 _STOPS: Final = re.compile(rb"\n +(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Time  :")
 _PSEUDO: Final = re.compile(rb"\n +Read in pseudopotential file is (\S+)(?:\n[^\n]*){0,2}?\n +exchange-correlation functional = ([^\n]*)")
 _LABEL: Final = re.compile(rb"\n +atom label for species \d+ = (\S+)")
@@ -119,7 +119,7 @@ class AbacusRun(RunLog):
             positions=positions,
             energy=number(energy.group(1)),
             forces=_forces(own, natoms),
-            stress=symmetric(token_table(stress.group(1), 3, 0, 3)) * -KBAR if stress else None,
+            stress=_tensor(stress.group(1)) * -KBAR if stress else None,
             converged=1 if reached else -1,
             n_scf=n_scf,
         )
@@ -138,7 +138,7 @@ class AbacusRun(RunLog):
         self._cell_step = int(moved[-1]) if moved else self._cell_step
         if tables:
             form, rows = tables[-1]
-            values = token_table(rows, natoms, 1) if rows.count(b"\n") == natoms else np.full((natoms, 3), NAN)
+            values = token_table(rows, natoms, 1, even=False) if rows.count(b"\n") == natoms else np.full((natoms, 3), NAN)
             values = values * self._constant if form == b"CARTESIAN" else values @ (np.eye(3) * NAN if self._cell is None else self._cell)
             self._positions = values if bool(np.isfinite(values).all()) else None
         else:
@@ -153,13 +153,18 @@ class AbacusRun(RunLog):
             self.notes += [note] if note not in self.notes else []
 
 
+def _tensor(rows: bytes) -> Floats:
+    """Return the rows of a stress, all of the table, or NaN where they are not three."""
+    return symmetric(token_table(rows, 3, 0, 3, even=False)) if rows.count(b"\n") == 3 else np.full((3, 3), NAN)
+
+
 def _forces(text: bytes, natoms: int) -> Floats | None:
     if b"TOTAL-FORCE" not in text:
         return None
     table = _FORCES.search(text)
     if table is None or table.group(1).count(b"\n") != natoms:
         return np.full((natoms, 3), NAN)
-    return token_table(table.group(1), natoms, 1, 4)
+    return token_table(table.group(1), natoms, 1, 4, even=False)
 
 
 def _level(text: bytes) -> LevelOfTheory:

@@ -17,7 +17,7 @@ _CYCLE_HEAD: Final = re.compile(rb"\n +iter +Etot[^\n]*\n")
 _CYCLE_ROW: Final = re.compile(rb" ETOT *(\d+)([^\n]*)\n")
 _LOG_ROW: Final = re.compile(rb"\n ETOT *(\d+)([^\n]*)(?=\n)")
 _STRESS_HEAD: Final = b"artesian components of stress tensor (hartree/bohr^3)\n"
-_STRESS_FIELD: Final = re.compile(rb"sigma\(([123]) ([123])\)= *(\S+)")
+_STRESS_FIELD: Final = re.compile(rb"sigma\(([123]) ([123])\)= *(\S+)(?= *\n| +sigma)")
 _ENTROPY: Final = re.compile(rb"\n +-kT\*entropy += *(\S+)|\n'?-kT\*entropy'? *: *(\S+)")
 _ETOTAL: Final = re.compile(rb"\n Total energy \(etotal\) \[Ha\]= *(\S+) *\n")
 _DONE: Final = b"\n ----iterations are completed or convergence reached----"
@@ -69,7 +69,8 @@ def read_cycle(text: bytes, variables: Variables, dataset: int) -> Cycle | None:
         return None
     values = [[number(field) for field in row.group(2).split()] for row in rows[-2:]]
     columns = [dict(zip((b"energy", *names), row, strict=False)) for row in values]
-    return Cycle(columns[-1].get(b"energy", NAN), int(rows[-1].group(1)), _judge(columns, variables, dataset))
+    torn = bool(heads) and len(values[-1]) != len(names) + 1
+    return Cycle(NAN if torn else columns[-1].get(b"energy", NAN), int(rows[-1].group(1)), _judge(columns, variables, dataset))
 
 
 def _log_columns(variables: Variables, dataset: int) -> list[bytes]:

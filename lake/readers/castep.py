@@ -18,7 +18,7 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep_header import ENERGY_UNITS, LENGTH_UNITS, Settings, read_settings
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
-from lake.readers.text_steps import NAN, Step, as_floats, lines_after, symmetric
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, symmetric
 from schemas.frames import Floats
 from schemas.units import GPA, KBAR
 
@@ -166,8 +166,12 @@ class CastepRun(RunLog):
             return None
         if lines is None:
             return np.full((natoms, 3), NAN)
-        fields = [line.rstrip(b" *").split()[-3:] for line in lines.split(b"\n")[:natoms]]
-        return np.array([as_floats(row) if len(row) == 3 else np.full(3, NAN) for row in fields]) * factor
+        rows = [line.strip(b" *").split() for line in lines.split(b"\n")[:natoms]]
+        labels = [tuple(row[:2]) for row in rows]
+        fields = [field for row in rows for field in row[2:]]
+        if any(len(row) != 5 for row in rows) or len(set(labels)) < natoms or not even_decimals(fields):
+            return np.full((natoms, 3), NAN)
+        return as_floats(fields).reshape(-1, 3) * factor
 
     def _once(self, note: str) -> None:
         if note not in self.notes:
@@ -184,7 +188,8 @@ def _read_energies(text: bytes) -> tuple[float, float, float] | None:
     zero = _SIGMA0.findall(text)
     sigma0 = number(zero[-1][0]) * ENERGY_UNITS.get(zero[-1][1], NAN) if zero else NAN
     internal = values.get(False, NAN)
-    return internal, values.get(True, internal), sigma0
+    torn = (zero or b"Final free energy (E-TS)" in text) and True not in values
+    return internal, NAN if torn else values.get(True, internal), sigma0
 
 
 def _read_cycle(text: bytes, settings: Settings) -> tuple[int, int]:
@@ -205,8 +210,9 @@ def _read_stress(text: bytes) -> Floats | None:
     lines = lines_after(text, table.end(), 3) if table else None
     if table is None or lines is None:
         return None
-    rows = [line.rstrip(b" *").split()[-3:] for line in lines.split(b"\n")[:3]]
-    values = np.array([as_floats(row) if len(row) == 3 else np.full(3, NAN) for row in rows])
+    rows = [line.strip(b" *").split() for line in lines.split(b"\n")[:3]]
+    whole = [row[:1] for row in rows] == [[b"x"], [b"y"], [b"z"]] and even_decimals([field for row in rows for field in row[1:]])
+    values = np.array([as_floats(row[1:]) if whole and len(row) == 4 else np.full(3, NAN) for row in rows])
     return symmetric(values) * _PRESSURES.get(table.group(1), NAN)
 
 
@@ -216,10 +222,10 @@ def _read_cell(text: bytes) -> Floats | None:
     lines = lines_after(text, tables[-1].end(), 3) if tables else None
     if lines is None:
         return None
-    rows = [line.split()[:3] for line in lines.split(b"\n")[:3]]
-    if any(len(row) != 3 for row in rows):
+    rows = [line.split() for line in lines.split(b"\n")[:3]]
+    if any(len(row) != 6 for row in rows) or not even_decimals([field for row in rows for field in row[:3]]):
         return None
-    cell = as_floats([field for row in rows for field in row]).reshape(3, 3) * LENGTH_UNITS.get(tables[-1].group(1), NAN)
+    cell = as_floats([field for row in rows for field in row[:3]]).reshape(3, 3) * LENGTH_UNITS.get(tables[-1].group(1), NAN)
     return cell if bool(np.isfinite(cell).all()) else None
 
 

@@ -15,7 +15,7 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
-from lake.readers.text_steps import NAN, Step, as_floats
+from lake.readers.text_steps import NAN, Step, as_floats, numbered
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
@@ -25,10 +25,11 @@ FORMAT: Final = "Elk INFO.OUT"
 _OPENING: Final = b"\n| Elk version "
 _LOOP: Final = b"\n| Self-consistent loop started |"
 _VERSION: Final = re.compile(rb"\n\| Elk version (\S+) started \|")
-_VECTORS: Final = re.compile(rb"\nLattice vectors :\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n")
+_VECTORS: Final = re.compile(rb"\nLattice vectors :\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n(?! +\S)")
 _SPECIES: Final = re.compile(
     rb"\nSpecies : +\d+ \((\w+)\)\n((?: [^\n]*\n)*?) atomic positions \((lattice|Cartesian)\)[^\n]*\n((?: +\d+ : [^\n]*\n)+)"
 )
+_COUNT: Final = re.compile(rb"\nTotal number of atoms per unit cell : +(\d{1,7}) *\n")
 _FILE: Final = re.compile(rb" parameters loaded from : (\S+)")
 _RADIUS: Final = re.compile(rb" muffin-tin radius : +(\S+)")
 _TOTAL: Final = re.compile(rb"\n total energy +: +(\S+) *(?=\n)")
@@ -76,12 +77,17 @@ class ElkRun(RunLog):
         self._cell = as_floats(vectors.groups()).reshape(3, 3) * BOHR
         labels, places = [], []
         for name, _, form, rows in species:
-            values = [as_floats(row.split(b":", 1)[1].split()[:3]) for row in rows.split(b"\n") if b":" in row]
+            if not numbered(rows.lstrip(b"\n"), rows.count(b":")):
+                return None
+            fields = [row.split(b":", 1)[1].split() for row in rows.split(b"\n") if b":" in row]
+            values = [as_floats(row[:3]) for row in fields if len(row) == len(fields[0])]
             if any(row.shape != (3,) for row in values):
                 return None
             labels += [element_of(name.decode("latin-1"))] * len(values)
             places.append(np.array(values) @ self._cell if form == b"lattice" else np.array(values) * BOHR)
-        numbers = as_numbers(labels)
+        numbers, total = as_numbers(labels), _COUNT.search(text)
+        if total is not None and int(total.group(1)) != len(labels):
+            return None
         self._positions = np.concatenate(places)
         if numbers is None or not bool(np.isfinite(self._positions).all() and np.isfinite(self._cell).all()):
             return None
@@ -94,6 +100,7 @@ class ElkRun(RunLog):
         """Return the step of the first loop; others have no positions in the text."""
         totals, entropy, loops = _TOTAL.findall(piece), _ENTROPY.findall(piece), _NUMBER.findall(piece)
         if not totals:
+            self.lost += b"\n total energy" in piece or b"\nForces :" in piece
             return None
         if self.pieces > 1:
             self.lost += 1

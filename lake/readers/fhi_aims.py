@@ -17,7 +17,7 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.fhi_aims_input import Given, read_input
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
-from lake.readers.text_steps import NAN, Step, as_floats, lines_after, symmetric, token_table
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, symmetric, token_table
 from schemas.frames import Floats
 
 FORMAT: Final = "FHI-aims output"
@@ -35,7 +35,7 @@ _COMPONENTS: Final = re.compile(
 )
 _FORCES: Final = re.compile(rb"\n +Total atomic forces \(([^)\n]*)\) \[eV/Ang\]:\n")
 _RAW_FORCE: Final = re.compile(rb"\n +Total forces\( *(\d+)\) +: +([^\n]*)")
-_STRESS: Final = re.compile(rb"\| +(?:Analytical|Numerical) stress tensor - Symmetrized +\|\n(?:[^\n]*\n){4}((?: +\| +[xyz] [^\n]*\n){3})")
+_STRESS: Final = re.compile(rb"\| +(?:Analytical|Numerical) stress tensor - Symmetrized +\|\n(?:[^\n]*\n){4}((?: +\| +[xyz] [^\n]*\n)+)")
 _MOVED: Final = re.compile(rb"\n +Updated atomic structure:[^\n]*\n")
 _USED: Final = re.compile(rb"\n +Atomic structure (?:\(and velocities\) as|that was) used in the preceding time step[^\n]*\n")
 _PLACE: Final = re.compile(rb"\n +atom +(\S+) +(\S+) +(\S+) +\S+ *(?=\n)")
@@ -102,6 +102,7 @@ class FhiAimsRun(RunLog):
         if energies is None and (_CONVERGED in own or any(words in own for words in _ENDED)):
             energies = next(reversed(list(_COMPONENTS.finditer(own))), None)
         if energies is None:
+            self.lost += _FORCES.search(own) is not None
             return None
         self._known = self._known and _MOVED.search(piece) is not None
         self._number += 1
@@ -166,15 +167,17 @@ class FhiAimsRun(RunLog):
                 return None
             return np.array([as_floats(fields.split()) if len(fields.split()) == 3 else np.full(3, NAN) for _, fields in raw])
         lines = lines_after(piece, table.end(), natoms)
-        return token_table(lines, natoms, 2, 5) if lines is not None else np.full((natoms, 3), NAN)
+        whole = lines is not None and numbered(lines, natoms, 1)
+        return token_table(lines, natoms, 2, 5) if whole and lines is not None else np.full((natoms, 3), NAN)
 
 
 def _structure(piece: bytes, start: int, natoms: int, cell: Floats) -> tuple[Floats, Floats] | None:
     """Return cell and positions of a printed structure, or None where it is not whole; a structure without vectors has those given."""
     end = piece.find(b"\n-----", start)
     text = b"\n" + (piece[start:end] if end >= 0 else piece[start:])
-    rows = _PLACE.findall(text)[:natoms]
-    vectors = _VECTOR.findall(text)[:3]
+    rows, vectors = _PLACE.findall(text), _VECTOR.findall(text)
+    if not even_decimals([field for row in rows for field in row]) or not even_decimals([field for row in vectors for field in row]):
+        return None
     positions = as_floats([field for row in rows for field in row]).reshape(-1, 3)
     if vectors:
         found = as_floats([field for row in vectors for field in row])
@@ -185,7 +188,11 @@ def _structure(piece: bytes, start: int, natoms: int, cell: Floats) -> tuple[Flo
 
 def _stress(piece: bytes) -> Floats | None:
     tables = _STRESS.findall(piece)
-    return symmetric(token_table(tables[-1], 3, 2, 6)) if tables else None
+    if not tables:
+        return None
+    rows = [line.split()[1:2] for line in tables[-1].split(b"\n")[:-1]]
+    whole = rows == [[b"x"], [b"y"], [b"z"]]
+    return symmetric(token_table(tables[-1], 3, 2, 6)) if whole else np.full((3, 3), NAN)
 
 
 def _open() -> PushReader:

@@ -16,7 +16,7 @@ import numpy as np
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog
-from lake.readers.text_steps import NAN, Step, as_floats, lines_after, token_table
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
@@ -161,7 +161,8 @@ class GaussianRun(RunLog):
             self._once("only the standard orientation is printed, in which the forces are not: they are left out")
             return None
         lines = lines_after(text, table.end(), natoms)
-        return token_table(lines, natoms, 2, 5) * HARTREE_PER_BOHR if lines is not None else np.full((natoms, 3), NAN)
+        whole = lines is not None and numbered(lines, natoms)
+        return token_table(lines, natoms, 2, 5) * HARTREE_PER_BOHR if whole and lines is not None else np.full((natoms, 3), NAN)
 
     def _once(self, note: str) -> None:
         if note not in self.notes:
@@ -173,6 +174,8 @@ def _geometry(table: bytes, *, turned: bool) -> _Geometry | None:
     if any(len(row) != 6 or not row[1].isdigit() or not 0 < int(row[1]) < len(SYMBOLS) for row in rows):
         return None
     positions = as_floats([field for row in rows for field in row[3:]]).reshape(-1, 3)
+    if not numbered(table.lstrip(b"\n"), len(rows)) or not even_decimals([field for row in rows for field in row[3:]]):
+        return None
     return _Geometry(tuple(int(row[1]) for row in rows), positions, turned) if bool(np.isfinite(positions).all()) else None
 
 

@@ -18,7 +18,7 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.gpaw_header import ROW, read_level
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
-from lake.readers.text_steps import NAN, Step, as_floats, lines_after, symmetric, token_table
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, symmetric, token_table
 from schemas.calculations import Run
 from schemas.frames import Floats
 
@@ -27,12 +27,15 @@ FORMAT: Final = "GPAW text"
 _OPENING: Final = b"\n  ___ ___ ___ _ _ _"
 _BANNER: Final = re.compile(rb"\n \|__ \|  _\|___\|_____\| +(\S+)")
 _POSITIONS: Final = b"\nPositions:"
-_AXIS: Final = re.compile(rb"\n +[123]\. axis: +(yes|no) +(\S+) +(\S+) +(\S+)")
+_AXIS: Final = re.compile(rb"\n +([123])\. axis: +(yes|no) +(\S+) +(\S+) +(\S+)(?: +\d+ +\S+)? *(?=\n)")
 _ENERGY: Final = re.compile(rb"\n[Ff]ree [Ee]nergy: +(\S+) *\n(?:[Ee]xtrapolated|Zero Kelvin): +(\S+) *(?=\n)")
+_LABELLED: Final = (b"\nForces in eV/Ang", b"\nFree energy:", b"\nExtrapolated:", b"\nStress tensor:")
 _ITERATION: Final = re.compile(rb"\niter: +(\d{1,6}) +\S+([^\n]*)(?=\n)")
 _FORCES: Final = re.compile(rb"\n[Ff]orces in eV/Ang(?:strom)?:\n")
 _STRESS: Final = re.compile(rb"\n[Ss]tress tensor:[^\n]*\n")
 _STOPS: Final = re.compile(rb"\nSystem changes:|\nTiming:|\nMemory usage:|\nWriting to ")
+_END: Final = re.compile(rb"\nTotal: +\S+ +100\.0% *(?=\n)")
+"""Last row of the table of timings, which stands at the end."""
 _ENERGY_LIMIT: Final = re.compile(
     rb"Maximum (?:\[total\] |\[total energy\] |total )(?:energy )?change[^:\n]*: +(\S+) eV / (?:valence )?electron"
 )
@@ -55,7 +58,7 @@ class GpawRun(RunLog):
     SOURCES = ("GPAW free energy, relative to reference atoms", "GPAW stress tensor")
     ANCHORS = (_POSITIONS,)
     ENDS = (b"\nSystem changes:", b"\nTiming:", b"\nMemory usage:")
-    LAST = (b"\nTiming:",)
+    LAST = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +82,7 @@ class GpawRun(RunLog):
         if self.heading is None and piece.startswith(_POSITIONS):
             self.heading = self._first(self.head, piece)
         super().take(piece, closed=closed)
+        self.complete = self.complete or _END.search(piece) is not None
 
     def _first(self, head: bytes, piece: bytes) -> Heading | None:
         rows, axes = _rows(piece), _AXIS.findall(piece)[:3]
@@ -96,7 +100,7 @@ class GpawRun(RunLog):
             version=version.group(1).decode("latin-1") if version else "",
             kind="static",
             numbers=numbers,
-            pbc=np.array([axis[0] == b"yes" for axis in axes], dtype=bool),
+            pbc=np.array([axis[1] == b"yes" for axis in axes], dtype=bool),
             level=read_level(head, cell if cell is not None else np.zeros((3, 3))),
         )
 
@@ -106,6 +110,7 @@ class GpawRun(RunLog):
         own = piece if stop is None else piece[: stop.end()]
         energy = next(reversed(list(_ENERGY.finditer(own))), None)
         if energy is None:
+            self.lost += any(words in own for words in _LABELLED)
             return None
         self._found += 1
         rows, cell = _rows(own), _cell(own)
@@ -152,12 +157,13 @@ def _rows(text: bytes) -> list[tuple[bytes, ...]]:
     while (match := ROW.match(text, place)) is not None:
         rows.append(match.groups())
         place = match.end()
-    return rows
+    return rows if even_decimals([field for row in rows for field in row[1:]]) else []
 
 
 def _cell(text: bytes) -> Floats | None:
-    axes = _AXIS.findall(text)[:3]
-    cell = as_floats([field for axis in axes for field in axis[1:]])
+    axes = _AXIS.findall(text)
+    fields = [field for axis in axes for field in axis[2:]]
+    cell = as_floats(fields) if [axis[0] for axis in axes] == [b"1", b"2", b"3"] and even_decimals(fields) else np.zeros(0)
     return cell.reshape(3, 3) if cell.shape == (9,) and bool(np.isfinite(cell).all()) else None
 
 
@@ -166,7 +172,8 @@ def _forces(text: bytes, numbers: NDArray[np.int16]) -> Floats | None:
     if table is None:
         return None
     lines = lines_after(text, table.end(), natoms)
-    return token_table(lines, natoms, 2, 5) if lines is not None else np.full((natoms, 3), NAN)
+    whole = lines is not None and numbered(lines, natoms, first=0)
+    return token_table(lines, natoms, 2, 5) if whole and lines is not None else np.full((natoms, 3), NAN)
 
 
 def _open() -> PushReader:

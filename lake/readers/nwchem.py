@@ -16,7 +16,7 @@ import numpy as np
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
 from lake.readers.step_log import as_numbers, element_of
-from lake.readers.text_steps import NAN, Cutter, Step, as_floats, lines_after, make_frames
+from lake.readers.text_steps import NAN, Cutter, Step, as_floats, even_decimals, lines_after, make_frames, numbered
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
@@ -31,7 +31,7 @@ _TASK: Final = b"\n Task  times"
 _BANNER: Final = re.compile(rb"Northwest Computational Chemistry Package \(NWChem\) (\S+)")
 _VALUE: Final = re.compile(rb"\n +Total DFT energy = +(\S+) *(?=\n)")
 _UNIT: Final = re.compile(rb"\n Output coordinates in (angstroms|a\.u\.)")
-_ATOM: Final = re.compile(rb"\n +\d+ (\S+) +\d+\.\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
+_ATOM: Final = re.compile(rb"\n +(\d+) (\S+) +\d+\.\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
 _GRADIENT: Final = re.compile(rb"\n +DFT ENERGY GRADIENTS\n\n +atom +coordinates +gradient\n +x +y +z +x +y +z *\n")
 _ROW: Final = re.compile(rb"\n d= *\d+,ls=[0-9.]+,diis +(\d{1,5}) +\S+ +(\S+) +(\S+) ")
 _WANTED: Final = re.compile(rb"\n +Convergence on (energy|density) requested: +(\S+)")
@@ -230,8 +230,11 @@ def _read_geometry(text: bytes) -> _Geometry | None:
     """Return the geometry that a text begins with, or None where it cannot be read."""
     unit, end = _UNIT.match(text), text.find(b"\n      Atomic Mass")
     rows = _ATOM.findall(text[:end] if end >= 0 else b"")
-    positions = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
-    symbols = [element_of(row[0].decode("latin-1")) for row in rows]
+    positions = as_floats([field for row in rows for field in row[2:]]).reshape(-1, 3)
+    symbols = [element_of(row[1].decode("latin-1")) for row in rows]
+    counted = [row[0] for row in rows] == [b"%d" % k for k in range(1, len(rows) + 1)]
+    if not counted or not even_decimals([field for row in rows for field in row[2:]]):
+        return None
     if unit is None or as_numbers(symbols) is None or not bool(np.isfinite(positions).all()):
         return None
     return _Geometry(symbols, positions * (BOHR if unit.group(1) == b"a.u." else 1.0))
@@ -243,9 +246,11 @@ def _read_gradient(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
     lines = lines_after(text, table.end(), natoms) if table else None
     if table is None:
         return None
-    if lines is None:
+    if lines is None or not numbered(lines, natoms):
         return np.full((natoms, 3), NAN), np.full((natoms, 3), NAN)
     fields = [line.split()[2:] for line in lines.split(b"\n")[:natoms]]
+    if not even_decimals([field for row in fields for field in row]):
+        return np.full((natoms, 3), NAN), np.full((natoms, 3), NAN)
     values = np.array([as_floats(row) if len(row) == 6 else np.full(6, NAN) for row in fields])
     return values[:, :3] * BOHR, values[:, 3:] * -HARTREE_PER_BOHR
 

@@ -14,7 +14,7 @@ import numpy as np
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
-from lake.readers.text_steps import NAN, Step, as_floats, lines_after, token_table
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
@@ -106,6 +106,7 @@ class OrcaRun(RunLog):
                 raise UnreadableOutput(reason, f"the output of ORCA has {what}", "deposit runs of plain density-functional theory")
         energy = next(reversed(list(_ENERGY.finditer(own))), None)
         if energy is None:
+            self.lost += b"\nCARTESIAN GRADIENT" in own or b"FINAL SINGLE POINT ENERGY" in own
             return None
         self._found += 1
         rows = _rows(own)
@@ -120,7 +121,7 @@ class OrcaRun(RunLog):
             number=self._found - 1,
             cell=np.zeros((3, 3)),
             positions=positions,
-            energy=number(energy.group(1)) * HARTREE,
+            energy=number(energy.group(1)) * HARTREE if energy.group(2).strip()[:1] in (b"", b"(") else NAN,
             forces=_forces(own, len(self._symbols)),
             converged=int(met),
             n_scf=int(cycles[-1]) if cycles else -1,
@@ -133,7 +134,7 @@ def _rows(text: bytes) -> list[tuple[bytes, ...]]:
     while (match := _PLACE.match(text, place)) is not None:
         rows.append(match.groups())
         place = match.end()
-    return rows
+    return rows if even_decimals([field for row in rows for field in row[1:]]) else []
 
 
 def _forces(text: bytes, natoms: int) -> Floats | None:
@@ -141,7 +142,8 @@ def _forces(text: bytes, natoms: int) -> Floats | None:
     if table is None:
         return None
     lines = lines_after(text, table.end(), natoms)
-    return token_table(lines, natoms, 3, 6) * -HARTREE_PER_BOHR if lines is not None else np.full((natoms, 3), NAN)
+    whole = lines is not None and numbered(lines, natoms)
+    return token_table(lines, natoms, 3, 6) * -HARTREE_PER_BOHR if whole and lines is not None else np.full((natoms, 3), NAN)
 
 
 def _keywords(text: bytes) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
 from lake.readers.siesta_header import Header, read_header
-from lake.readers.text_steps import NAN, Cutter, Step, as_floats, fixed_table, lines_after, make_frames, symmetric, token_table
+from lake.readers.text_steps import NAN, Cutter, Step, as_floats, fixed_table, lines_after, make_frames, numbered, symmetric, token_table
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
@@ -122,13 +122,14 @@ class SiestaReader:
         cycle, ks = _read_cycle(piece, header), _KS.search(piece)
         reported = b"\nsiesta: Cell volume" in piece or b"\n>> End of run" in piece
         if cycle is None or ks is None or (single and not reported):
+            whole = cycle is not None and (b"\nsiesta: Atomic forces" in piece or b"\nsiesta: E_KS" in piece)
+            self._lose("have no energy that can be read", count=whole and (reported or not single))
             return
         cell, positions = _cell(piece), _positions(piece, header)
         if positions is None and self._pieces == 0:
             positions = header.positions
         if positions is None or cell is None:
-            words = "have no coordinates in the output (WriteCoorStep is off)"
-            self._lost[words] = self._lost.get(words, 0) + 1
+            self._lose("have no coordinates in the output (WriteCoorStep is off)")
             return
         step = Step(
             number=self._pieces,
@@ -142,6 +143,10 @@ class SiestaReader:
             n_scf=cycle.steps,
         )
         self._steps.append(_with_final(step, piece) if single else step)
+
+    def _lose(self, words: str, *, count: bool = True) -> None:
+        if count:
+            self._lost[words] = self._lost.get(words, 0) + 1
 
     def _refusal(self) -> UnreadableOutput:
         if self._header is None and self._pieces:
@@ -174,7 +179,8 @@ def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
     if head is None or not rows:
         return None
     names = head.group(1).decode("latin-1").split()
-    last = dict(zip(names, as_floats(rows[-1][1].split()), strict=False))
+    fields = rows[-1][1].split()
+    last = dict(zip(names, as_floats(fields if len(fields) == len(names) else [b""] * len(names)), strict=True))
     entropy = last.get("FreeEng(eV)", NAN) - last.get("E_KS(eV)", NAN)
     measured = [last[name] <= _CRITERIA_SLACK * limit for name, limit in header.tolerances if name in last]
     steps = int(rows[-1][0])
@@ -195,6 +201,8 @@ def _positions(text: bytes, header: Header) -> Floats | None:
     table, natoms = _COORDINATES.search(text), len(header.numbers)
     lines = lines_after(text, table.end(), natoms) if table else None
     if table is None or lines is None:
+        return None
+    if not numbered(lines, natoms, 4):
         return None
     values, unit = token_table(lines, natoms, 0, 6), table.group(1).decode("latin-1").lower()
     cell = _cell(text)

@@ -83,6 +83,7 @@ class RunLog(ABC):
             return
         if self.heading is None:
             self.heading = self.read_heading(self.head)
+            self.lost += self.heading is None
         self.pieces += 1
         if self.heading is not None and (closed or any(words in piece for words in self.ENDS)):
             step = self.read_step(piece, self.heading)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +17,9 @@ from schemas.frames import Floats, FrameBlock
 
 NAN: Final = float("nan")
 _DRAIN_BYTES: Final = 1 << 20
+_POINT_AND_DIGITS: Final = re.compile(rb"(?<=\.)\d+")
+_ASYMMETRY: Final = 0.2
+"""Part of the largest component that two equal components of a printed stress may differ by."""
 _MOST_OPEN: Final = 256 << 20
 """Bytes of one piece beyond which a file is not believed."""
 
@@ -88,34 +93,70 @@ class Step:
 
 
 def lines_after(text: bytes, start: int, count: int) -> bytes | None:
-    """Return count whole lines from start on, newlines included, or None where there are fewer."""
-    end = start
+    """Return count whole lines from start on, newlines included, or None where there are fewer, or one more that is like the last."""
+    last, end = start, start
     for _ in range(count):
-        end = text.find(b"\n", end) + 1
+        last, end = end, text.find(b"\n", end) + 1
         if end == 0:
             return None
+    following = text.find(b"\n", end)
+    if count and following >= 0 and _alike(text[last:end].split(), text[end:following].split()):
+        return None
     return text[start:end]
 
 
+def _alike(first: list[bytes], second: list[bytes]) -> bool:
+    """Return whether two lines are rows of one table: as many fields, decimals of one length at the same places."""
+    decimals = [_decimals(field) for field in first]
+    return any(decimals) and decimals == [_decimals(field) for field in second]
+
+
+def _decimals(field: bytes) -> int:
+    """Return the number of digits behind the decimal point of a field, 0 where it has no point."""
+    match = _POINT_AND_DIGITS.search(field)
+    return len(match.group()) if match else 0
+
+
+def numbered(lines: bytes, count: int, place: int = 0, first: int = 1) -> bool:
+    """Return whether the fields at a place of the rows of a table count its rows: no row is lost, there twice, or another's."""
+    fields = [line.split()[place : place + 1] for line in lines.split(b"\n")[:count]]
+    return fields == [[b"%d" % k] for k in range(first, first + count)]
+
+
 def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
-    """Return the last count numbers of each line of a table in fixed-point columns, (rows, count); NaN where a field holds none."""
+    """Return the last count numbers of each line of a table in fixed-point columns, (rows, count); NaN where a field holds none.
+
+    All are NaN where a line is shorter or longer than the others of three or more: a byte was lost or added.
+    """
+    found = lines.split(b"\n")[:rows]
+    lengths = Counter(len(line.rstrip()) for line in found)
+    if len(lengths) == 2 and rows > 2 and min(lengths.values()) == 1:
+        return np.full((rows, count), NAN)
     batch = RowBatch(rows, count)
     batch.add(lines)
     return np.asarray(batch.values()[0])
 
 
-def token_table(lines: bytes, rows: int, first: int, width: int = 0) -> Floats:
+def token_table(lines: bytes, rows: int, first: int, width: int = 0, *, even: bool = True) -> Floats:
     """Return three numbers of each line, from its blank-separated field number `first` on, (rows, 3).
 
-    A line with another number of fields than width (0: with fewer than needed) is NaN. For tables with exponents, whose columns the
-    decimal points do not show.
+    A line with another number of fields than width (0: than the first line has, or too few) is NaN. All are, if even, where not all
+    numbers have the same number of decimals: a digit was lost or added. For tables whose columns the decimal points do not show.
     """
     found = [line.split() for line in lines.split(b"\n")[:rows]]
-    whole = [len(fields) == width if width else len(fields) >= first + 3 for fields in found]
+    width = width or max(first + 3, len(found[0]))
+    whole = [len(fields) == width for fields in found]
+    if even and not even_decimals([field for fields in found for field in fields[first : first + 3]]):
+        return np.full((rows, 3), NAN)
     if all(whole):
         return as_floats([field for fields in found for field in fields[first : first + 3]]).reshape(rows, 3)
     none = np.full(3, NAN)
     return np.array([as_floats(fields[first : first + 3]) if good else none for fields, good in zip(found, whole, strict=True)])
+
+
+def even_decimals(fields: Sequence[bytes]) -> bool:
+    """Return whether all numbers among fields, as one format wrote them, have the same number of decimals."""
+    return len({_decimals(field) for field in fields if field[-1:].isdigit()}) < 2
 
 
 def as_floats(fields: Sequence[bytes]) -> Floats:
@@ -124,8 +165,11 @@ def as_floats(fields: Sequence[bytes]) -> Floats:
 
 
 def symmetric(tensor: Floats) -> Floats:
-    """Return a printed tensor made symmetric to the last bit: its upper triangle, mirrored; all NaN where one number is missing."""
-    if not bool(np.isfinite(tensor).all()):
+    """Return a printed tensor made symmetric to the last bit: its upper triangle, mirrored.
+
+    All NaN where a number is missing, or where it is so far from symmetric that its rows cannot belong together.
+    """
+    if not bool(np.isfinite(tensor).all()) or np.abs(tensor - tensor.T).max() > _ASYMMETRY * np.abs(tensor).max():
         return np.full((3, 3), NAN)
     upper = np.triu(tensor)
     return np.asarray(upper + np.triu(tensor, 1).T)
