@@ -8,6 +8,7 @@ from isal import isal_zlib
 
 from lake.archives import File
 from lake.readers.base import PushReader, ReaderSpec
+from lake.torn_steps import without_torn_steps
 from schemas.calculations import Run
 from schemas.errors import UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
@@ -75,7 +76,7 @@ class Fed:
 def closed(path: str, spec: ReaderSpec, reader: PushReader) -> tuple[Run, ...] | Rejection:
     """Return the runs of a reader that has all its bytes, or why there are none."""
     try:
-        return reader.close()
+        return tuple(without_torn_steps(run) for run in reader.close())
     except UnreadableOutput as error:
         return Rejection(path, error.reason, error.detail, error.remedy)
     except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
