@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import bulk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_up_outputs import made_run, part
 from made_up_readings import LDA, made_block
 
@@ -75,7 +77,7 @@ def test_different_structures_have_different_names(change: str) -> None:
     if change == "one atom":
         positions[:, 0, 0] += 0.01
     elif change == "cell":
-        cell[:, 1, 1] += 3e-4
+        cell[:, 1, 1] += 3e-3
     elif change == "species":
         numbers[[0, 2]] = numbers[[2, 0]]
     elif change == "pbc":
@@ -108,8 +110,59 @@ def test_molecules_without_a_cell_have_names_too() -> None:
     assert configuration_hashes(here) != configuration_hashes(bent)
 
 
-def test_noise_of_the_last_printed_digit_rarely_changes_a_name() -> None:
-    frames = made_block([12, 8] * 13, 400, 7)
-    noisy = replace(frames, positions=frames.positions + np.random.default_rng(1).uniform(-5e-9, 5e-9, frames.positions.shape))
-    same = sum(a == b for a, b in zip(configuration_hashes(frames), configuration_hashes(noisy), strict=True))
-    assert same >= 396
+def random_structures(natoms: int, n: int, seed: int) -> FrameBlock:
+    """Return n structures without any symmetry, in sheared cells of 10 Å³ an atom."""
+    rng = np.random.default_rng(seed)
+    one = made_block([12, 8], 1, 0)
+    cell = np.eye(3) * (10.0 * natoms) ** (1 / 3) + rng.normal(0, 0.3, (n, 3, 3))
+    rows = {name: np.zeros((n, *shape)) for name, shape in (("energy", ()), ("forces", (natoms, 3)), ("stress", (3, 3)))}
+    return replace(
+        one, numbers=np.array([12, 8] * (natoms // 2), np.int16), cell=cell, positions=rng.random((n, natoms, 3)) @ cell, **rows,
+        energy_sigma0=rows["energy"], energy_internal=rows["energy"], scf_converged=np.ones(n, np.int8),
+        n_scf_steps=np.ones(n, np.int32), step=np.arange(n, dtype=np.int32), flags=((),) * n,
+    )  # fmt: skip
+
+
+def share_of_equal(first: FrameBlock, second: FrameBlock) -> float:
+    return float(np.mean([a == b for a, b in zip(configuration_hashes(first), configuration_hashes(second), strict=True)]))
+
+
+@pytest.mark.parametrize("natoms", [2, 8, 64])
+def test_noise_rarely_changes_a_name(natoms: int) -> None:
+    frames, rng = random_structures(natoms, 1000, natoms), np.random.default_rng(1)
+    for size, least in ((1e-8, 0.999), (1e-7, 0.993), (1e-6, 0.96), (5e-6, 0.85)):
+        cell = frames.cell + rng.uniform(-size, size, frames.cell.shape)
+        positions = frames.positions + rng.uniform(-size, size, frames.positions.shape)
+        assert share_of_equal(frames, replace(frames, cell=cell, positions=positions)) >= least, size
+
+
+@pytest.mark.parametrize(("natoms", "step"), [(2, 0.002), (8, 0.002), (64, 0.005), (200, 0.02)])
+def test_one_atom_that_moved_changes_a_name(natoms: int, step: float) -> None:
+    frames = random_structures(natoms, 200, natoms)
+    positions = frames.positions.copy()
+    positions[:, 0, 0] += step
+    assert share_of_equal(frames, replace(frames, positions=positions)) <= 0.02
+    everywhere = np.random.default_rng(3).normal(0, 0.002, frames.positions.shape)
+    assert share_of_equal(frames, replace(frames, positions=frames.positions + everywhere)) <= 0.01
+    strain = np.zeros((3, 3))
+    strain[1, 1] = 0.001
+    assert share_of_equal(frames, replace(frames, cell=frames.cell + strain)) <= 0.01
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 12]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_order_translations_and_origin_never_change_a_name(seed: int, pairs: int, cubic: bool) -> None:
+    frames, rng = random_structures(2 * pairs, 2, seed), np.random.default_rng(seed)
+    if cubic:
+        frames = replace(frames, cell=np.broadcast_to(np.eye(3) * 4.2, (2, 3, 3)).copy())
+    order = rng.permutation(2 * pairs)
+    images = rng.integers(-3, 4, (2, 2 * pairs, 3)) @ frames.cell
+    moved = (frames.positions + images + rng.normal(0, 5, (2, 1, 3)))[:, order]
+    assert share_of_equal(frames, replace(frames, numbers=frames.numbers[order], positions=moved)) == 1.0
+
+
+def test_an_absurd_cell_has_a_name() -> None:
+    frames = random_structures(2, 2, 0)
+    cell = frames.cell.copy()
+    cell[0, 0, 0], cell[1, 0, 0] = 1e300, np.inf
+    assert len(configuration_hashes(replace(frames, cell=cell))) == 2
