@@ -11,7 +11,12 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.checks import derive
+from lake.checks import check, derive
+from lake.collections.answers import NO_ANSWERS, Answers
+from lake.collections.depositor import SUFFIX, Waiting, answers_in
+from lake.collections.proposals import command_words
+from lake.identity import calculation_id
+from lake.metadata import FILE_NAMES, parse_metadata, together
 from lake.readers import READERS
 from lake.readers.base import ReaderSpec
 from lake.reading import Contents, Part, read_parts, read_stream
@@ -25,25 +30,55 @@ from schemas.settings import LimitSettings
 _CONVERGED: Final = {1: True, 0: False}
 
 
-def inspect_file(path: Path, limits: LimitSettings, *, arrays: bool = False, readers: Sequence[ReaderSpec] = READERS) -> dict[str, Any]:
+def inspect_file(
+    path: Path,
+    limits: LimitSettings,
+    *,
+    arrays: bool = False,
+    readers: Sequence[ReaderSpec] = READERS,
+    answers: Answers = NO_ANSWERS,
+) -> dict[str, Any]:
     """Return {"calculations": [...], "rejections": [...]} of a local file or folder, read in the way that the lake reads a source.
 
+    Files without units are read by answers, or by a description beside the file. Where some wait for an answer there is also "waiting":
+    for each its member, the proposal, and the calculations that the proposal would make; the lake would store none of these.
     Units as in the tables; a number that the output does not give is None. Arrays hold nested lists of each frame's atoms.
     Raises UnreadableOutput where there is no such file.
     """
-    contents = _contents(path, limits, readers)
-    return {
+    contents = _contents(path, limits, readers, answers)
+    found = {
         "calculations": [_calculation(calculation, arrays=arrays) for calculation in contents.calculations],
         "rejections": [{"member": r.member, "reason": r.reason, "detail": r.detail, "remedy": r.remedy} for r in contents.rejections],
     }
+    if contents.waiting:
+        found["waiting"] = [_waiting(each, arrays=arrays) for each in contents.waiting]
+    return found
 
 
-def _contents(path: Path, limits: LimitSettings, readers: Sequence[ReaderSpec]) -> Contents:
+def _waiting(waiting: Waiting, *, arrays: bool) -> dict[str, Any]:
+    made = [Calculation(calculation_id(run), check(run), waiting.member, (waiting.member,)) for run in waiting.runs]
+    return {
+        "member": waiting.member,
+        "proposal": command_words(waiting.proposal),
+        "calculations_by_proposal": [_calculation(calculation, arrays=arrays) for calculation in made],
+    }
+
+
+def _contents(path: Path, limits: LimitSettings, readers: Sequence[ReaderSpec], answers: Answers) -> Contents:
     if path.is_dir():
-        return read_parts(_parts(path), limits, readers=readers)
+        return read_parts(_parts(path), limits, readers=readers, answers=answers)
     if not path.is_file():
         raise UnreadableOutput("object_vanished", f"{path}: there is no such file or folder", "check the spelling of its path")
-    return read_stream(path.name, partial(_open, path), limits, readers=readers)
+    return read_stream(path.name, partial(_open, path), limits, readers=readers, answers=answers.over(_beside(path)))
+
+
+def _beside(path: Path) -> Answers:
+    """Return what the descriptions beside a file say; one that is wrong raises UnreadableOutput."""
+    said: dict[str, str] = {}
+    for file in (path.parent / FILE_NAMES[0], path.with_name(path.name + SUFFIX)):
+        if file.is_file():
+            said = together(said, parse_metadata(file.read_bytes()))
+    return answers_in(said)[0]
 
 
 def _parts(folder: Path) -> Iterator[Part]:

@@ -8,7 +8,8 @@ from typing import Final
 
 import yaml
 
-from schemas.errors import UnreadableOutput, closest
+from lake.collections.answers import SECTIONS, Answers, read_answers, section_of
+from schemas.errors import QueryError, UnreadableOutput, closest
 from schemas.sources import Rejection
 
 FILE_NAMES: Final = ("atomlake.yaml", "atomlake.yml")
@@ -16,8 +17,9 @@ FILE_NAMES: Final = ("atomlake.yaml", "atomlake.yml")
 MAX_BYTES: Final = 2**16
 """Longest atomlake.yaml that is read."""
 EMBARGO: Final = "embargo_until"
-KEYS: Final = ("project", "owner", "licence", "notes", "material", "materials", EMBARGO)
-"""Keys of atomlake.yaml; material is one name or a list of names, in any language, and materials the same; embargo_until is a day."""
+KEYS: Final = ("project", "owner", "licence", "notes", "material", "materials", EMBARGO, *SECTIONS)
+"""Keys of atomlake.yaml; material is one name or a list of names, in any language, and materials the same; embargo_until is a day;
+units, keys and theory say how files without units are to be read (`lake.collections.answers`)."""
 
 
 def parse_metadata(text: bytes) -> dict[str, str]:
@@ -51,14 +53,28 @@ def _parsed(text: bytes) -> dict[str, str]:
             raise _bad(f"an unknown key {key!r}{closest(str(key), KEYS)}", f"use only {', '.join(KEYS)}")
         if value is None:
             continue
+        if key in SECTIONS:
+            result[str(key)] = _section(str(key), value)
+            continue
         name = "material" if key == "materials" else str(key)
         result[name] = ";".join(part for part in (result.get(name, ""), _text(str(key), value)) if part)
     return result
 
 
+def with_answers(text: bytes, answers: Answers) -> bytes:
+    """Return an atomlake.yaml with answers put in over those that it has; raises UnreadableOutput where the text is wrong."""
+    sections = answers.over(read_answers(parse_metadata(text))).texts()
+    values = yaml.safe_load(text.decode("utf-8-sig")) or {}
+    for name, section in sections.items():
+        values[name] = dict(pair.split("=", 1) for pair in section.split(","))
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode()
+
+
 def from_object(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the known keys among the user metadata of an object; others belong to other tools and are left aside."""
-    result = {name: metadata[name].strip() for name in ("project", "owner", "licence", "notes") if metadata.get(name, "").strip()}
+    result = {
+        name: metadata[name].strip() for name in ("project", "owner", "licence", "notes", *SECTIONS) if metadata.get(name, "").strip()
+    }
     if until := metadata.get("embargo-until", metadata.get(EMBARGO, "")).strip():
         result[EMBARGO] = until
     names = [metadata.get(key, "") for key in ("material", "materials")]
@@ -86,6 +102,15 @@ def withheld(metadata: Mapping[str, str]) -> Rejection | None:
         words = "an embargo without a project, so that no reader's profile could name it"
         return Rejection("", "unreadable_embargo", words, "name the project too (put --project, or 'project:' in atomlake.yaml)")
     return None
+
+
+def _section(key: str, value: object) -> str:
+    if not isinstance(value, dict | str):
+        raise _bad(f"{key} is {value!r}", f"write lines like 'energy: eV' below '{key}:'")
+    try:
+        return section_of(key, value)
+    except QueryError as error:
+        raise _bad(str(error), "use the names that are known") from error
 
 
 def _text(key: str, value: object) -> str:

@@ -13,6 +13,11 @@ from functools import partial
 from typing import BinaryIO, Final, Protocol
 
 from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn, walk
+from lake.collections.answers import NO_ANSWERS, Answers
+from lake.collections.depositor import SUFFIX, Descriptions, answers_in, settle
+from lake.collections.depositor import Waiting as Unanswered
+from lake.collections.gathering import gathered
+from lake.collections.records import Collection, CollectionReader
 from lake.companions import Held, Shelf, Waiting
 from lake.decompress import Budget
 from lake.feeding import Fed, closed, our_fault
@@ -70,6 +75,8 @@ class Contents:
     metadata: Mapping[str, str]
     """What an atomlake.yaml among them says."""
     bytes_read: int
+    waiting: tuple[Unanswered, ...] = ()
+    """Files without units that wait for an answer; none of them is among the calculations."""
 
 
 def read_source(
@@ -78,8 +85,10 @@ def read_source(
     """Return everything that one source gives; faults of the data, the store and of ours are rejections in it."""
     start = time.perf_counter()
     try:
-        contents = read_parts(_parts(source, store), limits, readers=readers)
         beside, rejections = _beside(source, store)
+        answers, wrong = answers_in(beside)
+        rejections = rejections if wrong is None else (*rejections, wrong)
+        contents = read_parts(_parts(source, store), limits, readers=readers, answers=answers)
         metadata = together(beside, contents.metadata)
         unsaid = withheld(metadata)
         rejections = rejections if unsaid is None else (*rejections, unsaid)
@@ -101,16 +110,24 @@ def read_source(
 
 
 def read_stream(
-    name: str, open_stream: Callable[[], BinaryIO], limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS
+    name: str,
+    open_stream: Callable[[], BinaryIO],
+    limits: LimitSettings,
+    *,
+    readers: Sequence[ReaderSpec] = READERS,
+    answers: Answers = NO_ANSWERS,
 ) -> Contents:
     """Return what one local file or archive of that base name holds."""
-    return read_parts([Part(name, "", open_stream)], limits, readers=readers)
+    return read_parts([Part(name, "", open_stream)], limits, readers=readers, answers=answers)
 
 
-def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS) -> Contents:
-    """Return what the parts of one source hold together."""
+def read_parts(
+    parts: Iterable[Part], limits: LimitSettings, *, readers: Sequence[ReaderSpec] = READERS, answers: Answers = NO_ANSWERS
+) -> Contents:
+    """Return what the parts of one source hold together; answers are what was said of all its files without units."""
     budget = Budget(limits)
     collected = _Collected(readers, limits)
+    collected.descriptions.given = answers
     for part in parts:
         try:
             with part.open() as stream:
@@ -124,12 +141,14 @@ def read_parts(parts: Iterable[Part], limits: LimitSettings, *, readers: Sequenc
             collected.reject(Rejection(part.path, error.reason, error.detail, error.remedy))
     collected.finish()
     calculations = group(collected.outputs, collected.inputs.values())
-    rejections = collected.rejections
+    rejections = [*collected.rejections, *(() if calculations or collected.waiting else collected.structures)]
     if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
         found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
         rejections = [*rejections, Rejection("", "no_calculation", found_here, "add the output of the code, not only its inputs")]
     bytes_read = max(budget.inflated, collected.n_bytes)
-    return Contents(calculations, tuple(_summed_up(rejections, collected.n_rejections)), collected.metadata, bytes_read)
+    return Contents(
+        calculations, tuple(_summed_up(rejections, collected.n_rejections)), collected.metadata, bytes_read, tuple(collected.waiting)
+    )
 
 
 @dataclass(eq=False)
@@ -147,6 +166,12 @@ class _Collected:
     """Length and CRC-32 of the files that were read, by path."""
     inputs: dict[str, VaspInput] = field(default_factory=dict)
     """Input files of VASP, by path."""
+    descriptions: Descriptions = field(default_factory=Descriptions)
+    collections: list[tuple[str, ReaderSpec, Collection, tuple[str, ...]]] = field(default_factory=list)
+    """Files without units, by path: labelled when all descriptions of the source have been met; the last are files read with it."""
+    waiting: list[Unanswered] = field(default_factory=list)
+    structures: list[Rejection] = field(default_factory=list)
+    """Files of frames that hold no energies."""
     shelf: Shelf = field(init=False)
     n_files: int = 0
     n_bytes: int = 0
@@ -166,6 +191,8 @@ class _Collected:
             self.shelf.forget(inside)
             self.inputs = {path: given for path, given in self.inputs.items() if not path.startswith(inside)}
             self.metadata = {} if not inside else self.metadata
+            self.descriptions.forget(inside)
+            self.collections = [each for each in self.collections if not each[0].startswith(inside)]
         else:
             self.n_files += 1
             self._file(found)
@@ -180,11 +207,30 @@ class _Collected:
         """Close the outputs that wait for files beside them, and put all outputs into the order in which they were met."""
         for folder in list(self.shelf.waiting):
             self._close_folder(folder)
+        self._settle()
         order = {path: n for n, path in enumerate(self.digests)}
         self.outputs.sort(key=lambda output: order[output.path])
         self.outputs = [self.shelf.with_late_note(output) for output in self.outputs]
         taken = {path for output in self.outputs for path in output.companions}
         self.rejections = [each for each in self.rejections if each.member not in taken or each.reason == "duplicate_member"]
+
+    def _settle(self) -> None:
+        """Make outputs of the files without units; one that belongs to an output of its folder is none of its own."""
+        used = {path for output in self.outputs for path in output.companions}
+        for path, spec, collection, files in self.collections:
+            if path in used:
+                continue
+            try:
+                found = settle(path, collection, self.descriptions)
+            except Exception as error:  # noqa: BLE001 the edge of a reader: its fault must not cost the other members
+                self.reject(our_fault(path, f"labelling the frames of {spec.name}", error))
+                continue
+            self.outputs += [Output(path, spec, run, files) for run in found.runs]
+            self.waiting += [] if found.waiting is None else [found.waiting]
+            if found.rejection is not None and found.unlabelled:
+                self.structures.append(found.rejection)
+            elif found.rejection is not None:
+                self.reject(found.rejection)
 
     def _close_folder(self, folder: str) -> None:
         for waiting in self.shelf.take(folder):
@@ -196,7 +242,7 @@ class _Collected:
             self.outputs += [Output(waiting.path, waiting.spec, self.shelf.with_note(run, waiting), used) for run in runs]
 
     def _file(self, file: File) -> None:
-        if file.name in FILE_NAMES:
+        if file.name in FILE_NAMES or file.name.endswith(SUFFIX):
             self._depositor(file)
             return
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
@@ -248,6 +294,13 @@ class _Collected:
         if spec.companions is not None and isinstance(reader, CompanionReader):
             self.shelf.wait(Waiting(path, spec, reader))
             return
+        if isinstance(reader, CollectionReader):
+            collection = gathered(path, spec.name, reader)
+            if isinstance(collection, Rejection):
+                self.structures.append(collection) if collection.reason == "no_complete_step" else self.reject(collection)
+            else:
+                self.collections.append((path, spec, collection, ()))
+            return
         runs = closed(path, spec, reader)
         if isinstance(runs, Rejection):
             self.reject(runs)
@@ -273,7 +326,10 @@ class _Collected:
                 text += chunk
                 if len(text) > MAX_BYTES:
                     break
-            self.metadata = together(parse_metadata(text), self.metadata)
+            said = parse_metadata(text)
+            self.descriptions.add(file.path, said)
+            if not file.name.endswith(SUFFIX):
+                self.metadata = together(said, self.metadata)
         except UnreadableArchive:
             return
         except UnreadableOutput as error:
@@ -289,7 +345,7 @@ def _parts(source: SourceObject, store: ReadableStore) -> Iterator[Part]:
 
 
 def _beside(source: SourceObject, store: ReadableStore) -> tuple[dict[str, str], tuple[Rejection, ...]]:
-    """Return what an atomlake.yaml in the folder of an archive says, over the archive's own user metadata."""
+    """Return what the descriptions beside an object say, over its own user metadata: its folder's, and before that its own."""
     result: dict[str, str] = {}
     if source.parts:
         with suppress(ObjectMissing):
@@ -297,13 +353,16 @@ def _beside(source: SourceObject, store: ReadableStore) -> tuple[dict[str, str],
     if source.key.endswith("/"):
         return result, ()
     folder = source.key.rpartition("/")[0]
-    try:
-        with store.open(f"{folder}/{FILE_NAMES[0]}" if folder else FILE_NAMES[0]) as stream:
-            return together(result, parse_metadata(stream.read(MAX_BYTES + 1))), ()
-    except ObjectMissing:
-        return result, ()
-    except UnreadableOutput as error:
-        return result, (Rejection(f"../{FILE_NAMES[0]}", error.reason, error.detail, error.remedy),)
+    rejections = []
+    for key in (f"{folder}/{FILE_NAMES[0]}" if folder else FILE_NAMES[0], f"{source.key}{SUFFIX}"):
+        try:
+            with store.open(key) as stream:
+                result = together(result, parse_metadata(stream.read(MAX_BYTES + 1)))
+        except ObjectMissing:
+            continue
+        except UnreadableOutput as error:
+            rejections.append(Rejection(f"../{key.rpartition('/')[2]}", error.reason, error.detail, error.remedy))
+    return result, tuple(rejections)
 
 
 def _beginning(head: bytes) -> str:

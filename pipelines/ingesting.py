@@ -11,8 +11,9 @@ import polars as pl
 
 import lake
 from lake import Lake
+from lake.collections.answers import NO_ANSWERS, Answers
 from lake.commit import BatchReport, StagedBatch, commit_batch, stage
-from lake.inbox import batch_id, discover, plan_batches
+from lake.inbox import answer, batch_id, discover, plan_batches
 from lake.reading import read_source
 from lake.store import connect
 from schemas.errors import UnknownName, closest
@@ -27,6 +28,9 @@ ATTEMPTS = 3
 
 STORE_REASONS = ("store_failed", "object_vanished")
 
+ONE_DAY = 86_400
+"""Seconds; the clock of a store may be ahead of ours by less than this."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and how much there is."""
 
@@ -35,16 +39,16 @@ def no_progress(_what: str, _done: int, _total: int) -> None:
     """Show nothing."""
 
 
-def waiting_batches(settings: Settings, *, retry: frozenset[str] = frozenset()) -> list[tuple[SourceObject, ...]]:
+def waiting_batches(settings: Settings, *, retry: frozenset[str] = frozenset(), at_once: bool = False) -> list[tuple[SourceObject, ...]]:
     """Return the sources that the lake has not seen, in batches; retry holds the ids of sources to read once more.
 
-    Sources that the store failed to deliver are read again by themselves. Costs one listing of the inbox and one look at the ledger.
-    Makes the lake's tables where they are not there yet.
+    Sources that the store failed to deliver are read again by themselves. at_once: also what has just been put.
+    Costs one listing of the inbox and one look at the ledger. Makes the lake's tables where they are not there yet.
     """
     inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
     opened = lake.open(settings=settings).create()
     ledger = opened.ledger(settings.store.inbox_bucket, retry=retry | failed_by_the_store(opened, settings.store.inbox_bucket))
-    quiet = settings.ingest.quiet_seconds
+    quiet = -ONE_DAY if at_once else settings.ingest.quiet_seconds
     sources = discover(inbox, ledger, bucket=settings.store.inbox_bucket, quiet_seconds=quiet, now=datetime.now(UTC))
     return plan_batches(sources, settings.ingest)
 
@@ -114,16 +118,21 @@ def ingest_once(
     return _take(settings, waiting_batches(settings), progress, on_batch)
 
 
-def retry_source(settings: Settings, key: str, *, progress: Progress = no_progress) -> list[BatchReport]:
-    """Read the source of this key again, as a new attempt; raises UnknownName where the lake has never read it."""
+def retry_source(settings: Settings, key: str, *, answers: Answers = NO_ANSWERS, progress: Progress = no_progress) -> list[BatchReport]:
+    """Read the source of this key again, as a new attempt; raises UnknownName where the lake has never read it.
+
+    answers (units, keys, theory of files without units) are written beside it first, so that every later reading has them too.
+    """
     bucket = settings.store.inbox_bucket
     rows = lake.open(settings=settings).sources().filter(pl.col("bucket") == bucket).select("key", "source_id").unique().collect()
     known = dict(rows.iter_rows())
     if key not in known:
         raise UnknownName(f"the lake has never read {key!r} from inbox {bucket!r}{closest(key, known)}; `atomlake rejections` lists keys")
     ids = frozenset(rows.filter(pl.col("key") == key)["source_id"])
-    batches = waiting_batches(settings, retry=ids)
-    wanted = [tuple(source for source in batch if source.source_id in ids) for batch in batches]
+    if answers != NO_ANSWERS:
+        answer(connect(f"s3://{bucket}", settings.store), key, answers)
+    batches = waiting_batches(settings, retry=ids, at_once=True)
+    wanted = [tuple(source for source in batch if source.key == key) for batch in batches]
     return _take(settings, [batch for batch in wanted if batch], progress, None)
 
 

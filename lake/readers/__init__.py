@@ -12,6 +12,7 @@ from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.castep_trajectory import CASTEP_TRAJECTORY
 from lake.readers.cp2k import CP2K_LOG
 from lake.readers.elk import ELK_INFO
+from lake.readers.extxyz import EXTXYZ
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from lake.readers.gaussian import GAUSSIAN_LOG
 from lake.readers.gpaw import GPAW_TEXT
@@ -21,6 +22,7 @@ from lake.readers.orca import ORCA_OUTPUT
 from lake.readers.outcar import OUTCAR
 from lake.readers.qe_text import PW_STDOUT
 from lake.readers.qe_xml import PW_XML
+from lake.readers.runner_data import RUNNER_DATA
 from lake.readers.siesta import SIESTA_OUTPUT
 from lake.readers.vasp_xml import VASPRUN_XML
 from lake.readers.vaspout import VASPOUT
@@ -48,6 +50,8 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     ORCA_OUTPUT,
     ABACUS_LOG,
     ELK_INFO,
+    EXTXYZ,
+    RUNNER_DATA,
 )
 """All readers, in the order in which they are asked."""
 

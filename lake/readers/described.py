@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lake.readers.described_binary import BINARY_DOCS
+from lake.readers.described_collections import COLLECTION_DOCS
 from lake.readers.reader_doc import ReaderDoc, Trap
 
 _PW_STDOUT: Final = ReaderDoc(
@@ -221,7 +222,7 @@ _CASTEP: Final = ReaderDoc(
 _GPAW: Final = ReaderDoc(
     name="GPAW text",
     file="The text that GPAW writes: `*.txt`, `gpaw.out`",
-    reads="Every configuration that was computed; the binary .gpw is not read.",
+    reads="Every configuration that was computed.",
     versions="0.9 to 24 (seen: 22.8.0)",
     energy="`Free energy`, relative to the sum of the reference atoms' energies; `Extrapolated` is energy_sigma0",
     stress="tension positive, eV/Å³",
@@ -229,6 +230,7 @@ _GPAW: Final = ReaderDoc(
     traps=(
         Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
         Trap("the word 'Converged'", "test_gpaw::test_convergence_is_judged_from_the_energies"),
+        Trap("a cut inside the closing table", "test_gpaw::test_a_text_cut_inside_its_closing_table_is_truncated"),
         Trap("a cut output", "test_gpaw::test_a_cut_output_gives_the_first_steps"),
     ),
 )
@@ -308,6 +310,6 @@ _ELK: Final = ReaderDoc(
 
 READER_DOCS: Final[tuple[ReaderDoc, ...]] = (
     _PW_STDOUT, _PW_XML, _VASPRUN, _OUTCAR, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
-    _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK, *BINARY_DOCS,
+    _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK, *BINARY_DOCS, *COLLECTION_DOCS,
 )  # fmt: skip
 """One record for each reader of `lake.readers.READERS`."""
