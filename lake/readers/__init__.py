@@ -16,6 +16,7 @@ from lake.readers.extxyz import EXTXYZ
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from lake.readers.gaussian import GAUSSIAN_LOG
 from lake.readers.gpaw import GPAW_TEXT
+from lake.readers.gpaw_file import GPAW_FILE
 from lake.readers.nwchem import NWCHEM_LOG
 from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
 from lake.readers.orca import ORCA_OUTPUT
@@ -45,6 +46,7 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     CASTEP_OUTPUT,
     CASTEP_TRAJECTORY,
     GPAW_TEXT,
+    GPAW_FILE,
     NWCHEM_LOG,
     GAUSSIAN_LOG,
     ORCA_OUTPUT,

@@ -90,5 +90,20 @@ _CASTEP_TRAJECTORY: Final = ReaderDoc(
         Trap("a cut file", "test_castep_trajectory::test_a_cut_trajectory_gives_the_first_steps"),
     ),
 )
+_GPAW_FILE: Final = ReaderDoc(
+    name="GPAW .gpw",
+    file="`*.gpw`",
+    reads="The last configuration, in full digits; beside the text of the run it checks it. Files of before 2016 (tar) are refused.",
+    versions="1.0 to 24 (seen: 1.1.1b1, 22.8.0)",
+    energy="`results.free_energy`, relative to reference atoms; `results.energy` is energy_sigma0; less `e_entropy` it is energy_internal",
+    stress="tension positive, eV/Å³, xx yy zz yz xz xy",
+    proof="test_golden_long_tail::test_gpw_beside_gpaw_text_has_the_same_numbers",
+    traps=(
+        Trap("`energy` is the extrapolated one", "test_gpaw_file::test_reads_energies_and_tables"),
+        Trap("older files have the free energy elsewhere", "test_gpaw_file::test_an_older_file_has_its_free_energy_elsewhere"),
+        Trap("the word 'converged'", "test_gpaw_file::test_the_word_of_convergence_counts_where_it_says_no"),
+        Trap("random damage", "test_gpaw_file::test_damage_and_cuts_of_gpw_never_raise_anything_else"),
+    ),
+)
 
-BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG, _VASPOUT, _CASTEP_TRAJECTORY)
+BINARY_DOCS: Final[tuple[ReaderDoc, ...]] = (_HIST, _GSR, _ABINIT_LOG, _VASPOUT, _CASTEP_TRAJECTORY, _GPAW_FILE)

@@ -28,13 +28,13 @@ _SETUP: Final = re.compile(
 )
 _HUBBARD: Final = re.compile(rb"([A-Z][a-z]?): '?[^,'\n]*:([spdf]),([0-9.]+)")
 
-_FUNCTIONALS: Final = {
+FUNCTIONALS: Final = {
     "LDA": "LDA-PW92", "PBE": "PBE", "PBESOL": "PBEsol", "REVPBE": "revPBE", "RPBE": "RPBE", "PBE0": "PBE0", "HSE06": "HSE06",
     "HSE03": "HSE03", "B3LYP": "B3LYP", "TPSS": "TPSS", "SCAN": "SCAN", "RSCAN": "rSCAN", "R2SCAN": "r2SCAN", "BEEF-VDW": "BEEF-vdW",
     "VDW-DF": "vdW-DF", "VDW-DF2": "vdW-DF2", "BLYP": "BLYP", "PW91": "PW91", "M06-L": "M06-L", "EXX": "HF",
 }  # fmt: skip
-_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "HSE03": 0.25, "B3LYP": 0.2, "HF": 1.0}
-_SMEARINGS: Final = (
+EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "HSE03": 0.25, "B3LYP": 0.2, "HF": 1.0}
+SMEARINGS: Final = (
     ("fermi", "fermi-dirac"), ("marzari", "marzari-vanderbilt"), ("methfessel", "methfessel-paxton"), ("tetrahedron", "tetrahedra"),
     ("gauss", "gaussian"), ("fixed", "none"),
 )  # fmt: skip
@@ -44,7 +44,7 @@ def read_level(text: bytes, cell: Floats) -> LevelOfTheory:
     """Return the level of theory; text is what stands before the first positions, cell (3, 3) in Å the first one."""
     xc = _XC.search(text)
     words = next(name for name in xc.groups() if name).decode("latin-1").strip("'\",{}") if xc else ""
-    functional = _FUNCTIONALS.get(words.upper(), words)
+    functional = FUNCTIONALS.get(words.upper(), words)
     basis = "plane waves" if b"Plane wave expansion" in text else "LCAO" if b"Wave functions: LCAO" in text else "grid"
     cutoff, charge, mesh = _CUTOFF.search(text), _CHARGE.search(text), _MESH.search(text)
     points = (int(mesh.group(1)), int(mesh.group(2)), int(mesh.group(3))) if mesh else None
@@ -58,7 +58,7 @@ def read_level(text: bytes, cell: Floats) -> LevelOfTheory:
         hubbard_u=tuple(
             sorted((element.decode(), shell.decode(), number(value)) for element, shell, value in set(_HUBBARD.findall(_input(text))))
         ),
-        exact_exchange=_EXCHANGE.get(functional),
+        exact_exchange=EXCHANGE.get(functional),
         basis=basis,
         cutoff=_finite(cutoff.group(1)) if cutoff and basis == "plane waves" else None,
         pseudopotentials=_setups(text),
@@ -90,7 +90,7 @@ def _smearing(text: bytes) -> tuple[str, float | None]:
         return "", None
     words = block.group().decode("latin-1").lower()
     width = _WIDTH.search(block.group())
-    name = next((name for part, name in _SMEARINGS if part in words), "")
+    name = next((name for part, name in SMEARINGS if part in words), "")
     value = _finite(width.group(1)) if width else None
     return ("none", None) if value == 0 or name == "none" else (name, value)
 

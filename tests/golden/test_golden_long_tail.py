@@ -25,8 +25,8 @@ pytestmark = pytest.mark.shared
 
 PIECE = 65536
 NOT_READ = {
-    "si-pw-gpw2": "binary .gpw: the text beside it is read",
-    "h2-gpw-old": "binary .gpw of GPAW before 1.0",
+    "si-pw-gpw2": "a .gpw: test_gpw_of_gpaw",
+    "h2-gpw-old": "a .gpw of GPAW before 1.0: test_gpw_of_gpaw",
 }
 CODES = {"fhi-aims", "castep", "gpaw", "gaussian", "orca", "abacus", "elk", "nwchem"}
 
@@ -226,6 +226,43 @@ def test_geom_of_castep_agrees_with_its_castep(shared: Path, case: str, steps: i
     assert abs(offsets).max() < (4e-3 if stressed else 1e-4)
     if stressed:
         np.testing.assert_allclose(frames.stress[chosen], main.stress[usual], atol=1e-8)
+
+
+def test_gpw_of_gpaw(shared: Path) -> None:
+    """The listed energies; one of before 2016, a tar archive, is refused by name."""
+    with (shared / "dft/expected.csv").open(newline="") as lines:
+        (row,) = [row for row in csv.DictReader(lines) if row["case"] == "si-pw-gpw2"]
+    (run,) = read("Si_pw.gpw2", (shared / "dft/gpaw/si-pw-gpw2/Si_pw.gpw2").read_bytes())
+    assert run.frames.energy[0] == pytest.approx(float(row["E_free_last_eV"]), abs=1e-8)
+    assert run.frames.energy_sigma0[0] == pytest.approx(float(row["E_sigma0_last_eV"]), abs=1e-8)
+    assert (run.frames.natoms, run.level_of_theory.functional, run.level_of_theory.cutoff) == (2, "LDA-PW92", 300.0)
+    old = read_stream("H2.gpw", lambda: (shared / "dft/gpaw/h2-gpw-old/H2.gpw").open("rb"), LimitSettings())
+    assert [(rejection.member, rejection.reason) for rejection in old.rejections] == [("info.xml", "unreadable_output")]
+
+
+def test_gpw_beside_gpaw_text_has_the_same_numbers(shared: Path) -> None:
+    """Stress included: sign and unit of the text, which its strain derivative proves."""
+    archive = shared / "dataset-mgcao/cao/gpaw-pbe_cao_rattle-000.tar.gz"
+    (calculation,) = read_stream(archive.name, lambda: archive.open("rb"), LimitSettings()).calculations
+    assert calculation.files == ("cao_rattle-000/gpaw.txt", "cao_rattle-000/calc.gpw")
+    assert (calculation.run.flags, calculation.run.notes) == ((), ())
+    with tarfile.open(archive) as tar:
+        opened = tar.extractfile("cao_rattle-000/calc.gpw")
+        assert opened is not None
+        (run,) = read("calc.gpw", opened.read())
+    text = calculation.run.frames
+    for name, precision in (
+        ("energy", 6e-7),
+        ("energy_sigma0", 6e-7),
+        ("forces", 6e-6),
+        ("stress", 6e-7),
+        ("positions", 2e-6),
+        ("cell", 1e-9),
+    ):
+        np.testing.assert_allclose(getattr(run.frames, name), getattr(text, name), atol=precision, err_msg=name)
+    a, b = run.level_of_theory, calculation.run.level_of_theory
+    for name in ("functional", "basis", "cutoff", "kpoints", "n_kpoints", "kpoint_spacing", "smearing", "smearing_width", "spin", "charge"):
+        assert getattr(a, name) == getattr(b, name), name
 
 
 def test_trajectory_beside_gpaw_text_has_the_same_frames(shared: Path) -> None:

@@ -69,7 +69,15 @@ def test_chunks_and_line_ends_do_not_matter() -> None:
 @given(cut=st.integers(0, 100_000))
 @settings(max_examples=60, deadline=None)
 def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
-    assert_cut_gives_first_steps(gpaw_text(make_steps(3)), cut, b"Timing: ")
+    assert_cut_gives_first_steps(gpaw_text(make_steps(3)), cut, b"100.0%\n")
+
+
+def test_a_text_cut_inside_its_closing_table_is_truncated() -> None:
+    text = gpaw_text(make_steps(2))
+    for end in (text.index(b"Hamiltonian:"), text.index(b"100.0%")):
+        (run,) = read(text[:end])
+        assert (run.frames.count, run.complete, run.flags) == (2, False, ("truncated",))
+    assert read(text)[0].complete
 
 
 @given(place=st.integers(0, 100_000), byte=st.integers(0, 255))

@@ -301,7 +301,8 @@ def gpaw_text(steps: Sequence[Made], *, spread: float = 1e-6, word: str = "Conve
             "Stress tensor:",
             *("".join(f"{x:13.6f}" for x in row) for row in step.stress),
         ]
-    return _lines(text, "", "Timing:                              incl.     excl.", "Date: Sun Nov 22 05:44:14 2026")
+    text += ["", "Timing:                              incl.     excl.", "-" * 59, "Hamiltonian:     12.609   0.019   0.0% |", "-" * 59]
+    return _lines(text, "Total:                                        49.442 100.0%", "", "Date: Sun Nov 22 05:44:14 2026")
 
 
 def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str = "0.23D-08", extra: Sequence[str] = ()) -> bytes:
