@@ -12,6 +12,7 @@ _SHORT: Final = 512
 _HOPS: Final = 16
 _SPAN: Final = 8 << 10
 """Bytes that so many hops must cover to be worth while."""
+_NEAR: Final = 16 << 10
 _PLAIN: Final = 64 << 10
 """Bytes that are searched plainly before hopping is tried again."""
 
@@ -39,8 +40,22 @@ def seek(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: 
     return -1
 
 
+def find_all(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: int) -> list[int]:
+    """Return all places of the words between two places, found like `seek`."""
+    found = []
+    while (place := seek(buffer, words, rare, start, end)) >= 0:
+        found.append(place)
+        start = place + 1
+    return found
+
+
 def seek_back(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: int) -> int:
-    """Return `buffer.rfind(words, start, end)`, found like `seek`."""
+    """Return `buffer.rfind(words, start, end)`, found plainly where it is near the end, else like `seek`."""
+    near = max(start, end - _NEAR)
+    place = buffer.rfind(words, near, end)
+    if place >= 0 or near == start:
+        return place
+    end = near + len(words) - 1
     offset = words.index(rare)
     last = end - len(words) + offset + 1
     for _ in range(_HOPS):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Final
 
+from lake.readers.anchors import find_all
 from lake.readers.base import ReaderSpec
-from lake.readers.qe_text_run import RunBuilder
+from lake.readers.qe_text_run import News, RunBuilder
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
 FORMAT: Final = "pw.x stdout"
 
 _BANNER: Final = re.compile(rb"^ +Program +([A-Z][\w.+-]*) +v\.? ?\d", re.M)
-_ANCHORS: Final = (b"\nATOMIC_POSITIONS", b"\nCELL_PARAMETERS", b"\n     Program ")
+_PROGRAM: Final = b"\n     Program "
+_ANCHORS: Final = ((b"\nATOMIC_POSITIONS", b"_"), (b"\nCELL_PARAMETERS", b"_"), (_PROGRAM, b"P"))
+"""What a piece begins with, and a letter of it that is rare."""
 _KEEP: Final = 32
 """Bytes that are searched again with the next chunk: longer than every anchor."""
 _DRAIN_BYTES: Final = 1 << 20
@@ -51,7 +55,7 @@ class PwTextReader:
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the text; raises UnreadableOutput where none has a complete step."""
         self._drain()
-        self._take(bytes(self._buffer))
+        self._take(bytes(self._buffer), News.of(self._buffer, len(self._buffer)))
         self._buffer.clear()
         self._finish()
         if self._runs:
@@ -59,29 +63,23 @@ class PwTextReader:
         raise self._failures[0] if self._failures else self._refusal()
 
     def _drain(self) -> None:
-        places = sorted(place for anchor in _ANCHORS for place in self._find(anchor))
+        found = (find_all(self._buffer, words, rare, self._scanned, len(self._buffer)) for words, rare in _ANCHORS)
+        places = sorted(itertools.chain.from_iterable(found))
         self._scanned = max(0, len(self._buffer) - _KEEP)
-        start = 0
-        for place in places:
-            if place > start:
-                self._take(bytes(self._buffer[start:place]))
-                start = place
-        del self._buffer[:start]
-        self._scanned = max(0, self._scanned - start)
+        if places and places[-1] > 0:
+            news = News.of(self._buffer, places[-1])
+            for start, end in itertools.pairwise([0, *places]):
+                if end > start:
+                    self._take(bytes(self._buffer[start:end]), news.within(start, end))
+            del self._buffer[: places[-1]]
+            self._scanned = max(0, self._scanned - places[-1])
         if len(self._buffer) > _SLIM_BYTES:
             self._buffer = bytearray(_BANDS.sub(b"", bytes(self._buffer)))
             self._scanned = max(0, len(self._buffer) - _KEEP)
 
-    def _find(self, anchor: bytes) -> list[int]:
-        found, place = [], self._buffer.find(anchor, self._scanned)
-        while place >= 0:
-            found.append(place)
-            place = self._buffer.find(anchor, place + 1)
-        return found
-
-    def _take(self, piece: bytes) -> None:
+    def _take(self, piece: bytes, news: News) -> None:
         """Give a piece to the run that it belongs to; a banner begins another run."""
-        banner = _BANNER.match(piece, 1) if piece.startswith(_ANCHORS[2]) else None
+        banner = _BANNER.match(piece, 1) if piece.startswith(_PROGRAM) else None
         if banner is not None:
             self._finish()
             program = banner.group(1).decode("latin-1")
@@ -90,7 +88,7 @@ class PwTextReader:
             else:
                 self._foreign.append(program)
         if self._builder is not None:
-            self._builder.add(piece)
+            self._builder.add(piece, news)
 
     def _finish(self) -> None:
         if self._builder is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.anchors import find_all
 from lake.readers.qe_text_header import Header, element_numbers, read_header
 from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
@@ -33,12 +36,40 @@ _MOTIONS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"Beeman Dynamics:", "md"),
     (b"Cell Dynamics:", "md"),
 )
+_WATCHED: Final = (
+    (_FINAL_SCF, b"x"), (b"JOB DONE.", b"J"), (b"NOT achieved", b"N"), (b"Maximum CPU time exceeded", b"U"), (b"%%%%", b"%"),
+    (b"EXX: now go back", b"X"),
+)  # fmt: skip
+_THRESHOLDS: Final = ((b"convergence threshold ", b"v"), (b"new conv_thr", b"_"))
+_FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect")
 _PULAY_TOLERANCE: Final = 1e-5
 """Relative change of a cell vector that counts as a change: the first cell is printed with six decimals."""
 
 
 @dataclass(frozen=True)
-class _Frame:
+class News:
+    """Where a text has words that are looked at once for a whole run, or that set a threshold: most steps have none of them."""
+
+    watched: Sequence[int]
+    thresholds: Sequence[int]
+
+    @classmethod
+    def of(cls, text: bytes | bytearray, end: int) -> News:
+        """Return the places of such words before end."""
+        watched, thresholds = (
+            sorted(place for words, rare in group for place in find_all(text, words, rare, 0, end)) for group in (_WATCHED, _THRESHOLDS)
+        )
+        return cls(watched, thresholds)
+
+    def within(self, start: int, end: int) -> News:
+        """Return those between two places."""
+        if not self.watched and not self.thresholds:
+            return self
+        first, second = (places[bisect_left(places, start) : bisect_left(places, end)] for places in (self.watched, self.thresholds))
+        return News(first, second)
+
+
+class _Frame(NamedTuple):
     step: int
     labels: Labels
     unit: str
@@ -71,7 +102,7 @@ class RunBuilder:
         self._done = False
         self._tail = b""
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes, news: News) -> None:
         """Take the next piece."""
         self._settle(more=True)
         if self._header is None:
@@ -81,10 +112,13 @@ class RunBuilder:
             self._variable_cell = self._variable_cell or b"\nBegin final coordinates" not in self._tail
         elif piece.startswith(b"\nATOMIC_POSITIONS"):
             self._move(piece, self._header)
-        self._watch(piece)
+        self._follow(piece)
+        if news.watched:
+            self._watch(piece)
         if self._header is not None:
-            self._label(piece, self._header)
-        self._threshold = last_threshold(piece, self._threshold)
+            self._label(piece, self._header, news)
+        if news.thresholds:
+            self._threshold = last_threshold(piece, self._threshold)
         self._tail = piece[-2000:]
 
     def _begin(self, piece: bytes) -> None:
@@ -101,13 +135,16 @@ class RunBuilder:
         if self._positions is not None and self._fixed is None:
             self._fixed = read_fixed(self._positions.rows, header.natoms) | header.fixed
 
-    def _watch(self, piece: bytes) -> None:
-        """Note what the piece says about the run as a whole."""
+    def _follow(self, piece: bytes) -> None:
+        """Note how the atoms and the cell move, till that is known, and whether there are bands before any energy."""
         if not self._motion:
             self._motion = next((kind for words, kind in _MOTIONS if words in piece), "")
             self._variable_cell = self._variable_cell or b"Cell gradient error" in piece or b"Cell Dynamics" in piece
-        self._final = self._final or _FINAL_SCF in piece
         self._bands_only = self._bands_only or (self._seen == 0 and b"End of band structure calculation" in piece)
+
+    def _watch(self, piece: bytes) -> None:
+        """Note what the piece says about the run as a whole."""
+        self._final = self._final or _FINAL_SCF in piece
         self._done = self._done or b"JOB DONE." in piece
         failed = _NOT_ACHIEVED.search(piece) if b"NOT achieved" in piece else None
         if failed:
@@ -117,8 +154,8 @@ class RunBuilder:
         for routine, message in _ERROR.findall(piece) if b"%%%%" in piece else ():
             self._notes.append(f"pw.x stopped in {_words(routine)} {_words(message)}")
 
-    def _label(self, piece: bytes, header: Header) -> None:
-        found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid)
+    def _label(self, piece: bytes, header: Header, news: News) -> None:
+        found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid, plain=not (news.watched or news.thresholds))
         if found is None:
             return
         labels, tables = found
@@ -250,21 +287,21 @@ class RunBuilder:
     def _flags(self, cell: Floats, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> list[tuple[str, ...]]:
         scale = np.linalg.norm(cell[0], axis=1).max()
         moved = np.abs(cell - cell[0]).max(axis=(1, 2)) > _PULAY_TOLERANCE * scale
+        combined: dict[tuple[bool, ...], tuple[str, ...]] = {}
         result = []
         for place, frame in enumerate(self._frames):
-            tests = (
-                ("scf_not_converged", frame.labels.converged == 0),
-                ("scf_unknown", frame.labels.converged < 0),
-                ("malformed_values", frame.labels.torn or self._lost(place, force_holes, stress_holes)),
-                ("final_scf_other_basis", frame.final and self._variable_cell),
-                ("pulay_suspect", bool(moved[place]) and not frame.final),
+            labels = frame.labels
+            marks = (
+                labels.converged == 0,
+                labels.converged < 0,
+                labels.torn or bool(force_holes[place] and labels.has_forces) or bool(stress_holes[place] and labels.has_stress),
+                frame.final and self._variable_cell,
+                bool(moved[place]) and not frame.final,
             )
-            result.append(tuple(sorted(name for name, holds in tests if holds)))
+            if marks not in combined:
+                combined[marks] = tuple(sorted(name for name, holds in zip(_FLAGS, marks, strict=True) if holds))
+            result.append(combined[marks])
         return result
-
-    def _lost(self, place: int, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> bool:
-        labels = self._frames[place].labels
-        return bool(force_holes[place] and labels.has_forces) or bool(stress_holes[place] and labels.has_stress)
 
     def _refusal(self) -> UnreadableOutput:
         """Return why no frame could be made, in the order in which a reason explains the others."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ _ENERGY: Final = re.compile(rb"\n(!!?) +total energy +=([^\n]*?)Ry *(?=\n)")
 _ACCURACY: Final = re.compile(rb"estimated scf accuracy +<([^\n]*?)Ry *\n")
 _THRESHOLD: Final = re.compile(rb"\n *(?:(?:scf )?convergence threshold|new conv_thr) +=([^\n]*?)(?:Ry *)?\n")
 _ITERATIONS: Final = re.compile(rb"convergence has been achieved in +(\d{1,6}) iterations")
+_ACHIEVED: Final = b"convergence has been achieved in"
 _SMEARING: Final = re.compile(rb"smearing contrib\. \(-TS\) +=([^\n]*?)Ry *\n")
 _BLOCK: Final = re.compile(rb"\n(?:ATOMIC_POSITIONS|CELL_PARAMETERS) *[({]? *(alat|bohr|angstrom|crystal)?(?: *= *([\d.]+))? *[)}]? *\n")
 _ENDED: Final = (
@@ -34,8 +34,7 @@ SLACK: Final = 1.1
 """The threshold is printed with two digits, so a converged accuracy can look 5 % above it."""
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(NamedTuple):
     """What was printed for one configuration, without its tables."""
 
     energy: float
@@ -53,8 +52,7 @@ class Labels:
     hybrid: bool
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(NamedTuple):
     """The raw rows of one configuration's tables, None for a table that is not there."""
 
     forces: bytes | None
@@ -68,8 +66,7 @@ class Tables:
         return any(words in self.after for words in _ENDED)
 
 
-@dataclass(frozen=True)
-class Positions:
+class Positions(NamedTuple):
     """Rows of an ATOMIC_POSITIONS block, or of the header's table."""
 
     rows: bytes
@@ -77,17 +74,22 @@ class Positions:
     """'alat', 'bohr', 'angstrom' or 'crystal'."""
     factor: float
     """Å per printed unit; 1 for crystal."""
+    title: bytes = b""
+    """The line before the rows, with the newlines around it; empty for the header's table."""
+    pattern: tuple[bytes, ...] = ()
+    """The columns of the labels, and that of the line ends."""
 
 
-def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> tuple[Labels, Tables] | None:
+def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool = False) -> tuple[Labels, Tables] | None:
     """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
 
-    The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text.
+    The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text; plain says that
+    text sets no other, and has no word about convergence or exact exchange.
     """
-    hybrid = hybrid or b"EXX: now go back" in text
-    lines = list(_ENERGY.finditer(text))
+    hybrid = hybrid or (not plain and b"EXX: now go back" in text)
+    lines = _energy_lines(text)
     outer = [match for match in lines if match.group(1) == b"!!"]
-    not_achieved = b"convergence NOT achieved" in text
+    not_achieved = not plain and b"convergence NOT achieved" in text
     if not lines or (hybrid and not outer and not not_achieved):
         return None
     match = (outer or lines)[-1]
@@ -95,12 +97,12 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> 
     energy = number(match.group(2))
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
-    counts = [int(found) for found in _ITERATIONS.findall(text)]
+    threshold = threshold if plain else last_threshold(text, threshold, inner)
     labels = Labels(
         energy=energy,
         internal=_internal(text, inner, energy),
         converged=0 if not_achieved else _converged(text, inner, threshold),
-        n_scf=(sum(counts) if hybrid else counts[-1]) if counts else -1,
+        n_scf=_iterations(text, hybrid=hybrid),
         has_forces=forces is not None,
         has_stress=stress is not None,
         stress_in_kbar=in_kbar,
@@ -108,6 +110,30 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool) -> 
         hybrid=hybrid,
     )
     return labels, Tables(forces, stress, text[place:])
+
+
+def _energy_lines(text: bytes) -> list[re.Match[bytes]]:
+    found, place = [], text.find(b"!")
+    while place >= 0:
+        match = _ENERGY.match(text, place - 1) if place > 0 else None
+        if match is not None:
+            found.append(match)
+        place = text.find(b"!", place + 1)
+    return found
+
+
+def _iterations(text: bytes, *, hybrid: bool) -> int:
+    """Return the iterations of the last cycle, of all cycles of a hybrid together; -1 where they are not printed."""
+    if hybrid:
+        counts = [int(found) for found in _ITERATIONS.findall(text)]
+        return sum(counts) if counts else -1
+    place = text.rfind(_ACHIEVED)
+    while place >= 0:
+        match = _ITERATIONS.match(text, place)
+        if match is not None:
+            return int(match.group(1))
+        place = text.rfind(_ACHIEVED, 0, place)
+    return -1
 
 
 def last_threshold(text: bytes, current: float, end: int | None = None) -> float:
@@ -119,9 +145,9 @@ def last_threshold(text: bytes, current: float, end: int | None = None) -> float
 
 
 def _converged(text: bytes, place: int, threshold: float) -> int:
-    """Compare the accuracy behind the energy line with the threshold in force there; pw.x's own word is not asked."""
-    match = _ACCURACY.search(text, place, place + 1200)
-    threshold = last_threshold(text, threshold, place)
+    """Compare the accuracy behind the energy line with the threshold (Ry) in force there; pw.x's own word is not asked."""
+    start = text.find(b"estimated scf accuracy", place, place + 1200)
+    match = _ACCURACY.match(text, start) if start >= 0 else None
     if match is None:
         return -1
     printed = match.group(1).strip()
@@ -162,10 +188,15 @@ def _stress_rows(text: bytes, place: int) -> tuple[bytes | None, bool, bool]:
     title = text.find(b" total   stress ", place)
     if title < 0:
         return None, False, False
-    head, *rows = text[title:].split(b"\n", 4)
-    if len(rows) < 4 or any(not row.strip() for row in rows[:3]):
+    first = end = text.find(b"\n", title) + 1
+    for _ in range(3 if first > 0 else 0):
+        end = text.find(b"\n", end) + 1
+        if end == 0:
+            break
+    rows = text[first:end]
+    if first == 0 or end == 0 or any(not row.strip() for row in rows.split(b"\n", 2)):
         return None, False, True
-    return b"".join(row + b"\n" for row in rows[:3]), b"(kbar)" in head, False
+    return rows, text.find(b"(kbar)", title, first) >= 0, False
 
 
 def read_cell(text: bytes, alat: float) -> Floats | None:
@@ -179,7 +210,8 @@ def read_cell(text: bytes, alat: float) -> Floats | None:
     cell = decode_rows(text[match.end() :].split(b"\n", 3)[:3], 3) * unit_factor(match, alat)
     if cell.shape != (3, 3) or text.count(b"\n", match.end()) < 3 or not bool(np.isfinite(cell).all()):
         return None
-    return cell if abs(float(np.linalg.det(cell))) > 1e-6 else None
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return cell if abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) > 1e-6 else None
 
 
 def unit_factor(match: re.Match[bytes], alat: float) -> float:
@@ -194,23 +226,28 @@ def read_positions(text: bytes, labels: tuple[str, ...], alat: float, before: Po
 
     before is an earlier block of the same run that was found right: rows with its columns of labels and line ends are, too.
     """
+    if before is not None and before.pattern and text.startswith(before.title):
+        rows = text[len(before.title) : len(before.title) + len(before.rows)]
+        if len(rows) == len(before.rows) and _pattern(rows, before.rows.find(b"\n") + 1) == before.pattern:
+            return before._replace(rows=rows)
     match = _BLOCK.match(text)
     if match is None:
         return None
     unit, factor = (match.group(1) or b"alat").decode(), unit_factor(match, alat)
     length = text.find(b"\n", match.end()) + 1 - match.end()
     rows = text[match.end() : match.end() + length * len(labels)]
-    if (
-        before is not None
-        and len(rows) == len(before.rows)
-        and all(rows[i::length] == before.rows[i::length] for i in (*_LABEL, length - 1))
-    ):
-        return Positions(rows, unit, factor)
+    if before is not None and len(rows) == len(before.rows) and _pattern(rows, length) == _pattern(before.rows, length):
+        return Positions(rows, unit, factor, match.group(), _pattern(rows, length))
     lines = text[match.end() :].split(b"\n", len(labels))
     if len(lines) <= len(labels):
         return None
     found = tuple(line.split(None, 1)[0].decode("latin-1") if line.strip() else "" for line in lines[:-1])
-    return Positions(b"".join(line + b"\n" for line in lines[:-1]), unit, factor) if found == labels else None
+    rows = b"".join(line + b"\n" for line in lines[:-1])
+    return Positions(rows, unit, factor, match.group(), _pattern(rows, rows.find(b"\n") + 1)) if found == labels else None
+
+
+def _pattern(rows: bytes, length: int) -> tuple[bytes, ...]:
+    return tuple(rows[place::length] for place in (*_LABEL, length - 1)) if length > 0 else ()
 
 
 def read_fixed(rows: bytes, natoms: int) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\Z")
+_PLAIN: Final = b"0123456789+-.eE "
 _POINT: Final = ord(".")
 _NEWLINE: Final = ord("\n")
 _BATCH_BYTES: Final = 4 << 20
@@ -48,6 +49,17 @@ def number(text: bytes) -> float:
         return float("nan")
     value = float(text.replace(b"d", b"e").replace(b"D", b"e"))
     return value if abs(value) < LIMIT else float("nan")
+
+
+def plain_numbers(fields: Sequence[bytes]) -> list[float] | None:
+    """Return the numbers of fields that hold digits, points, signs and exponents only; None where one of them is no number below 1e100."""
+    if b" ".join(fields).translate(None, _PLAIN):
+        return None
+    try:
+        values = [float(text) for text in fields]
+    except ValueError:
+        return None
+    return values if all(-LIMIT < value < LIMIT for value in values) else None
 
 
 def find_columns(row: bytes, count: int) -> Columns | None:
@@ -91,6 +103,11 @@ def cast_fields(fields: NDArray[np.uint8]) -> Floats:
 
 def decode_rows(rows: Sequence[bytes], count: int) -> Floats:
     """Return the last count numbers of each row, shape (rows, count), row by row: for rows that are not all alike."""
+    tokens = [row.split() for row in rows]
+    if all(len(found) == count for found in tokens):
+        plain = plain_numbers([token for found in tokens for token in found])
+        if plain is not None:
+            return np.array(plain).reshape(len(rows), count)
     shared = next((found for found in (find_columns(row, count) for row in rows) if found is not None), None)
     return np.array([_decode_row(row, count, shared) for row in rows]).reshape(len(rows), count)
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.rows import LIMIT, Columns, cast_fields, decode_rows, find_columns, number
+from lake.readers.rows import Columns, cast_fields, decode_rows, find_columns, number, plain_numbers
 from schemas.frames import Floats
 
 _BATCH_BYTES: Final = 1 << 18
@@ -18,7 +18,6 @@ _CELL_ROWS: Final = 3
 """Tables of as many rows often stay as they are from step to step: cells, and stress where it is not made anew."""
 _FEW: Final = 200
 """Numbers up to which it is faster to read them one by one."""
-_PLAIN: Final = b"0123456789+-.eE "
 _POINT: Final = ord(".")
 
 
@@ -121,7 +120,7 @@ class BlockBatch:
                 return values, torn
             values[:] = np.nan
         regular = self._decode_regular(blocks, values)
-        for place in np.flatnonzero(~regular):
+        for place in map(int, np.flatnonzero(~regular)):
             if blocks[place]:
                 torn[place] = not self._decode_other(blocks[place], values[place])
         return values, torn
@@ -132,16 +131,12 @@ class BlockBatch:
             rows = self._rows(block)
             fields = [row[start:end].split() for row in rows for start, end, _ in self.layout.groups]
             counts = [count for _, _, count in self.layout.groups] * self.rows
-            joined = b" ".join([field for found in fields for field in found])
             if not block:
                 continue
-            if [len(found) for found in fields] != counts or joined.translate(None, _PLAIN):
+            numbers = plain_numbers([field for found in fields for field in found]) if [len(found) for found in fields] == counts else None
+            if numbers is None:
                 return False
-            try:
-                here.flat = [float(field) for field in joined.split()]
-            except ValueError:
-                return False
-        values[~(np.abs(values) < LIMIT)] = np.nan
+            here.flat = numbers
         return True
 
     def _rows(self, block: bytes) -> list[bytes]:
