@@ -97,7 +97,8 @@ def _rounded_sums(cell: Floats, invariants: Floats) -> NDArray[np.int64]:
     weights = np.cos(2.399963 * place * number + 0.7 * place**2 * (number + 0.5))
     # Absurd cells must not overflow.
     values = np.clip(np.nan_to_num(values, posinf=0.0, neginf=0.0), -1e15, 1e15)
-    return np.floor(values @ weights + 0.2113).astype("<i8")
+    sums: NDArray[np.int64] = np.floor(values @ weights + 0.2113).astype("<i8")
+    return sums
 
 
 def _invariants(frames: FrameBlock, part: slice) -> Floats:

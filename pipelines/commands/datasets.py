@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import lake
 from pipelines.commands.access import say_left_out
 from pipelines.commands.console import OUT, AsJson, print_json, print_rows, progress_bar
 from pipelines.commands.filters import with_filters
-from schemas.datasets import DatasetManifest, FrameQuery, Split
+from schemas.datasets import Alignment, DatasetManifest, FrameQuery, Split
 from schemas.errors import QueryError
 from schemas.settings import load
 
@@ -46,6 +47,8 @@ def _row(manifest: DatasetManifest) -> dict[str, object]:
 def create(
     query: FrameQuery,
     name: Name,
+    align: Annotated[bool, typer.Option("--align", help="Bring alignable levels to the energies of the one with most frames.")] = False,
+    align_to: Annotated[str, typer.Option("--align-to", help="Bring alignable levels to the energies of this one.")] = "",
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="At most so many frames of a system outside the test: Ca-Mg-O=10.")
     ] = None,
@@ -56,9 +59,27 @@ def create(
     """Pin the frames that the filters select now, split by calculation."""
     query = replace(query, limits=limits_of(limit))
     opened = lake.open(settings=load())
-    dataset = opened.publish(name, query, Split(test=test, validation=validation))
+    dataset = opened.publish(name, query, Split(test=test, validation=validation), align=align_to or align)
     print_rows([_row(dataset.manifest)], as_json=as_json)
     say_left_out(opened.left_out(query), as_json=as_json)
+    if dataset.manifest.alignment is not None and not as_json:
+        _show_alignment(dataset.manifest.alignment)
+
+
+def _show_alignment(alignment: Alignment) -> None:
+    rows = [
+        {
+            "element": each.element, "as in": each.settings, "eV/atom added": each.offset, "by": each.method,
+            "frames": each.n_frames, "alone": "yes" if each.alone else "only in sums",
+        }
+        for each in alignment.offsets
+    ]  # fmt: skip
+    print_rows(rows, as_json=False, title=f"energies aligned to {alignment.to}")
+    for step in alignment.steps:
+        left = "not known" if math.isnan(step.rms) else f"{1000 * step.rms:.2f} meV/atom rms, {1000 * step.largest:.2f} at most"
+        OUT.print(f"{step.n_equations} {step.method} fixed {step.rank} offsets; left: {left}", highlight=False)
+    for note in alignment.notes:
+        OUT.print(f"note: {note}", highlight=False, markup=False)
 
 
 @app.command("list")
@@ -84,6 +105,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
         [{"split": ", ".join(f"{k} {v}" for k, v in row.items() if k != "system"), "system": row["system"]} for row in rows], as_json=False
     )
     OUT.print(f"query     {manifest.query}\nversions  {dict(manifest.table_versions)}\nhash      {manifest.content_hash}", highlight=False)
+    if manifest.alignment is not None:
+        _show_alignment(manifest.alignment)
     for key, why in retracted.items():
         OUT.print(f"retracted {key}: {why}", highlight=False)
 
