@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from ase.data import atomic_masses
@@ -43,8 +44,19 @@ class Derived:
     """Smallest distance of two atoms, images included, Å; NaN where none is within 3 Å."""
 
 
+_DERIVED: Final[WeakKeyDictionary[FrameBlock, Derived]] = WeakKeyDictionary()
+"""What was computed for blocks that are still there: the flags are judged by it, then the rows are made of it."""
+
+
 def derive(frames: FrameBlock) -> Derived:
-    """Return what the tables hold beside the labels, computed for all frames at once."""
+    """Return what the tables hold beside the labels, computed for all frames at once, and once for a block and its flagged copy."""
+    known = _DERIVED.get(frames)
+    if known is None:
+        known = _DERIVED[frames] = _derive(frames)
+    return known
+
+
+def _derive(frames: FrameBlock) -> Derived:
     norms = np.sqrt(np.einsum("nij,nij->ni", frames.forces, frames.forces))
     whole = has_cell(frames.cell)
     volume = np.where(whole, np.abs(np.linalg.det(np.where(whole[:, None, None], frames.cell, 0.0))), np.nan)
@@ -74,7 +86,9 @@ def check(run: Run) -> Run:
     raised = {name: np.asarray(mask, dtype=np.bool_) for name, mask in found.items() if np.any(mask)}
     if not raised:
         return run
-    return replace(run, frames=replace(frames, flags=_with_flags(frames.flags, raised)))
+    flagged = replace(frames, flags=_with_flags(frames.flags, raised))
+    _DERIVED[flagged] = derived
+    return replace(run, frames=flagged)
 
 
 def _with_flags(flags: tuple[tuple[str, ...], ...], raised: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:

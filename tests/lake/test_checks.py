@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from made_up_outputs import made_run, part
 from made_up_readings import made_block
 
+from lake import checks
 from lake.checks import check, derive
 from lake.distances import smallest_distances
 from lake.identity import configuration_hashes
@@ -117,3 +118,23 @@ def test_absurd_numbers_cost_nothing_and_raise_nothing() -> None:
     assert run.frames.flags[2] == ("atoms_too_close",)
     assert run.frames.flags[4] == ()
     assert len(set(configuration_hashes(run.frames))) == 5
+
+
+def test_what_is_derived_for_the_flags_is_not_derived_again_for_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smallest distances cost as much as reading; a block and its flagged copy share them, other blocks do not."""
+    counted: list[int] = []
+    smallest = checks.smallest_distances
+
+    def count(*args: object) -> object:
+        counted.append(1)
+        return smallest(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checks, "smallest_distances", count)
+    run = made_run(replace(BLOCK, forces=np.full_like(BLOCK.forces, np.nan)))
+    checked = check(run)
+    assert checked is not run
+    first = derive(checked.frames)
+    assert (len(counted), derive(checked.frames) is first) == (1, True)
+    moved = replace(run, frames=replace(run.frames, positions=run.frames.positions * 1.01))
+    assert derive(check(moved).frames).min_distance[0] != first.min_distance[0]
+    assert len(counted) == 2
