@@ -20,7 +20,7 @@ from schemas.units import HARTREE
 _ECHO: Final = b"-outvars: echo values of preprocessed input variables"
 _VARIABLE: Final = re.compile(rb"[-P ] *([a-z][a-z_]*[a-z_\d?+]*|[a-z]+_[a-z\d_]+) +(\S.*)$")
 _PSEUDO: Final = re.compile(rb"\n- pspini: atom type +(\d+) +psp file is (\S+)")
-_CELL_ROW: Final = re.compile(rb"\n R\(([123])\)= *(-?[\d.]+) *(-?[\d.]+) *(-?[\d.]+) ")
+_CELL_ROW: Final = re.compile(rb"\n R\(([123])\)= *(-?\d+\.\d{7}) *(-?\d+\.\d{7}) *(-?\d+\.\d{7}) ")
 
 _FUNCTIONALS: Final[Mapping[int, str]] = {
     1: "LDA", 2: "LDA", 3: "LDA", 7: "LDA-PW92", 11: "PBE", 14: "revPBE", 15: "RPBE", 23: "WC", 24: "Q2D", 40: "HF", 41: "PBE0",

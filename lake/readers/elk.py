@@ -80,8 +80,8 @@ class ElkRun(RunLog):
             if not numbered(rows.lstrip(b"\n"), rows.count(b":")):
                 return None
             fields = [row.split(b":", 1)[1].split() for row in rows.split(b"\n") if b":" in row]
-            values = [as_floats(row[:3]) for row in fields if len(row) == len(fields[0])]
-            if any(row.shape != (3,) for row in values):
+            values = [as_floats(row[:3]) for row in fields if len(row) == len(fields[0]) and len(row) in (3, 6)]
+            if len(values) != len(fields) or any(row.shape != (3,) for row in values):
                 return None
             labels += [element_of(name.decode("latin-1"))] * len(values)
             places.append(np.array(values) @ self._cell if form == b"lattice" else np.array(values) * BOHR)

@@ -17,7 +17,7 @@ from lake.readers.text_steps import as_floats
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 
-_CELL: Final = re.compile(rb"\n  Input geometry:\n(?:  \| Unit cell:[^\n]*\n((?:  \| +[^\n]*\n){3}))?")
+_CELL: Final = re.compile(rb"\n  Input geometry:\n(?:  \| Unit cell:[^\n]*\n((?:  \|(?! Atomic structure)[^\n]*\n)+))?")
 _ATOM: Final = re.compile(rb"\n  \| +\d+: Species (\S+) +(\S+) +(\S+) +(\S+) *(?=\n)")
 _CONTROL: Final = re.compile(rb"\n +Parsing control\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file control\.in", re.S)
 _GEOMETRY: Final = re.compile(rb"\n +Parsing geometry\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file geometry\.in", re.S)

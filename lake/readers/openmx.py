@@ -101,8 +101,11 @@ class OpenmxReader:
             raise UnreadableOutput(
                 "unreadable_output", "the output of OpenMX repeats no input with a geometry", "deposit the file as OpenMX wrote it"
             )
+        torn = 0
         while self._cycles and self._cycles[-1] is None:
             self._cycles.pop()
+            torn += self._final is not None
+        self._final = None if torn else self._final
         named = _NAME.search(self._head)
         system = named.group(1).decode("latin-1").rpartition("/")[2] if named else ""
         track = self._track(given, system)
@@ -111,13 +114,17 @@ class OpenmxReader:
             raise UnreadableOutput(
                 "no_complete_step", f"the output of OpenMX {given.version} has no energy", "deposit the run when a step is complete"
             )
-        lost = len(self._cycles) - len(steps)
+        lost = len(self._cycles) - len(steps) + torn
         flags = {
             "truncated": not self._complete,
             "malformed_steps": lost > 0,
             "companion_of_other_run": not track and any(system in ("", _stem(name)) for name in self._trajectories),
         }
-        notes = [f"{lost} of {len(self._cycles)} steps have no positions in the output; deposit System.Name.md beside it"] if lost else []
+        notes = (
+            [f"{lost} of {len(self._cycles) + torn} steps have no positions in the output; deposit System.Name.md beside it"]
+            if lost
+            else []
+        )
         return (
             Run(
                 code="openmx",

@@ -55,7 +55,9 @@ def read_input(text: bytes) -> Input | None:
     rows = blocks.get("atoms.speciesandcoordinates", [])
     cell = _cell(words, blocks)
     numbers = [_element(row[1], species) if len(row) >= 5 else 0 for row in rows]
-    if not rows or 0 in numbers or cell is None:
+    count = _first(words, "atoms.number", "")
+    even = len({len(row) for row in rows}) == 1 and count in ("", str(len(rows)))
+    if not rows or 0 in numbers or cell is None or not even:
         return None
     values = as_floats([field.encode("latin-1") for row in rows for field in row[2:5]]).reshape(-1, 3)
     unit = _first(words, "atoms.speciesandcoordinates.unit", "ang").lower()
@@ -109,7 +111,7 @@ def _value(words: dict[str, list[str]], name: str, default: float) -> float:
 
 def _cell(words: dict[str, list[str]], blocks: dict[str, list[list[str]]]) -> Floats | None:
     rows = blocks.get("atoms.unitvectors", [])
-    if len(rows) != 3 or any(len(row) < 3 for row in rows):
+    if len(rows) != 3 or any(len(row) != 3 for row in rows):
         return None
     cell = as_floats([field.encode("latin-1") for row in rows for field in row[:3]]).reshape(3, 3)
     factor = BOHR if _first(words, "atoms.unitvectors.unit", "ang").lower() == "au" else 1.0

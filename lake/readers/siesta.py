@@ -112,6 +112,7 @@ class SiestaReader:
             if cell is not None:
                 self._header = read_header(self._head, cell)
             self._head = self._head[:4000]
+            self._lose("have no cell that can be read", count=self._header is None)
         if self._header is not None and (closed or any(words in piece for words in _ENDED)):
             self._add(piece, self._header)
         self._pieces += 1

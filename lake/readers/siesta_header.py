@@ -21,6 +21,7 @@ _VERSION: Final = re.compile(rb"\n *(?:Siesta )?Version *: *(?:siesta-)?(\S+)", 
 _SPECIES: Final = re.compile(rb"\n *Species number: +(\d+) +(?:Label: +(\S+) +)?Atomic number: +(-?\d+)(?: +Label: +(\S+))?")
 _ATOMS: Final = b"\nsiesta: Atomic coordinates (Bohr) and species\n"
 _ATOM: Final = re.compile(rb"siesta: +(\S+) +(\S+) +(\S+) +(\d+) +\d+ *\n")
+_COUNT: Final = re.compile(rb"\ninitatomlists: Number of atoms, orbitals, and projectors: +(\d{1,8}) ")
 _PSEUDO: Final = re.compile(rb"\nReading pseudopotential information[^\n]*from:? +(\S+)")
 _PAO: Final = re.compile(rb"\n%block PAO\.Basis [^\n]*\n(.*?)\n%endblock PAO\.Basis", re.S)
 _SHELL: Final = re.compile(rb"\n n=(\d) +(\d) +(\d)( P)?[^\n]*\n([^\n]*)")
@@ -73,6 +74,9 @@ def read_header(text: bytes, cell: Floats) -> Header | None:
     labels = {int(k): (a or b).decode("latin-1") for k, a, _, b in _SPECIES.findall(text)}
     rows = _atom_rows(text)
     charges = [species.get(kind, 0) for kind, _ in rows]
+    count = _COUNT.search(text)
+    if count is not None and int(count.group(1)) != len(rows):
+        return None
     if not rows or not all(0 < z < len(SYMBOLS) for z in charges):
         return None
     version, settings, dump = _VERSION.search(text), _settings(text), _DUMP.search(text)

@@ -253,6 +253,7 @@ def siesta_text(
         "siesta: Atomic coordinates (Bohr) and species",
         *(f"siesta:  {row}  {k + 1}        {k + 1}" for k, row in enumerate(_rows(steps[0].positions / bohr, "%10.5f"))),
         "",
+        "initatomlists: Number of atoms, orbitals, and projectors:      2    26    18",
         "redata: Mesh Cutoff                      =   200.0000  Ry",
         "redata: Max. number of SCF Iter          =      100",
         "redata: DM Tolerance for SCF             =     0.000100",

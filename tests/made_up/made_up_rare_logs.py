@@ -460,6 +460,8 @@ def elk_text(steps: Sequence[Made], *, change: float = 1e-6) -> bytes:
         ]
     text += [
         "",
+        "Total number of atoms per unit cell :    2",
+        "",
         "k-point grid :      3     3     3",
         "Total number of k-points :       12",
         "Exchange-correlation functional :     20     0     0",
