@@ -32,12 +32,13 @@ ELEMENTS = ("Ni", "Cu", "Li", "Mo", "Si", "Ge")
 
 SETTINGS = TrainSettings(
     cutoff=5.0, channels=6, l_max=4, four_body=True, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
-    batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=0.0, clock="cpu",
+    batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=0.0, clock="cpu", committee=4,
 )  # fmt: skip
 """One setting for all six; found with --choose."""
 
 CANDIDATES: dict[str, dict[str, object]] = {
     "as set": {},
+    "one potential": {"committee": 1},
     "256 atoms a step": {"batch_atoms": 256},
     "8 channels, 10 radial functions": {"channels": 8, "radial_functions": 10},
     "4-body terms up to l = 4": {"four_body_l": 4},
@@ -76,12 +77,9 @@ def fitted(splits: FrameSplits, settings: TrainSettings) -> tuple[Potential, dic
     with tempfile.TemporaryDirectory() as folder:
         potential = train(splits, settings, name=splits.name, work=Path(folder), progress=lambda _: None)
         assert potential.work is not None
-        done = json.loads((potential.work / "finished.json").read_text())
-    return potential, {
-        "epochs": done["epochs"],
-        "steps": done["steps"],
-        "frames/s": done["epochs"] * splits.train.count / settings.max_seconds,
-    }
+        done = [json.loads(file.read_text()) for file in sorted(potential.work.glob("**/finished.json"))]
+    steps, epochs = (sum(part[name] for part in done) for name in ("steps", "epochs"))
+    return potential, {"steps": steps, "epochs": epochs, "frames/s": epochs * splits.train.count / settings.max_seconds}
 
 
 def choose(folder: Path, elements: tuple[str, ...], seconds: float) -> None:
@@ -154,7 +152,8 @@ def table(ours: dict[str, tuple[float, float]], others: dict[str, list[tuple[flo
             + " |"
         )
     chosen = SETTINGS.to_mapping()
-    names = """cutoff radial_functions channels l_max four_body four_body_l hidden weight_decay optimiser learning_rate batch_atoms
+    names = """cutoff radial_functions channels l_max four_body four_body_l hidden weight_decay optimiser learning_rate
+        batch_atoms committee
         energy_weight force_weight ema""".split()
     settings = ", ".join(f"{name} {chosen[name]}" for name in names)
     where = f"torch {torch.__version__}, {platform.machine()}, one thread"

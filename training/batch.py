@@ -85,6 +85,12 @@ class Graph:
     forces: Floats
     stress: Floats
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        arrays = (self.species, self.positions, self.edges.index, self.edges.shift, self.offset, self.forces, self.stress)
+        return sum(array.nbytes for array in arrays)
+
 
 def species_of(numbers: NDArray[np.int16] | NDArray[np.int64], elements: Sequence[str]) -> NDArray[np.int64]:
     """Return (atoms,) the place of each atom's element in elements; raises TrainingError for one that is not among them."""

@@ -30,7 +30,7 @@ def make_card(
     return PotentialCard(
         name=name,
         version=1,
-        architecture=job.settings.potential,
+        architecture=job.settings.architecture,
         state="candidate",
         elements=job.elements,
         cutoff=job.settings.cutoff,

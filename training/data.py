@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +16,14 @@ from training.settings import TrainSettings
 
 
 class GraphCache:
-    """The frames of one split as graphs; each neighbour list is made once."""
+    """The frames of one split as graphs; each neighbour list is made once, while there is room to keep it."""
 
-    def __init__(self, arrays: FrameArrays, elements: Sequence[str], cutoff: float) -> None:
-        self.arrays, self.elements, self.cutoff = arrays, elements, cutoff
+    def __init__(self, arrays: FrameArrays, elements: Sequence[str], cutoff: float, *, max_bytes: int = 1 << 30) -> None:
+        self.arrays, self.elements, self.cutoff, self.max_bytes = arrays, elements, cutoff, max_bytes
+        self.bytes = 0
+        """Held by graphs that are kept."""
+        self.neighbour_seconds = 0.0
+        """Spent on neighbour lists so far."""
         self._graphs: dict[int, Graph] = {}
 
     def batch(self, frames: Sequence[int]) -> Batch:
@@ -27,11 +32,17 @@ class GraphCache:
 
     def _graph(self, frame: int) -> Graph:
         found = self._graphs.get(frame)
-        if found is None:
-            arrays = self.arrays
-            atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
-            edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.cutoff)
-            found = self._graphs[frame] = graph(arrays, frame, edges, self.elements)
+        if found is not None:
+            return found
+        arrays = self.arrays
+        atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
+        start = time.perf_counter()
+        edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.cutoff)
+        self.neighbour_seconds += time.perf_counter() - start
+        found = graph(arrays, frame, edges, self.elements)
+        size = found.nbytes
+        if self.bytes + size <= self.max_bytes:
+            self._graphs[frame], self.bytes = found, self.bytes + size
         return found
 
 
@@ -58,6 +69,8 @@ class PlannedLoader:
     """Seed of the order of frames; None keeps them in order."""
     sampler: EpochCounter = field(default_factory=EpochCounter)
     batch_sampler: None = None
+    seconds: float = 0.0
+    """Spent on batches so far, neighbour lists included."""
     _position: int = 0
     _resume: int = 0
 
@@ -74,7 +87,10 @@ class PlannedLoader:
             plan = plan_epoch(natoms, self.seed, self.sampler.epoch, self.world_size, self.max_atoms)
         for position, frames in enumerate(plan[self.rank][start:], start=start + 1):
             self._position = position
-            yield self.cache.batch(frames.tolist())
+            begun = time.perf_counter()
+            batch = self.cache.batch(frames.tolist())
+            self.seconds += time.perf_counter() - begun
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch were given out."""
@@ -91,12 +107,15 @@ class FrameData(LightningDataModule):
     def __init__(self, train: FrameArrays, validation: FrameArrays, elements: tuple[str, ...], settings: TrainSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.train_cache = GraphCache(train, elements, settings.cutoff)
-        self.validation_cache = GraphCache(validation, elements, settings.cutoff)
+        room = settings.cache_mb << 20
+        self.train_cache = GraphCache(train, elements, settings.cutoff, max_bytes=room)
+        self.validation_cache = GraphCache(validation, elements, settings.cutoff, max_bytes=room // 4)
+        self.loader: PlannedLoader | None = None
 
     def train_dataloader(self) -> PlannedLoader:
         """Return the batches of this process, in another order each epoch."""
-        return self._loader(self.train_cache, self.settings.batch_atoms, self.settings.seed)
+        self.loader = self._loader(self.train_cache, self.settings.batch_atoms, self.settings.seed)
+        return self.loader
 
     def val_dataloader(self) -> PlannedLoader | list[PlannedLoader]:
         """Return the validation batches of this process in order; none where there are no validation frames."""

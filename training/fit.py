@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 
@@ -26,6 +27,7 @@ from training.job import Job, read_job
 from training.potentials import find_potential
 from training.potentials.base import EnergyModel
 from training.progress import Progress
+from training.settings import TrainSettings
 from training.task import FittingTask
 
 STANDARD_FRAMES = 256
@@ -49,19 +51,21 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     with _quiet(), _alone(work, trainer.global_rank):
         trainer.fit(task, datamodule=data, ckpt_path=newest, weights_only=True)
         if trainer.global_rank == 0:
+            _write_times(work, task, data)
             _write_result(work, task, trainer)
 
 
 def build_model(job: Job) -> EnergyModel:
     """Return the potential of a run with its first weights, alike in every process."""
     settings = job.settings
-    spec = find_potential(settings.potential)
+    spec = find_potential(settings.architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = spec.build(job.elements, settings.cutoff, spec.configure(settings))
     model.references = tuple(job.references[symbol] for symbol in job.elements)
     model.scale = job.scale
     model.compiled = settings.compile
+    model.repulsive = settings.repulsion
     return model.to(getattr(torch, settings.dtype))
 
 
@@ -156,7 +160,7 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) 
             gradient_clip_val=settings.gradient_clip or None,
             check_val_every_n_epoch=settings.validate_every,
             callbacks=[checkpoints, ProgressReport(work / "progress.jsonl", progress)],
-            logger=[CSVLogger(logs, name="", version=part), TensorBoardLogger(logs, name="", version=part)],
+            logger=_loggers(settings, logs, part),
             default_root_dir=work,
             deterministic=settings.accelerator == "cpu",
             enable_checkpointing=False,
@@ -167,6 +171,22 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) 
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
+
+
+def _loggers(settings: TrainSettings, folder: Path, part: str) -> list[Logger]:
+    """Return the loggers of the settings; raises TrainingError for MLflow where that is not installed."""
+    found: list[Logger] = []
+    if "csv" in settings.loggers:
+        found.append(CSVLogger(folder, name="", version=part))
+    if "tensorboard" in settings.loggers:
+        found.append(TensorBoardLogger(folder, name="", version=part))
+    if "mlflow" in settings.loggers:
+        if importlib.util.find_spec("mlflow") is None:
+            raise TrainingError("loggers name mlflow, which is not installed; pip install 'atomlake[mlflow]', or leave it out")
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        found.append(MLFlowLogger("atomlake", run_name=folder.parent.name, tracking_uri=settings.mlflow_uri or f"file:{folder / 'mlruns'}"))
+    return found
 
 
 def _standardise(model: EnergyModel, data: FrameData) -> None:
@@ -185,6 +205,14 @@ def _write_result(work: Path, task: FittingTask, trainer: Trainer) -> None:
     done = {"steps": trainer.global_step, "epochs": trainer.current_epoch, "history": task.history}
     (work / "finished.part").write_text(json.dumps(done))
     (work / "finished.part").replace(work / "finished.json")
+
+
+def _write_times(work: Path, task: FittingTask, data: FrameData) -> None:
+    """Write where the time went; the standardisation's neighbour lists, made before the first step, are counted in."""
+    task.times.neighbours = data.train_cache.neighbour_seconds
+    if data.loader is not None:
+        task.times.loader = max(data.loader.seconds - task.times.neighbours, 0.0)
+    (work / "times.json").write_text(json.dumps(asdict(task.times)))
 
 
 @contextmanager

@@ -7,16 +7,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from lake.local_copy import LocalCopy, open_copy
 from schemas.datasets import DatasetManifest
 from schemas.elements import element_system, symbols_of
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
 from training.references import elements_of, fit_references
 from training.settings import TrainSettings, settings_from
+
+CHUNK = 1 << 18
+"""Rows of a column that are in memory at once where a whole column is gone through."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -63,9 +67,11 @@ class Job:
     notes: tuple[str, ...]
     train: FrameArrays = field(repr=False)
     validation: FrameArrays = field(repr=False)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the local copies that splits are mapped from; the others are stored with the run."""
 
 
-def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSettings) -> Job:
+def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSettings, copies: Mapping[str, str] | None = None) -> Job:
     """Return the run that fits these frames; raises TrainingError where there is nothing to fit, or an element only to validate."""
     if train.count == 0:
         raise TrainingError("the training split has no frames; widen the query, or lower the shares of validation and test")
@@ -79,7 +85,7 @@ def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSetting
         notes = (*notes, "No training frame has forces: energies alone were fitted.")
     if validation.count == 0 and settings.patience:
         notes = (*notes, "No validation frames: training could not stop early, the last average of the weights was kept.")
-    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation)
+    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation, copies or {})
 
 
 def fingerprint(job: Job) -> str:
@@ -87,7 +93,9 @@ def fingerprint(job: Job) -> str:
     digest = hashlib.sha256(json.dumps(job.settings.to_mapping(), sort_keys=True).encode())
     for arrays in (job.train, job.validation):
         for name in _ARRAYS:
-            digest.update(np.ascontiguousarray(getattr(arrays, name)).tobytes())
+            column = getattr(arrays, name)
+            for start in range(0, len(column), CHUNK):
+                digest.update(np.ascontiguousarray(column[start : start + CHUNK]).tobytes())
     return digest.hexdigest()
 
 
@@ -106,10 +114,12 @@ def write_job(job: Job, work: Path) -> None:
             )
         return
     for split in ("train", "validation"):
+        if split in job.copies:
+            continue
         arrays = getattr(job, split)
-        part = work / f"{split}.part.npz"
-        np.savez(part, **{name: getattr(arrays, name) for name in _ARRAYS})
-        part.replace(work / f"{split}.npz")
+        (work / split).mkdir(exist_ok=True)
+        for name in _ARRAYS:
+            np.save(work / split / f"{name}.npy", getattr(arrays, name))
     part = work / "job.part"
     part.write_text(json.dumps(record, indent=1))
     part.replace(mark)
@@ -121,7 +131,8 @@ def read_job(work: Path) -> Job:
     if not mark.is_file():
         raise TrainingError(f"{work} holds no training run (no job.json); start it with atomlake train")
     record = json.loads(mark.read_text())
-    splits = {split: _read_arrays(work / f"{split}.npz") for split in ("train", "validation")}
+    copies = record.get("copies", {})
+    splits = {split: _read_arrays(work, split, copies.get(split)) for split in ("train", "validation")}
     return Job(
         settings_from(record["settings"], where=str(mark)),
         tuple(record["references"]),
@@ -129,6 +140,7 @@ def read_job(work: Path) -> Job:
         record["scale"],
         tuple(record["notes"]),
         **splits,
+        copies=copies,
     )
 
 
@@ -158,6 +170,7 @@ def _record(job: Job) -> dict[str, object]:
         "references": dict(job.references),
         "scale": job.scale,
         "notes": list(job.notes),
+        "copies": dict(job.copies),
     }
 
 
@@ -169,15 +182,36 @@ def _difference(there: Mapping[str, object], here: Mapping[str, object]) -> str:
     return "; ".join(changed) or "other frames"
 
 
-def _read_arrays(file: Path) -> FrameArrays:
-    with np.load(file) as stored:
-        return FrameArrays(**{name: stored[name] for name in _ARRAYS})
+def mapped(copy: LocalCopy) -> FrameArrays:
+    """Return the frames of a local copy as they lie on disk: what is not looked at is not read, processes share what is."""
+    missing = {"energy": (copy.count,), "forces": (int(copy.offsets[-1]), 3), "stress": (copy.count, 3, 3)}
+    columns: dict[str, Any] = {name: copy.column(name) for name in _ARRAYS if name not in ("offsets", *missing)}
+    # A column that was left out is one NaN, seen everywhere.
+    held = copy.card.sizes
+    labels: dict[str, Any] = {n: copy.column(n) if n in held else np.broadcast_to(np.nan, shape) for n, shape in missing.items()}
+    return FrameArrays(offsets=copy.offsets, **columns, **labels)
+
+
+def _read_arrays(work: Path, split: str, copy: str | None) -> FrameArrays:
+    """Return frames mapped from files, or out of the archive in which earlier runs have them."""
+    if copy is not None:
+        return mapped(open_copy(Path(copy)))
+    old = work / f"{split}.npz"
+    if old.is_file():
+        with np.load(old) as stored:
+            return FrameArrays(**{name: stored[name] for name in _ARRAYS})
+    columns: dict[str, Any] = {name: np.asarray(np.load(work / split / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS}
+    return FrameArrays(**columns)
 
 
 def _energy_scale(train: FrameArrays) -> float:
     """Return the root mean square force times 1 Å, or the spread of energies per atom, or 1 eV."""
-    forces = train.forces[np.isfinite(train.forces)]
-    if forces.size and float(np.abs(forces).max()) > 1e-6:
-        return float(np.sqrt(np.mean(forces**2)))
+    squares, count = 0.0, 0
+    for start in range(0, len(train.forces), CHUNK):
+        forces = train.forces[start : start + CHUNK]
+        known = forces[np.isfinite(forces)]
+        squares, count = squares + float(np.square(known).sum()), count + known.size
+    if count and squares / count > 1e-12:
+        return float(np.sqrt(squares / count))
     spread = float(np.nanstd(train.energy / train.natoms))
     return spread if np.isfinite(spread) and spread > 1e-6 else 1.0

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file
 
 from schemas.frames import FrameArrays
 from schemas.potentials import Metrics
 from training.card import make_card
+from training.committee import Committee
 from training.evaluation import compare, trivial_energies
-from training.job import SPLITS, FrameSplits, Job, PinnedDataset, fingerprint, make_job, write_job
+from training.job import SPLITS, FrameSplits, Job, PinnedDataset, fingerprint, make_job, mapped, write_job
 from training.launch import run_training
 from training.parity import parity_picture
+from training.potentials.base import EnergyModel
 from training.progress import Progress, shown
 from training.settings import TrainSettings
 from training.stored import Potential
 from training.structures import frames_of_elements, take
+from training.times import Times
+
+EVALUATED_FRAMES = 100_000
+"""Most frames of a split that the errors on the card are taken from."""
 
 
 def train(
@@ -38,31 +45,67 @@ def train(
     """
     from training.fit import build_model
 
-    splits = {split: dataset.arrays(split) for split in SPLITS}
-    job = make_job(splits["train"], splits["validation"], settings or TrainSettings())
+    settings = settings or TrainSettings()
+    splits, copies = _splits(dataset, settings, work)
+    whole = make_job(splits["train"], splits["validation"], settings, copies)
     # Settings that fit no potential of these elements are told here, not in a worker.
-    build_model(job)
-    folder = work / name / fingerprint(job)[:12]
+    build_model(whole)
+    folder = work / name / fingerprint(whole)[:12]
+    if settings.committee == 1:
+        run_training_in(folder, whole, name, progress)
+        members = [folder]
+    else:
+        members = [folder / f"member-{member}" for member in range(settings.committee)]
+        for member, own in enumerate(members):
+            run_training_in(own, _member(whole, member), f"{name}, member {member + 1} of {len(members)}", progress)
+    return _finish(dataset, whole, splits, members, name)
+
+
+def _splits(dataset: PinnedDataset | FrameSplits, settings: TrainSettings, work: Path) -> tuple[dict[str, FrameArrays], dict[str, str]]:
+    """Return the frames of each split, those of a lake mapped from a copy on the local disk, and the folders of such copies."""
+    if isinstance(dataset, FrameSplits) or not hasattr(dataset, "local_copy"):
+        return {split: dataset.arrays(split) for split in SPLITS}, {}
+    room = int(settings.copy_gb * 1e9)
+    made = {split: dataset.local_copy((work / "copies").absolute(), split, max_bytes=room) for split in SPLITS}
+    return {split: mapped(copy) for split, copy in made.items()}, {split: str(copy.folder) for split, copy in made.items()}
+
+
+def run_training_in(folder: Path, job: Job, name: str, progress: Callable[[Progress], None] | None) -> None:
+    """Run a job in its folder to the end, or take it up there; a finished one is left as it is."""
     write_job(job, folder)
-    if not (folder / "finished.json").is_file():
-        if progress is not None:
-            run_training(folder, progress)
-        else:
-            with shown(name) as show:
-                run_training(folder, show)
-    return _finish(dataset, job, splits, folder, name)
+    if (folder / "finished.json").is_file():
+        return
+    if progress is not None:
+        run_training(folder, progress)
+        return
+    with shown(name) as show:
+        run_training(folder, show)
 
 
-def _finish(dataset: PinnedDataset | FrameSplits, job: Job, splits: dict[str, FrameArrays], folder: Path, name: str) -> Potential:
+def _member(whole: Job, member: int) -> Job:
+    """Return the job of one member of a committee: another seed, and its share of the time."""
+    settings = whole.settings
+    share = settings.max_seconds / settings.committee
+    own = dataclasses.replace(settings, committee=1, seed=settings.seed + member, max_seconds=share)
+    return dataclasses.replace(whole, settings=own)
+
+
+def _finish(
+    dataset: PinnedDataset | FrameSplits, job: Job, splits: dict[str, FrameArrays], folders: Sequence[Path], name: str
+) -> Potential:
     from training.fit import build_model
 
-    model = build_model(job)
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
-    empty = make_card(name, dataset, job, model, metrics={}, seconds=_seconds(folder))
-    bare = Potential(model, empty, work=folder)
+    models = []
+    for folder in folders:
+        models.append(build_model(job))
+        models[-1].load_state_dict(load_file(folder / "weights.safetensors"))
+    model: EnergyModel = models[0] if len(models) == 1 else Committee(models)
+    empty = make_card(name, dataset, job, model, metrics={}, seconds=sum(_seconds(folder) for folder in folders))
+    work = folders[0] if len(models) == 1 else folders[0].parent
+    bare = Potential(model, empty, work=work)
     metrics, picture, notes = _measure(bare, splits)
-    files = {"parity.png": picture, "history.json": (folder / "finished.json").read_bytes()}
-    card = dataclasses.replace(empty, metrics=metrics, notes=(*empty.notes, *notes))
+    files = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
+    card = dataclasses.replace(empty, metrics=metrics, notes=(*empty.notes, *_times(folders[0]), *notes))
     return dataclasses.replace(bare, card=card, extra_files=files)
 
 
@@ -77,12 +120,22 @@ def _measure(potential: Potential, splits: dict[str, FrameArrays]) -> tuple[dict
                 f"{arrays.count - len(known)} of {arrays.count} {split} frames hold elements that no training frame has: not evaluated."
             )
             arrays = take(arrays, known)
+        if arrays.count > EVALUATED_FRAMES:
+            chosen = np.unique(np.linspace(0, arrays.count - 1, EVALUATED_FRAMES).astype(np.int64))
+            notes.append(f"Errors of {split} are those of {len(chosen)} frames drawn evenly out of {arrays.count}.")
+            arrays = take(arrays, chosen)
         found = potential.energy_forces_stress(arrays)
         trivial = trivial_energies(arrays, splits["train"], potential.card.references)
         metrics[split] = compare(arrays, found, trivial, split)
         if arrays.count and not picture:
             picture = parity_picture(arrays, found, f"{potential.card.name}: {arrays.count} {split} frames")
     return {split: metrics[split] for split in SPLITS}, picture, tuple(notes)
+
+
+def _times(folder: Path) -> tuple[str, ...]:
+    """Return a sentence of where the time of the training steps went."""
+    file = folder / "times.json"
+    return (Times(**json.loads(file.read_text())).sentence(),) if file.is_file() else ()
 
 
 def _seconds(folder: Path) -> float:

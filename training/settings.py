@@ -12,6 +12,8 @@ from typing import Any, Final, get_type_hints
 from schemas.errors import SettingsError, closest
 
 COMPILE: Final = ("auto", "on", "off")
+DESCRIPTORS: Final = ("moments", "acsf")
+LOGGERS: Final = ("csv", "tensorboard", "mlflow")
 CLOCKS: Final = ("wall", "cpu")
 
 OPTIMISERS: Final = ("adamw", "soap")
@@ -24,6 +26,8 @@ class TrainSettings:
 
     potential: str = "hdnnp"
     """Architecture, a name out of `training.potentials.POTENTIALS`."""
+    descriptor: str = "moments"
+    """What hdnnp sees of an atom's surroundings: moments of the density, or acsf, classical symmetry functions."""
     cutoff: float = 5.0
     """Distance beyond which atoms do not see each other, Å."""
     radial_functions: int = 8
@@ -42,6 +46,8 @@ class TrainSettings:
     """Symmetry functions of the potential acsf, in Å: each what stands behind symfunction_short in input.nn; none generates a set."""
     hidden: tuple[int, ...] = (32, 32)
     """Widths of the hidden layers."""
+    repulsion: bool = False
+    """Add the repulsion of nuclei (Ziegler, Biersack, Littmark) at distances well below a bond; the sum is fitted."""
     epochs: int = 200
     """Passes over the training frames."""
     batch_atoms: int = 64
@@ -60,6 +66,10 @@ class TrainSettings:
     """Weight of the mean square force error, Å²/eV²."""
     stress_weight: float = 1.0
     """Weight of the mean square error of the virial per atom, 1/eV²."""
+    energy_huber: float = 0.0
+    """Error of the energy per atom (eV) beyond which the loss grows linearly, not as the square; 0 for squares everywhere."""
+    force_huber: float = 0.0
+    """Error of a force component (eV/Å) beyond which the loss grows linearly; 0 for squares everywhere."""
     gradient_clip: float = 10.0
     """Largest norm of the gradient; 0 for none."""
     ema: float = 0.99
@@ -74,6 +84,8 @@ class TrainSettings:
     """The time that max_seconds counts: wall, or cpu (processor time of each process) for a machine that is shared."""
     seed: int = 0
     """Seed of the first weights and of the order of frames."""
+    committee: int = 1
+    """Potentials that are trained one after the other from other first weights, and predict their mean; max_seconds is for all."""
     dtype: str = "float32"
     """Precision of the network: float32 or float64."""
     compile: str = "auto"
@@ -88,14 +100,33 @@ class TrainSettings:
     """Lightning strategy: auto takes DDP where there is more than one process."""
     threads: int = 1
     """Threads of each process; 0 leaves torch's choice."""
+    loggers: tuple[str, ...] = ("csv", "tensorboard")
+    """Where curves are logged: csv, tensorboard, mlflow (an extra of its own)."""
+    mlflow_uri: str = ""
+    """Address of the MLflow server; none logs into the run's folder."""
+    cache_mb: int = 1024
+    """Memory in which a process keeps neighbour lists, MB; those without room are made again each epoch."""
+    copy_gb: float = 64.0
+    """Largest local copy of a dataset, GB; the processes of a node share it."""
     checkpoint_steps: int = 0
     """Steps between two checkpoints; 0 for none by steps."""
     checkpoint_seconds: float = 20.0
     """Time between two checkpoints; 0 for none by time."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_atoms", "radial_functions", "channels", "species_channels", "devices", "nodes", "validate_every"):
+        for name in (
+            "epochs",
+            "batch_atoms",
+            "radial_functions",
+            "channels",
+            "species_channels",
+            "devices",
+            "nodes",
+            "validate_every",
+            "committee",
+        ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.cache_mb >= 0, "cache_mb", self.cache_mb, "0 or more")
         _require(self.cutoff > 0, "cutoff", self.cutoff, "a positive number of Å")
         _require(0 <= self.l_max <= 6, "l_max", self.l_max, "0 to 6")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 up to below 1")
@@ -107,8 +138,15 @@ class TrainSettings:
         _require(self.compile in COMPILE, "compile", self.compile, " or ".join(COMPILE))
         _require(1 <= self.four_body_l <= 4, "four_body_l", self.four_body_l, "1 to 4")
         _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
+        _require(self.descriptor in DESCRIPTORS, "descriptor", self.descriptor, " or ".join(DESCRIPTORS))
+        _require(set(self.loggers) <= set(LOGGERS), "loggers", self.loggers, f"names out of {', '.join(LOGGERS)}")
         if self.symmetry_functions:
-            _require(self.potential == "acsf", "potential", self.potential, "acsf where symmetry_functions are given")
+            _require(self.architecture == "acsf", "potential", self.potential, "acsf where symmetry_functions are given")
+
+    @property
+    def architecture(self) -> str:
+        """Name out of POTENTIALS: hdnnp with the descriptor acsf is the architecture acsf."""
+        return "acsf" if self.potential == "hdnnp" and self.descriptor == "acsf" else self.potential
 
     def to_mapping(self) -> dict[str, object]:
         """Return all fields as values of JSON and TOML."""

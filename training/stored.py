@@ -24,6 +24,7 @@ from schemas.json import from_json, to_json
 from schemas.potentials import PotentialCard
 from training.batch import collate, graph
 from training.calculator import PotentialCalculator
+from training.committee import Committee
 from training.neighbours import neighbours
 from training.potentials import find_potential
 from training.potentials.base import EnergyModel
@@ -155,9 +156,14 @@ def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -
 def model_from_config(config: Mapping[str, object]) -> EnergyModel:
     """Return the model of a configuration, its weights not yet set."""
     elements: tuple[str, ...] = tuple(config["elements"])  # type: ignore[arg-type]
-    model = find_potential(str(config["potential"])).build(elements, float(config["cutoff"]), config["shape"])  # type: ignore[arg-type]
+    cutoff, shape = float(config["cutoff"]), config["shape"]  # type: ignore[arg-type]
+    if config["potential"] == Committee.name:
+        members = [model_from_config({**config, **member}) for member in shape["members"]]  # type: ignore[index]
+        return Committee(members)
+    model = find_potential(str(config["potential"])).build(elements, cutoff, shape)  # type: ignore[arg-type]
     model.references = tuple(config["references"])  # type: ignore[arg-type]
     model.scale = float(config["scale"])  # type: ignore[arg-type]
+    model.repulsive = bool(config.get("repulsion", False))
     return model.to(getattr(torch, str(config["dtype"])))
 
 
@@ -169,6 +175,7 @@ def _config(model: EnergyModel) -> bytes:
         "cutoff": model.cutoff,
         "references": model.references,
         "scale": model.scale,
+        "repulsion": model.repulsive,
         "dtype": str(model.dtype).removeprefix("torch."),
         "shape": model.config(),
     }

@@ -14,6 +14,7 @@ from training.batch import Batch
 from training.optimisers import make_optimiser
 from training.potentials.base import EnergyModel, Prediction
 from training.settings import TrainSettings
+from training.times import Times
 
 ENERGY, FORCE, VIRIAL = 0, 1, 2
 """Rows of the sums below."""
@@ -22,10 +23,11 @@ CLOCK_STEPS = 10
 """Steps between two looks at the clock, in a run whose time is limited."""
 
 
-def error_sums(prediction: Prediction, batch: Batch) -> Tensor:
+def error_sums(prediction: Prediction, batch: Batch, huber: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     """Return (3, 3) float64 sums of squared errors, absolute errors and counts (columns) of energy, force and virial (rows).
 
     Energies are per atom (eV), forces by component (eV/Å), virials per atom by component (eV). A missing label counts nothing.
+    Beyond huber (of energies and of forces, where above zero) the square e² goes over into the line 2 h |e| - h² (Huber, 1964).
     """
     natoms = batch.natoms
     virial = batch.stress * batch.volume[:, None, None]
@@ -35,9 +37,11 @@ def error_sums(prediction: Prediction, batch: Batch) -> Tensor:
         ((prediction.virial.double() - virial.nan_to_num()) / natoms[:, None, None], virial.isfinite()),
     )
     rows = []
-    for error, known in pairs:
+    for (error, known), limit in zip(pairs, (*huber, 0.0), strict=True):
         counted = torch.where(known, error, torch.zeros_like(error))
-        rows.append(torch.stack([counted.square().sum(), counted.detach().abs().sum(), known.sum().double()]))
+        size = counted.abs().clamp(max=limit) if limit > 0 else counted
+        squares = size * (2 * counted.abs() - size) if limit > 0 else counted.square()
+        rows.append(torch.stack([squares.sum(), counted.detach().abs().sum(), known.sum().double()]))
     return torch.stack(rows)
 
 
@@ -51,6 +55,8 @@ class FittingTask(LightningModule):
         super().__init__()
         self.model = model
         self.settings = settings
+        self.times = Times(path=model.path())
+        self._huber = (settings.energy_huber, settings.force_huber)
         self.history: list[dict[str, float]] = []
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
@@ -93,14 +99,27 @@ class FittingTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this process's part of the loss, scaled up by what DDP divides its gradient by."""
         del batch_idx
-        sums = error_sums(self.model(batch, create_graph=True), batch)
+        begun = time.perf_counter()
+        sums = error_sums(self.model(batch, create_graph=True), batch, self._huber)
         self._train_sums += sums.detach().cpu()
         counts = self._over_ranks(sums[:, 2].detach().clone())
-        return self._loss(sums[:, 0], counts) * self.trainer.world_size
+        loss = self._loss(sums[:, 0], counts) * self.trainer.world_size
+        self.times.forward += time.perf_counter() - begun
+        return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate by the weights."""
+        begun = time.perf_counter()
+        super().backward(loss, *args, **kwargs)
+        self.times.backward += time.perf_counter() - begun
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average of the weights: before any callback that may store both."""
+        begun, inside = time.perf_counter(), self.times.forward + self.times.backward
         super().optimizer_step(*args, **kwargs)
+        inside = self.times.forward + self.times.backward - inside
+        self.times.optimiser += time.perf_counter() - begun - inside
+        self.times.steps += 1
         decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         if not self._average:
@@ -117,7 +136,7 @@ class FittingTask(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the errors of a batch."""
         del batch_idx
-        self._validation_sums += error_sums(self.model(batch), batch).detach().cpu()
+        self._validation_sums += error_sums(self.model(batch), batch, self._huber).detach().cpu()
 
     def on_validation_epoch_start(self) -> None:
         """Validate the moving average of the weights."""

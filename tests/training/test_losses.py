@@ -6,6 +6,7 @@ import dataclasses
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 
 from schemas.frames import FrameArrays
@@ -32,6 +33,20 @@ def test_missing_labels_count_nothing(splits: FrameSplits, small: TrainSettings)
     expected = error_sums(model(whole), whole)
     assert expected[1, 2] == 3 * natoms.sum()
     assert sums[0, 1] < expected[0, 1]
+
+
+def test_huber_goes_over_from_squares_to_lines(splits: FrameSplits, small: TrainSettings) -> None:
+    model = build_model(make_job(splits.train, splits.validation, small))
+    batch = GraphCache(splits.train, model.elements, small.cutoff).batch([0, 1])
+    said = model(batch)
+    errors = (said.forces - batch.forces).abs()
+    limit = float(errors.median())
+    plain, robust, wide = (error_sums(said, batch, (0.0, h)) for h in (0.0, limit, 1e9))
+    torch.testing.assert_close(wide, plain)
+    expected = torch.where(errors < limit, errors**2, 2 * limit * errors - limit**2).sum()
+    assert float(robust[1, 0]) == pytest.approx(float(expected))
+    assert torch.equal(robust[:, 1:], plain[:, 1:])
+    assert robust[0, 0] == plain[0, 0]
 
 
 def test_empty_batch_gives_zero_gradients_to_every_parameter(splits: FrameSplits, small: TrainSettings) -> None:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+import training.references
+from schemas.datasets import Alignment, AlignmentStep, EnergyOffset
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
-from training.references import fit_references
+from training.references import alignment_notes, fit_references, isolated_atoms
 from training.structures import from_atoms
 
 
@@ -34,3 +36,51 @@ def test_frames_without_energy_do_not_count() -> None:
     assert found.energies == pytest.approx({"O": -7.0})
     with pytest.raises(TrainingError, match="none of the 1 training frames has an energy"):
         fit_references(with_energies({"O": float("nan")}))
+
+
+def test_weights_say_whom_to_believe() -> None:
+    frames = with_energies({"O2": -14.0, "O4": -24.0})
+    assert fit_references(frames).energies == pytest.approx({"O": -6.5})
+    assert fit_references(frames, weights=np.array([3.0, 1.0])).energies == pytest.approx({"O": -6.75})
+    assert fit_references(frames, weights=np.array([1.0, 0.0])).energies == pytest.approx({"O": -7.0})
+
+
+def test_many_frames_are_gone_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = with_energies({"MgO": -9.0, "Mg": -2.1, "O2": -14.0, "Mg2": -4.4, "CaO": -8.0, "Ca": -1.0, "Ca2": float("nan")})
+    whole = fit_references(frames)
+    monkeypatch.setattr(training.references, "FRAMES_AT_ONCE", 2)
+    assert fit_references(frames).energies == pytest.approx(whole.energies, rel=1e-12)
+    assert fit_references(frames).rank == whole.rank == 3
+
+
+def test_isolated_atoms_give_references_that_are_told() -> None:
+    atoms = [
+        Atoms("Mg"),
+        Atoms("O", cell=[10, 10, 10], pbc=True),
+        Atoms("O", cell=[12, 12, 12], pbc=True),
+        Atoms("Ca", cell=[4, 4, 4], pbc=True),
+    ]
+    bare = from_atoms([*atoms, Atoms("MgO"), Atoms("CaO")])
+    energies = np.array([-1.0, -1.5, -2.0, -3.0, -9.0, -8.0])
+    frames = FrameArrays(bare.offsets, bare.numbers, bare.positions, bare.cell, bare.pbc, energies, bare.forces, bare.stress)
+    known = isolated_atoms(frames)
+    assert known == {"Mg": -1.0, "O": -2.0}, "the lowest of two spin states; a crystal of one atom is none"
+    found = fit_references(frames, known=known)
+    assert (found.energies["Mg"], found.energies["O"]) == (-1.0, -2.0)
+    assert found.energies["Ca"] == pytest.approx((-3.0 * 1 + -6.0 * 0.5 * 0.5) / (1 + 0.25))
+    assert found.rank == 3
+    assert "Mg, O are the energies of isolated atoms" in found.notes[0] or "O, Mg are the energies of isolated atoms" in found.notes[0]
+
+
+def test_a_card_says_how_energies_were_brought_together() -> None:
+    assert alignment_notes(None) == ()
+    offsets = (
+        EnergyOffset("Mg", ("PBE/plane waves/qe",), "PBE/plane waves/qe, Mg.upf", 0.0, "reference", True, 5),
+        EnergyOffset("Mg", ("PBE/plane waves/vasp",), "PBE/plane waves/vasp, PAW_PBE Mg", 1700.0, "equal structures", True, 5),
+    )
+    steps = (AlignmentStep("equal structures", 12, 1, 0.0012, 0.003),)
+    notes = alignment_notes(Alignment("PBE/plane waves/qe", offsets, steps, ("look at it",)))
+    assert "Mg in PBE/plane waves/vasp, PAW_PBE Mg: +1700.000000 eV by equal structures" in notes[0]
+    assert "1.20 meV/atom" in notes[0]
+    assert notes[1] == "look at it"
+    assert "have the zeros of energy" in alignment_notes(Alignment("PBE", offsets[:1], ()))[0]

@@ -47,3 +47,10 @@ def test_each_setting_has_a_sentence() -> None:
     source = __import__("inspect").getsource(TrainSettings)
     for field in dataclasses.fields(TrainSettings):
         assert re.search(rf'    {field.name}: [^\n]+\n    """[A-Z][^"]+\."""', source), field.name
+
+
+def test_descriptor_acsf_of_hdnnp_is_the_architecture_acsf() -> None:
+    assert TrainSettings(potential="hdnnp", descriptor="acsf").architecture == "acsf"
+    assert TrainSettings(potential="acsf").architecture == "acsf"
+    assert TrainSettings().architecture == "hdnnp"
+    assert TrainSettings(descriptor="acsf", symmetry_functions=("Cu 2 Cu 0.4 0.0 4.5",)).architecture == "acsf"

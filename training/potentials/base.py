@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batch import Batch
+from training.potentials.repulsion import repulsion
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class EnergyModel(nn.Module, ABC):
         self.cutoff = cutoff
         self.references: tuple[float, ...] = (0.0,) * len(elements)
         self.scale = 1.0
+        self.repulsive = False
+        """Whether the repulsion of nuclei at short range is added."""
         self.compiled = "auto"
         """As the setting compile: auto, on or off."""
 
@@ -84,11 +87,20 @@ class EnergyModel(nn.Module, ABC):
 
         A vector runs from centre to neighbour, so its gradient pulls the centre along and the neighbour against it.
         """
+        atomic, gradient = self._repelled(batch, vectors, atomic, gradient)
         forces = torch.zeros((batch.n_atoms, 3), dtype=self.dtype, device=vectors.device)
         forces = forces.index_add(0, batch.centre, gradient).index_add(0, batch.neighbour, -gradient)
         outer = vectors[:, :, None] * gradient[:, None, :]
         per_frame = torch.zeros((batch.n_frames, 3, 3), dtype=self.dtype, device=vectors.device)
         return self._summed(batch, atomic, forces, per_frame.index_add(0, batch.frame[batch.centre], outer))
+
+    def _repelled(self, batch: Batch, vectors: Tensor, atomic: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return atomic energies and gradients with the repulsion of nuclei, where the potential has it."""
+        if not self.repulsive:
+            return atomic, gradient
+        species = batch.species[batch.centre], batch.species[batch.neighbour]
+        energies, slopes = repulsion(self.elements, self.cutoff, species, vectors)
+        return atomic.index_add(0, batch.centre, energies.to(atomic)), gradient + slopes
 
     def _summed(self, batch: Batch, atomic: Tensor, forces: Tensor, virial: Tensor) -> Prediction:
         """Sum atoms to frames, put the references in and make the virials (frames, 3, 3) symmetric."""

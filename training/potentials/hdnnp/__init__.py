@@ -85,8 +85,9 @@ class Hdnnp(EnergyModel):
                 else:
                     kernel.pull(own, vectors, weights, self.cutoff, given=by_sums.contiguous(), out=gradient)
                 atomic.append(energies if create_graph else energies.detach())
+            every, gradient = self._repelled(batch, vectors, torch.cat(atomic), gradient)
             forces, virial = assemble(kernel, (start, batch.neighbour, batch.frame), batch.n_frames, vectors, gradient)
-        return self._summed(batch, torch.cat(atomic), forces, virial)
+        return self._summed(batch, every, forces, virial)
 
     def kernel(self, device: torch.device) -> Kernel | str:
         """Return the compiled kernel for a device, or why there is none."""

@@ -1,0 +1,30 @@
+"""Where the time of training steps goes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Times:
+    """Seconds of the training steps of one process, since it started or took a run up."""
+
+    loader: float = 0.0
+    """Putting batches together, neighbour lists not included."""
+    neighbours: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimiser: float = 0.0
+    steps: int = 0
+    path: str = ""
+    """How energies and forces were computed."""
+
+    def sentence(self) -> str:
+        """Return shares in words, and whether the loader limits."""
+        parts = {name: seconds for name, seconds in asdict(self).items() if name not in ("steps", "path")}
+        total = sum(parts.values())
+        if not self.steps or total <= 0:
+            return "No training step was timed."
+        shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in parts.items())
+        limit = "; the loader limits: a larger cache_mb or smaller cutoff would help" if self.loader + self.neighbours > total / 2 else ""
+        return f"Time of a training step {1000 * total / self.steps:.1f} ms: {shares}{limit} ({self.path})."
