@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schemas.potentials import Metrics, PotentialCard
 from schemas.version import __version__
 from training.job import FrameSplits, Job, PinnedDataset, fingerprint
+from training.references import alignment_notes
 
 if TYPE_CHECKING:
     from training.potentials.base import EnergyModel
@@ -41,7 +42,7 @@ def make_card(
         settings=job.settings.to_mapping(),
         metrics=metrics,
         references=dict(job.references),
-        notes=job.notes,
+        notes=job.notes if isinstance(dataset, FrameSplits) else (*job.notes, *alignment_notes(dataset.manifest.alignment)),
         software=software_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         training_seconds=round(seconds, 1),

@@ -16,7 +16,7 @@ from schemas.datasets import DatasetManifest
 from schemas.elements import element_system, symbols_of
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
-from training.references import elements_of, fit_references
+from training.references import elements_of, fit_references, isolated_atoms
 from training.settings import TrainSettings, settings_from
 
 CHUNK = 1 << 18
@@ -79,7 +79,7 @@ def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSetting
     strange = sorted(set(elements_of(validation)) - set(elements))
     if strange:
         raise TrainingError(f"elements {', '.join(strange)} stand in validation but not in training frames; split otherwise")
-    references = fit_references(train)
+    references = fit_references(train, known=isolated_atoms(train, validation) if settings.references == "atoms" else None)
     notes = references.notes
     if not np.isfinite(train.forces).any():
         notes = (*notes, "No training frame has forces: energies alone were fitted.")

@@ -13,6 +13,7 @@ from schemas.errors import SettingsError, closest
 
 COMPILE: Final = ("auto", "on", "off")
 DESCRIPTORS: Final = ("moments", "acsf")
+REFERENCES: Final = ("fitted", "atoms")
 LOGGERS: Final = ("csv", "tensorboard", "mlflow")
 CLOCKS: Final = ("wall", "cpu")
 
@@ -48,6 +49,8 @@ class TrainSettings:
     """Widths of the hidden layers."""
     repulsion: bool = False
     """Add the repulsion of nuclei (Ziegler, Biersack, Littmark) at distances well below a bond; the sum is fitted."""
+    references: str = "fitted"
+    """Energies of elements that are taken off: fitted to the training frames, or atoms: those of isolated atoms among the frames."""
     epochs: int = 200
     """Passes over the training frames."""
     batch_atoms: int = 64
@@ -138,6 +141,7 @@ class TrainSettings:
         _require(self.compile in COMPILE, "compile", self.compile, " or ".join(COMPILE))
         _require(1 <= self.four_body_l <= 4, "four_body_l", self.four_body_l, "1 to 4")
         _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
+        _require(self.references in REFERENCES, "references", self.references, " or ".join(REFERENCES))
         _require(self.descriptor in DESCRIPTORS, "descriptor", self.descriptor, " or ".join(DESCRIPTORS))
         _require(set(self.loggers) <= set(LOGGERS), "loggers", self.loggers, f"names out of {', '.join(LOGGERS)}")
         if self.symmetry_functions:

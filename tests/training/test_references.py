@@ -6,9 +6,11 @@ from ase import Atoms
 
 import training.references
 from schemas.datasets import Alignment, AlignmentStep, EnergyOffset
-from schemas.errors import TrainingError
+from schemas.errors import SettingsError, TrainingError
 from schemas.frames import FrameArrays
+from training.job import make_job
 from training.references import alignment_notes, fit_references, isolated_atoms
+from training.settings import TrainSettings
 from training.structures import from_atoms
 
 
@@ -84,3 +86,14 @@ def test_a_card_says_how_energies_were_brought_together() -> None:
     assert "1.20 meV/atom" in notes[0]
     assert notes[1] == "look at it"
     assert "have the zeros of energy" in alignment_notes(Alignment("PBE", offsets[:1], ()))[0]
+
+
+def test_a_run_takes_the_energies_of_isolated_atoms_where_it_is_asked_to() -> None:
+    frames = with_energies({"Mg": -1.0, "O": -2.0, "MgO": -9.0})
+    empty = with_energies({})
+    assert make_job(frames, empty, TrainSettings()).references["Mg"] < -1.5
+    job = make_job(frames, empty, TrainSettings(references="atoms"))
+    assert dict(job.references) == {"O": -2.0, "Mg": -1.0}
+    assert "isolated atoms" in job.notes[0]
+    with pytest.raises(SettingsError, match="fitted or atoms"):
+        TrainSettings(references="guessed")
