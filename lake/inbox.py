@@ -18,7 +18,7 @@ from lake.embargoes import day_of
 from lake.metadata import FILE_NAMES, with_answers
 from lake.place import Place
 from lake.store import PART_BYTES, ObjectStore
-from schemas.errors import ObjectMissing, QueryError
+from schemas.errors import ObjectMissing, QueryError, StoreUnreachable
 from schemas.settings import IngestSettings
 from schemas.sources import InboxObject, SourceObject
 
@@ -264,7 +264,8 @@ def _files_of(path: Path, project: str) -> Iterator[tuple[Path, str]]:
 def _is_there(store: ObjectStore, key: str, file: Path) -> bool:
     try:
         found = store.head(key)
-    except ObjectMissing:
+    except (ObjectMissing, StoreUnreachable):
+        # A depositor may only send: he is not told what is there. Where the store is away, sending says so.
         return False
     if found.size != file.stat().st_size:
         return False

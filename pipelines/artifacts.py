@@ -8,10 +8,12 @@ import re
 from typing import TYPE_CHECKING
 
 from lake.commit import BatchReport
+from lake.vacuum import Sweep
 from schemas.potentials import ErrorSummary, Metrics, PotentialCard
 
 if TYPE_CHECKING:
     from pipelines.training_runs import Retraining
+    from pipelines.upkeep import Kept
 
 
 def key_of(name: str) -> str:
@@ -42,6 +44,40 @@ def batch_table(report: BatchReport) -> list[dict[str, object]]:
         }
         for outcome in report.sources
     ]
+
+
+def compaction_table(kept: list[Kept]) -> list[dict[str, object]]:
+    """Return a row for each table: files and bytes before and after, whether its log got a checkpoint."""
+    return [
+        {
+            "table": each.compaction.table,
+            "files joined": each.compaction.n_files_before,
+            "into": each.compaction.n_files_after,
+            "bytes before": each.compaction.bytes_before,
+            "bytes after": each.compaction.bytes_after,
+            "version": each.compaction.version,
+            "checkpoint": "yes" if each.checkpointed else "",
+        }
+        for each in kept
+    ]
+
+
+def compaction_summary(kept: list[Kept]) -> str:
+    """Return one line: how many files were joined."""
+    before, after = (sum(getattr(each.compaction, name) for each in kept) for name in ("n_files_before", "n_files_after"))
+    return f"{before} small files joined into {after}; {sum(each.checkpointed for each in kept)} checkpoints besides"
+
+
+def sweep_table(swept: tuple[Sweep, ...]) -> list[dict[str, object]]:
+    """Return a row for each kind of thing that was removed."""
+    return [
+        {"what": each.what, "removed": each.n_files, "bytes": each.bytes, "pinned versions": len(each.pinned_versions)} for each in swept
+    ]
+
+
+def sweep_summary(swept: tuple[Sweep, ...]) -> str:
+    """Return one line: how much was removed."""
+    return f"{sum(each.n_files for each in swept)} files or uploads removed, {sum(each.bytes for each in swept)} bytes"
 
 
 def number(value: float, digits: int = 1) -> str:

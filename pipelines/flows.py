@@ -1,4 +1,4 @@
-"""The Prefect flows: watch the inbox, train a potential, retrain on a schedule. Each reads like a sentence; the work is elsewhere.
+"""The Prefect flows: watch the inbox, train, retrain, keep the lake. Each reads like a sentence; the work is elsewhere.
 
 Flows take no settings as parameters, because parameters are shown in the UI and settings hold credentials: each loads its own.
 """
@@ -11,9 +11,11 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from lake.commit import BatchReport
+from lake.vacuum import Sweep
 from pipelines import artifacts
 from pipelines.ingesting import dask_client, ingest_batch, waiting_batches
 from pipelines.training_runs import Retraining, TrainRequest, decide_retraining, run_training
+from pipelines.upkeep import Kept, compact_tables, sweep_lake
 from schemas.potentials import PotentialCard
 from schemas.settings import load
 from schemas.sources import SourceObject
@@ -90,4 +92,36 @@ def retrain(potential: str = "") -> str:
     return f"trained: {decision.why}; {card.name} version {card.version} is {card.state}"
 
 
-FLOWS = (watch_inbox, train_potential, retrain)
+def _say(what: str, done: int, total: int) -> None:
+    get_run_logger().info("%s: %d of %d", what, done, total)
+
+
+@task(name="join small files", retries=2, retry_delay_seconds=30)
+def join_small_files() -> list[Kept]:
+    """Compact and checkpoint every table; safe to repeat."""
+    kept = compact_tables(load(), _say)
+    create_table_artifact(artifacts.compaction_table(kept), key="lake-compaction", description=artifacts.compaction_summary(kept))
+    return kept
+
+
+@flow(name="compact-lake", description="Join the small files of the tables and write checkpoints of their logs.")
+def compact_lake() -> str:
+    """Join what small files there are; rows, older versions and datasets stay as they are."""
+    return artifacts.compaction_summary(join_small_files())
+
+
+@task(name="remove what nobody needs", retries=2, retry_delay_seconds=30)
+def remove_unneeded() -> tuple[Sweep, ...]:
+    """Vacuum with the retention of the settings; safe to repeat."""
+    swept = sweep_lake(load(), _say)
+    create_table_artifact(artifacts.sweep_table(swept), key="lake-vacuum", description=artifacts.sweep_summary(swept))
+    return swept
+
+
+@flow(name="vacuum-lake", description="Remove files that no newest version and no dataset needs, orphans and unfinished uploads.")
+def vacuum_lake() -> str:
+    """Sweep the lake of what has been of no use to anybody for longer than the retention."""
+    return artifacts.sweep_summary(remove_unneeded())
+
+
+FLOWS = (watch_inbox, train_potential, retrain, compact_lake, vacuum_lake)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pipelines import policies
 from pipelines.ports import GRPC_ABOVE, HOST
 from schemas.errors import ServiceFailed
 from schemas.settings import Settings
@@ -91,20 +92,22 @@ def prepare(settings: Settings) -> dict[str, Credentials]:
         path.chmod(0o700)
     (place / "master.toml").write_text(_MASTER)
     known = credentials(settings)
-    inbox, lake = settings.store.inbox_bucket, buckets(settings)[-1]
-    rights = {
-        SERVICE: ["Admin", "Read", "Write", "List", "Tagging"],
-        "depositor": [f"{right}:{inbox}" for right in ("Read", "Write", "List")],
-        "reader": [f"{right}:{lake}" for right in ("Read", "List")],
+    inbox, lake = settings.store.inbox_bucket, urlsplit(settings.store.lake_url)
+    others = [name for name in policies.WHO if name != SERVICE and (name != "reader" or lake.scheme == "s3")]
+    # The service of the local stack makes its buckets too, which its policy does not let it; the others have theirs.
+    rights: dict[str, dict[str, list[str]]] = {
+        SERVICE: {"actions": ["Admin", "Read", "Write", "List", "Tagging"]},
+        **{name: {"actions": [], "policyNames": [name]} for name in others},
     }
     made = {name: known.get(name) or Credentials(f"{name}-{_random(8)}", _random(40)) for name in rights}
     identities = [
-        {"name": name, "credentials": [{"accessKey": pair.access_key, "secretKey": pair.secret_key}], "actions": rights[name]}
+        {"name": name, "credentials": [{"accessKey": pair.access_key, "secretKey": pair.secret_key}], **rights[name]}
         for name, pair in made.items()
     ]
+    texts = [{"name": name, "content": policies.text(name, inbox, lake.netloc)} for name in others]
     part = place / "identities.part"
     part.touch(mode=0o600)
-    part.write_text(json.dumps({"identities": identities}, indent=1))
+    part.write_text(json.dumps({"identities": identities, "policies": texts}, indent=1))
     part.replace(place / "identities.json")
     return made
 

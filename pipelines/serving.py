@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines.flows import retrain, train_potential, watch_inbox
+from pipelines.flows import compact_lake, retrain, train_potential, vacuum_lake, watch_inbox
 from schemas.settings import Settings, load
 
 MODULE = EntrypointType.MODULE_PATH
@@ -18,12 +18,16 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 
 
 def deployments(settings: Settings) -> list[RunnerDeployment]:
-    """Return the deployments: the watcher on its interval, retraining on its cron schedule, training on demand."""
+    """Return the deployments: the watcher on its interval, retraining and upkeep on their cron schedules, training on demand."""
     made = [
         watch_inbox.to_deployment(
             "inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE
         ),
         retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
+        compact_lake.to_deployment(
+            "schedule", cron=settings.upkeep.compact_cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE
+        ),
+        vacuum_lake.to_deployment("schedule", cron=settings.upkeep.vacuum_cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
         train_potential.to_deployment("on-demand", entrypoint_type=MODULE),
     ]
     return [deployment for deployment in made if isinstance(deployment, RunnerDeployment)]

@@ -116,6 +116,22 @@ def test_training_and_retraining_are_seen_in_the_ui(served: Settings, root: Path
     assert [run["state_type"] for run in runs if not run["auto_scheduled"]] == ["COMPLETED", "COMPLETED"]
 
 
+def test_upkeep_runs_as_flows_and_is_seen_in_the_ui(served: Settings) -> None:
+    opened = lake.open(settings=served)
+    before = opened.frames(only_good=False).select("frame_id", "energy").sort("frame_id").collect()
+    code = "from pipelines.flows import compact_lake, vacuum_lake; print(compact_lake(), '|', vacuum_lake())"
+    environment = {**os.environ, "ATOMLAKE_HOME": str(served.home), "PREFECT_API_URL": served.prefect.api_url}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"small files joined into \d+; \d+ checkpoints besides \| 0 files or uploads removed", done.stdout)
+    for key, word in (("lake-compaction", "frames"), ("lake-vacuum", "unfinished uploads")):
+        (table, *_) = artifacts(served, key)
+        assert table["type"] == "table"
+        assert word in table["data"]
+    assert opened.frames(only_good=False).select("frame_id", "energy").sort("frame_id").collect().equals(before)
+    assert sorted(each.name for each in health.deployments(served.prefect.api_url)) == ["inbox", "on-demand", *["schedule"] * 3]
+
+
 def test_python_of_the_readme_runs(served: Settings, root: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 2

@@ -308,9 +308,9 @@ def test_depositor_and_reader_may_do_no_more_than_their_part(stack) -> None:
         return replace(stack.complete.store, access_key=made[name].access_key, secret_key=made[name].secret_key)
 
     connect(inbox, store_of("depositor")).put("dropped.txt", b"an archive")
-    assert connect(inbox, store_of("depositor")).get("dropped.txt") == b"an archive"
+    assert connect(inbox, stack.complete.store).get("dropped.txt") == b"an archive"
     assert connect(lake, store_of("reader")).get("proof.txt") == b"of the lake"
-    for name, url, key in (("depositor", lake, "proof.txt"), ("reader", inbox, "dropped.txt")):
+    for name, url, key in (("depositor", inbox, "dropped.txt"), ("depositor", lake, "proof.txt"), ("reader", inbox, "dropped.txt")):
         with pytest.raises(StoreError):
             connect(url, store_of(name)).get(key)
     with pytest.raises(StoreError):
