@@ -33,9 +33,10 @@ golden: environment ## readers against the reference outputs in ../shared
 faults: environment ## two hundred random kills over concurrent writers and upkeep
 	ATOMLAKE_TEST_KILLS=200 $(BIN)/python -m pytest -s tests/faults/test_kill_storm.py
 
-docs: environment ## make docs/tables.md and docs/readers.md from the code
+docs: environment ## make docs/tables.md, docs/readers.md and docs/theory.md from the code
 	$(BIN)/python -m schemas.documentation docs/tables.md
 	$(BIN)/python -m lake.documentation docs/readers.md
+	$(BIN)/python -m lake.theory_page docs/theory.md
 
 constraints: environment ## pin what is installed in .venv
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' | grep -v ' @ ' | sort -f; } > constraints.new

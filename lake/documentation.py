@@ -10,7 +10,6 @@ from lake.readers import READERS
 from lake.readers.base import ReaderSpec
 from lake.readers.described import READER_DOCS
 from lake.readers.reader_doc import ReaderDoc
-from lake.theory import rules
 
 _NONE = "none is printed"
 
@@ -47,7 +46,7 @@ def readers_page() -> str:
     lines = [
         "# Readers",
         "",
-        "Made from `lake/readers/` and `lake/theory.py` by `make docs`; do not edit. Names of files are hints: the first bytes of a file",
+        "Made from `lake/readers/` by `make docs`; do not edit. Names of files are hints: the first bytes of a file",
         "decide which reader takes it. Inside the lake all stress is in eV/Å³, positive under tension; energies are in eV, forces in eV/Å.",
         "T numbers are those of the list of traps that the readers were built against; each names the test (below `tests/`) that shows it.",
         "",
@@ -60,13 +59,7 @@ def readers_page() -> str:
     for spec in READERS:
         if spec.name in described:
             lines += _section(spec, described[spec.name])
-    lines += [
-        "## Levels of theory",
-        "",
-        "Two levels are compared by these rules, in this order; the worst verdict of any of them stands.",
-        "",
-    ]
-    lines += _table(("rule", "why"), rules())
+    lines += ["## Levels of theory", "", "How two levels are compared, and by which rules, is in [theory.md](theory.md).", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

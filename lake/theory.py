@@ -49,6 +49,8 @@ class Rule:
 
     name: str
     judge: Callable[[LevelOfTheory, LevelOfTheory], Finding]
+    cases: tuple[tuple[str, str], ...]
+    """(kind, when) for each verdict that it can give."""
     source: str
     """Why the rule is as it is: measurement, paper or manual."""
 
@@ -287,39 +289,124 @@ def _ratio(a: float | None, b: float | None) -> float | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule("functional", _functional, "Total energies of functionals differ by more than chemistry, and not by constants of the elements."),
+    Rule(
+        "functional",
+        _functional,
+        ((INCOMPATIBLE, "names differ, or one is not known"),),
+        "Total energies of functionals differ by more than chemistry, and not by constants of the elements: atomisation energies alone by "
+        "eV (Perdew, Burke, Ernzerhof, Phys. Rev. Lett. 77, 3865, 1996, table I).",
+    ),
     Rule(
         "dispersion",
         _dispersion,
+        ((INCOMPATIBLE, "corrections differ, or only one has one"),),
         "Pairwise corrections add forces that depend on geometry (Grimme et al., J. Chem. Phys. 132, 154104, 2010).",
     ),
-    Rule("Hubbard U", _hubbard, "U shifts energies by the occupation, eV per d atom (Jain et al., Phys. Rev. B 84, 045115, 2011)."),
-    Rule("exact exchange", _exact_exchange, "Another fraction is another functional (Adamo and Barone, J. Chem. Phys. 110, 6158, 1999)."),
-    Rule("spin", _spin, "A polarised run of a closed shell ends in the unpolarised state; spin-orbit coupling is another Hamiltonian."),
-    Rule("relativity", _relativity, "Scalar and full relativity are different Hamiltonians."),
+    Rule(
+        "Hubbard U",
+        _hubbard,
+        (
+            (COMPATIBLE, "U differs on elements that only one of them holds"),
+            (INCOMPATIBLE, "GGA against GGA+U, or another U, on an element that both hold or may hold"),
+        ),
+        "U shifts energies by the occupation, eV per d atom (Dudarev et al., Phys. Rev. B 57, 1505, 1998; Jain et al., Phys. Rev. B 84, "
+        "045115, 2011). The corrections with which the Materials Project mixes GGA and GGA+U (MP2020: Wang et al., Sci. Rep. 11, 15496, "
+        "2021) are constants of element, anion and oxidation state fitted to formation enthalpies: right for phase diagrams, not for "
+        "energies that go with forces.",
+    ),
+    Rule(
+        "exact exchange",
+        _exact_exchange,
+        ((INCOMPATIBLE, "fractions differ"),),
+        "Another fraction is another functional (Adamo and Barone, J. Chem. Phys. 110, 6158, 1999).",
+    ),
+    Rule(
+        "spin",
+        _spin,
+        (
+            (COMPATIBLE, "one is collinear, the other unpolarised"),
+            (INCOMPATIBLE, "one is noncollinear or has spin-orbit coupling, the other not"),
+        ),
+        "A polarised run of a closed shell ends in the unpolarised state; spin-orbit coupling is another Hamiltonian.",
+    ),
+    Rule(
+        "relativity",
+        _relativity,
+        ((INCOMPATIBLE, "both are known and differ"),),
+        "Scalar and full relativity are different Hamiltonians (Koelling and Harmon, J. Phys. C 10, 3107, 1977).",
+    ),
     Rule(
         "charge",
         _charge,
+        ((INCOMPATIBLE, "charges of the cell differ"),),
         "A charged cell stands in a uniform background whose energy depends on the cell (Makov and Payne, PRB 51, 4014, 1995).",
     ),
-    Rule("extra", _extra, "External fields, dipole corrections and the like change the Hamiltonian."),
     Rule(
-        "basis", _basis, "Basis-set errors of local orbitals change with the neighbours; all-electron runs keep the same valence physics."
+        "extra",
+        _extra,
+        ((INCOMPATIBLE, "only one has an external field, a dipole correction or the like"),),
+        "These change the Hamiltonian (Neugebauer and Scheffler, Phys. Rev. B 46, 16067, 1992).",
     ),
     Rule(
-        "pseudopotentials", _pseudopotentials, "Energies of the same MgO cell by pseudopotential: -1980 to -8690 eV; forces agree to 0.7 %."
+        "basis",
+        _basis,
+        (
+            (ALIGNABLE, "all-electron LAPW against another basis"),
+            (INCOMPATIBLE, "plane waves, local orbitals, Gaussians, grids against each other"),
+        ),
+        "Basis-set errors of local orbitals change with the neighbours (Boys and Bernardi, Mol. Phys. 19, 553, 1970); all-electron runs "
+        "keep the same valence physics.",
     ),
-    Rule("code", _code, "PBE equations of state agree between codes to about 1 meV/atom (Lejaeghere et al., Science 351, aad3000, 2016)."),
+    Rule(
+        "pseudopotentials",
+        _pseudopotentials,
+        (
+            (COMPATIBLE, "equal by title, a hash is missing; or those of both are not known"),
+            (ALIGNABLE, "other data sets for an element that both hold (VASP: another POTCAR, 'Mg' against 'Mg_pv'), or not known for one"),
+        ),
+        "Energies count from the reference atom of each data set (Kresse and Joubert, Phys. Rev. B 59, 1758, 1999; VASP manual, POTCAR: "
+        "total energies of different data sets do not compare). Energies of the same MgO cell by pseudopotential: -1980 to -8690 eV; "
+        "forces agree to 0.7 % (own runs). Families of VASP (PAW_PBE, PAW_LDA, ultrasoft) belong to functionals, which are compared first.",
+    ),
+    Rule(
+        "code",
+        _code,
+        (
+            (COMPATIBLE, "other codes with the same pseudopotentials"),
+            (ALIGNABLE, "other codes with others"),
+        ),
+        "PBE equations of state agree between codes to about 1 meV/atom (Lejaeghere et al., Science 351, aad3000, 2016).",
+    ),
     Rule(
         "cutoff",
         _cutoff,
-        "CaO from 35 to 60 Ry: -102 meV/atom, -5.1 GPa, both nearly constant, forces 0.018 eV/Å rms (own runs, data of the demo).",
+        (
+            (COMPATIBLE, "2 to 20 % apart, or not known for one"),
+            (ALIGNABLE, "more than 20 % apart"),
+        ),
+        "The error of a finite plane-wave set is nearly a constant of each atom at fixed cell and a stress (Francis and Payne, J. Phys. "
+        "Condens. Matter 2, 4395, 1990). CaO from 35 to 60 Ry: -102 meV/atom, -5.1 GPa, both nearly constant, forces 0.018 eV/Å rms (own "
+        "runs, data of the demo).",
     ),
-    Rule("density cutoff", _density_cutoff, "Grid errors are small beside those of the wave functions' cutoff."),
     Rule(
-        "k points", _kpoints, "CaO from 2x2x2 to 3x3x3: +30 meV/atom and 0.059 eV/Å rms, MgO -7 meV/atom (own runs): a remark, no constant."
+        "density cutoff",
+        _density_cutoff,
+        ((COMPATIBLE, "more than 20 % apart"),),
+        "Grid errors are small beside those of the wave functions' cutoff (Kresse and Furthmüller, Phys. Rev. B 54, 11169, 1996).",
     ),
-    Rule("smearing", _smearing, "Free energies carry the entropy of the smearing (Methfessel and Paxton, Phys. Rev. B 40, 3616, 1989)."),
+    Rule(
+        "k points",
+        _kpoints,
+        ((COMPATIBLE, "spacings more than 10 % apart"),),
+        "A denser mesh is the same physics (Monkhorst and Pack, Phys. Rev. B 13, 5188, 1976), its error no constant: CaO from 2x2x2 to "
+        "3x3x3: +30 meV/atom and 0.059 eV/Å rms, MgO -7 meV/atom (own runs): a remark.",
+    ),
+    Rule(
+        "smearing",
+        _smearing,
+        ((COMPATIBLE, "other kinds, or widths more than 50 % apart"),),
+        "Free energies carry the entropy of the smearing (Methfessel and Paxton, Phys. Rev. B 40, 3616, 1989).",
+    ),
 )
 """All rules, in the order in which their reasons are given."""
 

@@ -134,6 +134,13 @@ def test_rules_have_names_and_sources() -> None:
     assert all(a.name != b.name for a, b in itertools.combinations(RULES, 2))
 
 
+@given(levels, levels)
+def test_each_verdict_of_a_rule_is_among_its_documented_cases(a: LevelOfTheory, b: LevelOfTheory) -> None:
+    for rule in RULES:
+        found = rule.judge(a, b)
+        assert found is None or found[0] in {kind for kind, _ in rule.cases}
+
+
 def test_a_pseudopotential_known_by_title_alone_goes_with_the_same_title_and_a_hash() -> None:
     hashed = LevelOfTheory("qe", "PBE", basis="plane waves", pseudopotentials=(("Mg", "Mg.UPF md5:aa"), ("O", "O.UPF md5:bb")))
     titled = LevelOfTheory("qe", "PBE", basis="plane waves", pseudopotentials=(("Mg", "Mg.UPF"), ("O", "O.UPF md5:bb")))

@@ -14,6 +14,7 @@ from typer.main import get_command
 from lake.documentation import readers_page
 from lake.readers import READERS
 from lake.readers.described import READER_DOCS
+from lake.theory_page import theory_page
 from pipelines.cli import app
 from schemas.documentation import tables_page
 
@@ -42,6 +43,10 @@ def test_tables_page_is_fresh(root: Path) -> None:
 
 def test_readers_page_is_fresh(root: Path) -> None:
     assert (root / "docs/readers.md").read_text() == readers_page(), "run `make docs`"
+
+
+def test_theory_page_is_fresh(root: Path) -> None:
+    assert (root / "docs/theory.md").read_text() == theory_page(), "run `make docs`"
 
 
 def test_every_reader_is_described_and_the_tests_it_names_exist(root: Path) -> None:
