@@ -1,7 +1,8 @@
 """Reader of ABACUS's running_*.log (2.2 to 3).
 
 The energy is 'final etot', E_KohnSham with the smearing's entropy in it, to which the forces belong. Stress is printed positive under
-compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame.
+compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame
+(2), or prints it behind the words that it did not (3), and is flagged. Logs of force fields have the same energies, but no cycles.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
 from lake.readers.text_steps import NAN, Step, as_floats, symmetric, token_table
+from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 from schemas.units import BOHR, KBAR, RYDBERG
@@ -74,6 +77,8 @@ class AbacusRun(RunLog):
         self._cell_step = 1
         self._iterations = -1
         self._reached = False
+        self._failed = False
+        self._dft = False
         self._found = 0
 
     def read_heading(self, text: bytes) -> Heading | None:
@@ -81,6 +86,7 @@ class AbacusRun(RunLog):
         constant, version = _LATTICE_CONSTANT.search(text), _VERSION.search(text)
         tables = _PLACES.findall(text)
         self._constant = number(constant.group(1)) * BOHR if constant else NAN
+        self._dft = b"exchange-correlation functional" in text
         rows = tables[-1][1].split(b"\n")[:-1] if tables else []
         numbers = as_numbers([element_of(row.split()[0][5:].decode("latin-1")) for row in rows])
         self._prepare(text, len(rows))
@@ -103,7 +109,11 @@ class AbacusRun(RunLog):
         natoms = len(heading.numbers)
         stop = _STOPS.search(piece)
         own = piece if stop is None else piece[: stop.start() + 1]
-        cell, positions, n_scf, reached = self._cell, self._positions, self._iterations, self._reached
+        cell, positions, n_scf = self._cell, self._positions, self._iterations
+        converged = 0 if self._failed else 1 if self._reached else -1
+        if not self._dft and n_scf < 0:
+            words = "the log of ABACUS has neither cycles of self-consistency nor a functional (esolver_type lj or dp)"
+            raise UnreadableOutput("not_dft", words, "deposit runs of density-functional theory")
         self._prepare(piece, natoms)
         self._found += 1
         energy = _ETOT.match(own)
@@ -120,9 +130,14 @@ class AbacusRun(RunLog):
             energy=number(energy.group(1)),
             forces=_forces(own, natoms),
             stress=_tensor(stress.group(1)) * -KBAR if stress else None,
-            converged=1 if reached else -1,
+            converged=converged,
             n_scf=n_scf,
         )
+
+    def run(self) -> Run | None:
+        """Return the run; a cycle that failed at its end, and printed no energy, counts among the lost steps."""
+        self.lost += self._failed
+        return super().run()
 
     def _prepare(self, text: bytes, natoms: int) -> None:
         """Keep geometry and cycle that a text prints for the next step.
@@ -143,12 +158,13 @@ class AbacusRun(RunLog):
             self._positions = values if bool(np.isfinite(values).all()) else None
         else:
             self._positions = None
-        iterations = _ITERATION.findall(text)
-        self._iterations = int(iterations[-1]) if iterations else -1
+        iterations, failures = list(_ITERATION.finditer(text)), list(_FAILED.finditer(text))
+        self._iterations = int(iterations[-1].group(1)) if iterations else -1
         self._reached = _REACHED in text
-        failed = len(_FAILED.findall(text))
-        if failed:
-            self.lost += failed
+        self._failed = bool(failures) and (not iterations or failures[-1].start() > iterations[-1].start())
+        lost = len(failures) - self._failed
+        if lost:
+            self.lost += lost
             note = "cycles of self-consistency that did not converge print no final energy and are left out"
             self.notes += [note] if note not in self.notes else []
 

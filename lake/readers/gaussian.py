@@ -50,6 +50,7 @@ _EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "B3LYP": 0.2, "HF": 1.0, "MN15"
 _SEMI_EMPIRICAL: Final = re.compile(r"(?:AM1|PM\d\w*|MNDO\w*|DFTB\w*|INDO|ZINDO|CNDO|MINDO\w*)\Z")
 _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"EUMP2 =", "not_dft", "a perturbation or coupled-cluster energy above the one of self-consistency"),
+    (b"\n E2(", "not_energies", "a double hybrid, whose perturbative part stands apart from the energy of self-consistency"),
     (b"ONIOM: extrapolated energy", "not_dft", "an ONIOM energy of several layers"),
     (b"Excited State   1:", "not_energies", "excited states, whose forces do not belong to the ground-state energy"),
     (b"Counterpoise: corrected energy", "not_energies", "a counterpoise calculation of fragments"),

@@ -41,6 +41,15 @@ _XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
 _BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
 _OPTIMISES: Final = b"NWChem Geometry Optimization"
 _RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessian", b"NWChem Nuclear Hessian and Frequency")
+_OTHERS: Final = {
+    b"NWPW PSPW Calculation": ("unknown_format", "a log of NWChem's plane waves (pspw), which are not read"),
+    b"NWPW BAND Calculation": ("unknown_format", "a log of NWChem's plane waves (band), which are not read"),
+    b"Total SCF energy": ("not_dft", "a log of NWChem with Hartree-Fock or a wave-function method, without a DFT energy"),
+    b"CCSD(T) Energy": ("not_dft", "a log of NWChem with coupled clusters, without a DFT energy"),
+    b"NWChem QMD Module": ("no_complete_step", "a log of NWChem's dynamics whose energies are not of the DFT module"),
+    b"Molecular Dynamics Module": ("not_dft", "a log of NWChem's dynamics with a force field"),
+}
+"""What a log without a DFT energy has instead: reason and words, by a word in it."""
 _AGREES: Final = 2e-5
 """Å; the table of the gradient has places with six decimals of a bohr."""
 
@@ -122,6 +131,8 @@ class NwchemReader:
         self._settings = _Settings()
         self._waiting: tuple[bytes, _Settings] | None = None
         self._runs: list[Run] = []
+        self._other = b""
+        """The first module that is met whose energies are not read."""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -133,6 +144,8 @@ class NwchemReader:
         for piece in self._cutter.rest():
             self._take(piece)
         self._end(complete=False)
+        if not self._runs and self._other:
+            raise UnreadableOutput(*_OTHERS[self._other], "deposit runs of the DFT module with a Gaussian basis")
         if not self._runs:
             raise UnreadableOutput(
                 "no_complete_step",
@@ -143,6 +156,7 @@ class NwchemReader:
 
     def _take(self, piece: bytes) -> None:
         """Read the energy that waits, whose piece is now seen to be whole, and then what begins the next one."""
+        self._other = self._other or next((words for words in _OTHERS if words in piece), b"")
         if self._waiting is not None:
             self._add(*self._waiting)
             self._waiting = None

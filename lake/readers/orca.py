@@ -51,8 +51,16 @@ _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     ),
     (re.compile(rb"\n +ORCA-MATRIX DRIVEN CI|\n +ORCA MP2 |\n +ORCA CASSCF"), "not_dft", "a wave-function method"),
     (re.compile(rb"ORCA TD-DFT|ORCA CIS/TDA|TD-DFT/TDA"), "not_energies", "excited states"),
+    (
+        re.compile(rb"\nFINAL SINGLE POINT ENERGY \((?:From external|[^)\n]*(?:QM|MM))"),
+        "not_dft",
+        "an energy of several layers or of another program",
+    ),
     (re.compile(rb"\$\$ +JOB NUMBER +[2-9]"), "unreadable_output", "several jobs in one output; deposit each alone"),
 )
+
+
+_METHOD: Final = re.compile(rb"\n (?:Density Functional|Ab initio Hamiltonian) +Method +\.{4} +(?:DFT|Hartree-Fock)")
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -73,6 +81,7 @@ class OrcaRun(RunLog):
 
     def __init__(self) -> None:
         super().__init__()
+        self._self_consistent = False
         self._symbols: list[str] = []
         self._found = 0
 
@@ -94,6 +103,7 @@ class OrcaRun(RunLog):
                 level = _level(self.head, piece, keywords, self._symbols)
                 words = version.group(1).decode("latin-1") if version else ""
                 self.heading = Heading(words, kind, numbers, np.zeros(3, dtype=bool), level)
+                self._self_consistent = _METHOD.search(piece) is not None
         super().take(piece, closed=closed)
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
@@ -108,6 +118,9 @@ class OrcaRun(RunLog):
         if energy is None:
             self.lost += b"\nCARTESIAN GRADIENT" in own or b"FINAL SINGLE POINT ENERGY" in own
             return None
+        if not self._self_consistent:
+            words = "the output of ORCA names neither a density functional nor Hartree-Fock (semi-empirical, or another program's energies)"
+            raise UnreadableOutput("not_dft", words, "deposit runs of plain density-functional theory")
         self._found += 1
         rows = _rows(own)
         positions = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)

@@ -106,7 +106,10 @@ class PwTextReader:
             )
         program = self._foreign[0]
         tool = _POST_PROCESSING.get(program)
-        if tool is None and program in {"CP", "NEB"}:
+        if program == "CP":
+            words = "output of cp.x: Car-Parrinello steps, whose electrons are not in the ground state of their atoms"
+            return UnreadableOutput("not_energies", words, "compute the configurations with pw.x and send its outputs")
+        if tool is None and program == "NEB":
             return UnreadableOutput(
                 "unknown_format", f"output of the program {program}", "send outputs of pw.x; this program's are not read"
             )

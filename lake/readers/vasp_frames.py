@@ -21,7 +21,10 @@ from schemas.units import KBAR
 NAN = float("nan")
 _CELL_CHANGE = 1e-6
 """Å; printed cells have 8 or 9 decimals."""
-_POST_DFT = ("GW", "G0W0", "EVGW", "QPGW", "SCGW", "BSE", "TDHF", "CHI", "ACFDT", "RPA", "CRPA", "2E4W", "TIMEEV")
+_POST_DFT = (
+    "GW", "G0W0", "EVGW", "QPGW", "SCGW", "BSE", "TDHF", "CHI", "ACFDT", "RPA", "CRPA", "2E4W", "TIMEEV", "MP2", "RMP2", "FULLMP2", "CC4S",
+    "AFQMC",
+)  # fmt: skip
 """Beginnings of ALGO for runs beyond the ground state of DFT."""
 
 

@@ -44,6 +44,24 @@ def test_a_cycle_that_fails_is_counted() -> None:
     assert "did not converge" in run.notes[0]
 
 
+def test_an_energy_behind_a_failed_cycle_is_flagged() -> None:
+    """Version 3 goes on and prints it."""
+    text = abacus_text(make_steps(2))
+    place = text.rindex(b"\n final etot is")
+    last = text.rindex(b"\n charge density convergence is achieved", 0, place)
+    (run,) = read(text[:last] + b"\n !! convergence has NOT been achieved !!" + text[place:])
+    assert run.frames.scf_converged.tolist() == [1, 0]
+    assert (run.frames.flags[1], run.n_malformed_steps) == (("scf_not_converged",), 0)
+
+
+def test_energies_of_a_force_field_are_refused() -> None:
+    """They are printed in the same words, without cycles and functional."""
+    text = abacus_text(make_steps(2))
+    lines = [line for line in text.split(b"\n") if b"ELEC=" not in line and b"exchange-correlation" not in line]
+    with pytest.raises(UnreadableOutput, match="not_dft"):
+        read(b"\n".join(lines))
+
+
 def test_a_cell_that_moved_without_being_printed_leaves_the_step_out() -> None:
     text = abacus_text(make_steps(2))
     place = text.rindex(b" PW ALGORITHM")

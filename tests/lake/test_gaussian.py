@@ -54,6 +54,7 @@ def test_forces_are_not_taken_with_the_standard_orientation() -> None:
         ("RPM6", (), "not_dft"),
         ("RAM1", (), "not_dft"),
         ("RHF", (" E2 =    -0.1D+00 EUMP2 =    -0.4D+02",), "not_dft"),
+        ("RB2PLYP", (" E2(B2PLYP) =    -0.1D+00 E(B2PLYP) =    -0.4D+02",), "not_energies"),
         ("RB3LYP", (" ONIOM: extrapolated energy =    -40.0",), "not_dft"),
         ("RB3LYP", (" Excited State   1:      Singlet-A      5.5 eV",), "not_energies"),
     ],

@@ -59,6 +59,21 @@ def test_the_last_change_tells_convergence() -> None:
         assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist()) == ([converged], [7])
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("          *               NWPW PSPW Calculation              *", "unknown_format"),
+        ("         Total SCF energy =    -74.963", "not_dft"),
+    ],
+)
+def test_a_log_of_other_modules_is_refused_by_name(line: str, reason: str) -> None:
+    text = nwchem_text(make_steps(1))
+    other = text[: text.index(b"Total DFT energy")].rpartition(b"\n")[0] + b"\n" + line.encode() + b"\n Task  times  cpu: 1.0s\n"
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(other)
+    assert refusal.value.reason == reason
+
+
 def test_a_run_cut_in_its_first_step_has_none() -> None:
     text = nwchem_text(make_steps(1))
     with pytest.raises(UnreadableOutput) as refusal:

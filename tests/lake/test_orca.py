@@ -54,6 +54,8 @@ def test_the_last_change_tells_convergence(change: float, suffix: str, converged
         (" Ab initio Hamiltonian  Method          .... NDDO", "not_dft"),
         ("                  ORCA-MATRIX DRIVEN CI", "not_dft"),
         ("                  ORCA TD-DFT/TDA CALCULATION", "not_energies"),
+        ("FINAL SINGLE POINT ENERGY (QM/MM)      -40.5", "not_dft"),
+        ("FINAL SINGLE POINT ENERGY (From external program)      -40.5", "not_dft"),
         ("$$$$$$$$  JOB NUMBER  2 $$$$$$$$", "unreadable_output"),
     ],
 )
@@ -61,6 +63,19 @@ def test_energies_of_other_theories_are_refused(line: str, reason: str) -> None:
     with pytest.raises(UnreadableOutput) as refusal:
         read(orca_text(make_steps(1), settings=(line,)))
     assert refusal.value.reason == reason
+
+
+def test_an_output_that_names_no_method_is_not_taken_for_hartree_fock() -> None:
+    """A run of xTB prints the same final energy, and no table of settings."""
+    text = orca_text(make_steps(2)).replace(b" Density Functional     Method          .... DFT(GTOs)\n", b"")
+    with pytest.raises(UnreadableOutput, match="not_dft"):
+        read(text)
+    (run,) = read(
+        orca_text(make_steps(2)).replace(
+            b"Density Functional     Method          .... DFT", b"Ab initio Hamiltonian  Method          .... Hartree-Fock"
+        )
+    )
+    assert (run.level_of_theory.functional, run.level_of_theory.exact_exchange) == ("HF", 1.0)
 
 
 def test_a_run_cut_in_its_first_step_has_none() -> None:

@@ -302,7 +302,8 @@ def test_line_ends_make_no_difference() -> None:
     [
         (header() + "\n     End of band structure calculation\n" + END, "not_energies"),
         ("\n     Program PHONON v.6.7 starts on 1Jan2026\n     Quantum ESPRESSO suite\n", "not_energies"),
-        ("\n     Program CP v.6.7 starts on 1Jan2026\n     Quantum ESPRESSO suite\n", "unknown_format"),
+        ("\n     Program CP v.6.7 starts on 1Jan2026\n     Quantum ESPRESSO suite\n", "not_energies"),
+        ("\n     Program NEB v.6.7 starts on 1Jan2026\n     Quantum ESPRESSO suite\n", "unknown_format"),
         ("\n     Program PWSCF v.6.7 starts on 1Jan2026\n", "no_complete_step"),
         ("something else", "unreadable_output"),
     ],

@@ -110,7 +110,7 @@ def test_a_text_beside_it_gives_the_labels() -> None:
     assert (alone.files, alone.run.format) == (("run/vaspout.h5",), "vaspout.h5")
 
 
-@pytest.mark.parametrize("algorithm", ["GW0", "BSE", "ACFDT"])
+@pytest.mark.parametrize("algorithm", ["GW0", "BSE", "ACFDT", "MP2"])
 def test_runs_beyond_the_ground_state_are_refused(algorithm: str) -> None:
     with pytest.raises(UnreadableOutput, match="not_energies"):
         read(vaspout(make_run(1), {"input/incar/ALGO": algorithm}))
