@@ -245,3 +245,33 @@ def test_a_dataset_on_a_real_server(weed_lake: Lake) -> None:
     dataset = weed_lake.publish("d", ALL, THIRDS)
     dataset.verify()
     assert weed_lake.dataset("d").arrays().count == 12
+
+
+def test_a_side_does_not_depend_on_the_query(folder_lake: Lake) -> None:
+    start = made_block(MGO, 1, 7)
+    linked = [made_block(MGO, 4, seed) for seed in range(12)]
+    for block in linked:
+        block.positions[0], block.cell[0] = start.positions[0], start.cell[0]
+    add(folder_lake, "a", [made_calculation(MGO, 4, seed, block=block) for seed, block in enumerate(linked)])
+    add(folder_lake, "b", [made_calculation(MGO, 4, seed) for seed in range(50, 62)])
+    whole = dict(folder_lake.publish("whole", ALL, THIRDS).index.select("frame_id", "split").iter_rows())
+    frames = folder_lake.frames().select("frame_id", "max_force").collect()
+    largest = frames["max_force"].median()
+    part = folder_lake.publish("part", replace(ALL, max_force=largest), THIRDS).index.select("frame_id", "split")
+    assert 0 < part.height < frames.height
+    assert {name: whole[name] for name in part["frame_id"]} == dict(part.iter_rows()), "links that the query leaves out count too"
+
+
+def test_a_newcomer_that_links_two_sides_takes_both_to_the_test(folder_lake: Lake) -> None:
+    seeds = {wanted: next(s for s in range(200) if side(THIRDS, made_calculation(MGO, 4, s).calculation_id) == wanted) for wanted in SPLITS}
+    add(folder_lake, "a", [made_calculation(MGO, 4, seed) for seed in seeds.values()])
+    before = folder_lake.publish("before", ALL, THIRDS)
+    assert set(before.index["split"]) == set(SPLITS)
+    newcomer = made_block(MGO, 4, 999)
+    for step, seed in enumerate(seeds.values()):
+        newcomer.positions[step], newcomer.cell[step] = made_block(MGO, 4, seed).positions[0], made_block(MGO, 4, seed).cell[0]
+    add(folder_lake, "b", [made_calculation(MGO, 4, 999, block=newcomer)])
+    after = folder_lake.publish("after", ALL, THIRDS)
+    assert set(after.index["split"]) == {"test"}
+    before.verify()
+    assert set(before.arrays("test").frame_ids) <= set(after.frame_ids("test")), "no frame leaves the test"
