@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO, Final, Protocol
 
@@ -25,6 +25,7 @@ from lake.grouping import Output, group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata, together, withheld
 from lake.readers import READERS
 from lake.readers.base import CompanionReader, PushReader, ReaderSpec
+from lake.readers.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
 from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
 from schemas.calculations import Calculation
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
@@ -172,12 +173,14 @@ class _Collected:
     waiting: list[Unanswered] = field(default_factory=list)
     structures: list[Rejection] = field(default_factory=list)
     """Files of frames that hold no energies."""
+    systems: Systems = field(init=False)
     shelf: Shelf = field(init=False)
     n_files: int = 0
     n_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.limits.max_companion_bytes)
+        self.systems = Systems(self.limits.max_in_memory_bytes)
 
     def take(self, found: Found) -> None:
         """Read a file, keep a rejection, or forget what is not to be believed."""
@@ -192,6 +195,7 @@ class _Collected:
             self.inputs = {path: given for path, given in self.inputs.items() if not path.startswith(inside)}
             self.metadata = {} if not inside else self.metadata
             self.descriptions.forget(inside)
+            self.systems.forget(inside)
             self.collections = [each for each in self.collections if not each[0].startswith(inside)]
         else:
             self.n_files += 1
@@ -217,7 +221,7 @@ class _Collected:
     def _settle(self) -> None:
         """Make outputs of the files without units; one that belongs to an output of its folder is none of its own."""
         used = {path for output in self.outputs for path in output.companions}
-        for path, spec, collection, files in self.collections:
+        for path, spec, collection, files in [*self.collections, *self._systems()]:
             if path in used:
                 continue
             try:
@@ -232,6 +236,23 @@ class _Collected:
             elif found.rejection is not None:
                 self.reject(found.rejection)
 
+    def _systems(self) -> Iterator[tuple[str, ReaderSpec, Collection, tuple[str, ...]]]:
+        """Yield the DeePMD systems of the source, each by the path of its types."""
+        for folder in sorted(self.systems.crowded):
+            words = f"a DeePMD system that would pass limits.max_in_memory_bytes = {self.limits.max_in_memory_bytes}"
+            self.reject(Rejection(folder, "too_large", words, "raise that setting, or deposit its sets by themselves"))
+        for folder, held in self.systems.whole():
+            if folder in self.systems.crowded:
+                continue
+            path = f"{folder}/type.raw" if folder else "type.raw"
+            self.digests.setdefault(path, (0, 0))
+            try:
+                collection = read_system(held, self.descriptions.of(path).keys.type_map)
+            except UnreadableOutput as error:
+                self.reject(Rejection(path, error.reason, error.detail, error.remedy))
+                continue
+            yield path, DEEPMD_NPY, collection, tuple(f"{folder}/{name}" if folder else name for name in sorted(held) if name != "type.raw")
+
     def _close_folder(self, folder: str) -> None:
         for waiting in self.shelf.take(folder):
             runs = closed(waiting.path, waiting.spec, waiting.reader)
@@ -244,6 +265,13 @@ class _Collected:
     def _file(self, file: File) -> None:
         if file.name in FILE_NAMES or file.name.endswith(SUFFIX):
             self._depositor(file)
+            return
+        if folder_of(file.path) is not None:
+            fed = Fed(file, None, replace(self.limits, max_companion_bytes=self.limits.max_in_memory_bytes), keep=True)
+            fed.read()
+            self.n_bytes += fed.size
+            if not fed.broken:
+                self.systems.add(file.path, fed.text)
             return
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
         may_be_companion = self._may_be_companion(file.name, spec)

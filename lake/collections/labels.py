@@ -84,7 +84,7 @@ def choose(collection: Collection, answers: Answers) -> Chosen:
     used = {energy, forces, stress, virial}
     notes = [f"labels: {', '.join(f'{kind} is {name!r}' for kind, name in _pairs(energy, forces, stress, virial) if name)}"]
     for name in (*found.energy, *found.forces):
-        if name not in used:
+        if name not in used and name != collection.sigma0:
             why = "by its name a prediction of a learned potential" if PREDICTIONS.search(name.lower()) else "not named as a label"
             notes.append(f"{name!r} was not used: {why}")
     return Chosen(energy, forces, stress, virial, tuple(words for words in (open_energy, open_forces) if words), (*notes, *left))
@@ -143,7 +143,6 @@ def _stress_and_virial(collection: Collection, answers: Answers, found: Candidat
 
 def label(collection: Collection, answers: Answers, chosen: Chosen) -> tuple[Run, ...]:
     """Return one run for each series (and each total charge in it), in eV, Å, eV/Å and eV/Å³; a step's number is its place in the file."""
-    level = level_of(collection, answers)
     words = _Words.of(collection, answers, chosen)
     runs: list[Run] = []
     for index, series in enumerate(collection.series):
@@ -152,6 +151,7 @@ def label(collection: Collection, answers: Answers, chosen: Chosen) -> tuple[Run
             part = np.flatnonzero(charges == charge)
             block = _block(collection, series, part, answers, chosen)
             frames = replace(block, fixed=collection.fixed.get(index))
+            level = level_of(collection, answers, index)
             runs.append(words.run(frames, level, float(charge), first=not runs))
     return tuple(runs)
 
@@ -161,7 +161,6 @@ class _Words:
     """What all runs of a collection share."""
 
     collection: Collection
-    code: str
     version: str
     flags: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
@@ -173,13 +172,12 @@ class _Words:
         more = collection.n_malformed - len(collection.malformed)
         left_out = [f"{words} (left out)" for words in collection.malformed] + ([f"{more} more frames were left out"] if more > 0 else [])
         notes = ("a step's number is the place of the frame in the file, from 0", f"as said: {told}", *chosen.notes, *left_out)
-        code = answers.theory.code or (collection.level.code if collection.level is not None else collection.code)
-        return cls(collection, code, answers.theory.code_version, tuple(sorted(flags)), (*notes, *collection.notes))
+        return cls(collection, answers.theory.code_version, tuple(sorted(flags)), (*notes, *collection.notes))
 
     def run(self, frames: FrameBlock, level: LevelOfTheory, charge: float, *, first: bool) -> Run:
         """Return the run of some frames; malformed frames of the file are counted with the first."""
         return Run(
-            code=self.code,
+            code=level.code,
             code_version=self.version,
             kind="collection",
             format=self.collection.format,
@@ -192,12 +190,12 @@ class _Words:
         )
 
 
-def level_of(collection: Collection, answers: Answers) -> LevelOfTheory:
-    """Return the level of theory that is said; where no functional is, the collection itself is its name.
+def level_of(collection: Collection, answers: Answers, index: int = 0) -> LevelOfTheory:
+    """Return the level of theory of a series, as it is said; where no functional is, the collection itself is its name.
 
     Frames of an unknown level go with those of their own file only: two collections of unknown levels are never one.
     """
-    given, known = answers.theory, collection.level
+    given, known = answers.theory, collection.levels.get(index)
     functional = given.functional or (known.functional if known is not None else "")
     return LevelOfTheory(
         code=given.code or (known.code if known is not None else collection.code),
@@ -249,7 +247,7 @@ def _block(collection: Collection, series: Series, part: NDArray[np.intp], answe
         energy=energy,
         forces=forces,
         stress=stress,
-        energy_sigma0=np.full(n, np.nan),
+        energy_sigma0=_sigma0(collection, places, answers),
         energy_internal=np.full(n, np.nan),
         scf_converged=np.full(n, -1, dtype=np.int8),
         n_scf_steps=np.full(n, -1, dtype=np.int32),
@@ -258,6 +256,11 @@ def _block(collection: Collection, series: Series, part: NDArray[np.intp], answe
         energy_source=f"{collection.format} {chosen.energy!r} in {answers.units.energy}",
         stress_source=source if np.isfinite(stress).any() else "",
     )
+
+
+def _sigma0(collection: Collection, places: NDArray[np.int64], answers: Answers) -> Floats:
+    column = collection.columns.get(collection.sigma0)
+    return np.full(len(places), np.nan) if column is None else column.at(places)[:, 0] * answers.energy.factor
 
 
 def _stress(columns: Mapping[str, Column], places: NDArray[np.int64], cell: Floats, answers: Answers, chosen: Chosen) -> tuple[Floats, str]:

@@ -33,7 +33,7 @@ def settled(collection: Collection, answers: Answers = NO_ANSWERS, *, member: st
 
     Raises NeedsUnits with a proposal where that leaves something open, UnreadableOutput('no_complete_step') where no frame has an energy.
     """
-    said = answers.over(collection.said)
+    said = _said_together(collection, answers)
     try:
         chosen = choose(collection, said)
     except QueryError as error:
@@ -45,8 +45,18 @@ def settled(collection: Collection, answers: Answers = NO_ANSWERS, *, member: st
     if not chosen.energy:
         raise _no_labels(collection)
     runs = label(collection, said, chosen)
-    against = objections(collection, said, chosen)
+    against = objections(collection, said, chosen) if not collection.certain else ()
     return tuple(_flagged(run, against) for run in runs) if against else runs
+
+
+def _said_together(collection: Collection, answers: Answers) -> Answers:
+    """Return what file and depositor say: on units of a format that defines them the file, on everything else the depositor first."""
+    said = answers.over(collection.said)
+    if collection.certain:
+        said = replace(said, units=collection.said.units)
+    if collection.virial_is_energy and said.units.energy and not said.units.virial:
+        said = replace(said, units=replace(said.units, virial=said.units.energy))
+    return said
 
 
 def proposed_runs(collection: Collection, proposal: Answers) -> tuple[Run, ...]:
@@ -96,8 +106,10 @@ def _proposed_keys(collection: Collection, said: Answers) -> Keys:
 
 
 def _preferred(names: tuple[str, ...]) -> str:
-    """Return the first name, one with 'free' in it before others: forces belong to the free energy."""
-    return next((name for name in names if "free" in name.lower()), names[0] if names else "")
+    """Return the first name; of 'energy' and 'free_energy' the latter, to which forces belong (ASE's names)."""
+    free = [name for name in names if name.lower().endswith("free_energy")]
+    plain = {name.lower() for name in names}
+    return next((name for name in free if name.lower().replace("free_energy", "energy") in plain), names[0] if names else "")
 
 
 def objections(collection: Collection, said: Answers, chosen: Chosen) -> tuple[str, ...]:

@@ -73,8 +73,14 @@ class Collection:
     """Texts of frames by key: the first few that differ."""
     said: Answers = NO_ANSWERS
     """What the file itself says of its units, keys and theory."""
-    level: LevelOfTheory | None = None
-    """Level of theory where the file tells more than `said` can hold."""
+    certain: bool = False
+    """The units that `said` holds are those of the format by its definition, and nobody can say others."""
+    levels: Mapping[int, LevelOfTheory] = field(default_factory=dict)
+    """Level of theory by index of the series, where the file tells it."""
+    sigma0: str = ""
+    """Key of the energy extrapolated to zero smearing, where the label is the free energy."""
+    virial_is_energy: bool = False
+    """The format defines a virial as -stress times volume in the unit of the energy."""
     malformed: tuple[str, ...] = ()
     """One sentence for each frame that could not be read, the first of them; see n_malformed."""
     n_malformed: int = 0

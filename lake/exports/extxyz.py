@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import polars as pl
 
 from lake.exports.base import Batch, Progress, batches
 from schemas.elements import symbols_of
+
+UNITS: Final = "energy=eV,length=Angstrom,stress=eV/Angstrom^3"
+"""What each frame says of its numbers, so that the lake takes the file back without asking (`lake.collections.answers`)."""
 
 
 def write_extxyz(frames: pl.LazyFrame, file: Path, progress: Progress) -> int:
@@ -33,6 +36,7 @@ def _write_frame(batch: Batch, i: int, stream: TextIO) -> None:
         parts.append(f"energy={energy!r} free_energy={energy!r}")
     if batch.has_stress(i):
         parts.append(f'stress="{_numbers(arrays.stress[i].ravel().tolist())}"')
+    parts.append(f'units="{UNITS}"')
     parts.append(f'pbc="{" ".join("T" if periodic else "F" for periodic in arrays.pbc[i].tolist())}"')
     parts.append(f'frame_id="{arrays.frame_ids[i]}" theory="{_quoted(batch.theories[i])}"')
     stream.write(f"{len(place)}\n{' '.join(parts)}\n")

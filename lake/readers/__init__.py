@@ -7,10 +7,13 @@ from typing import Final
 from lake.readers.abacus import ABACUS_LOG
 from lake.readers.abinit import ABINIT_LOG, ABINIT_OUTPUT
 from lake.readers.abinit_netcdf import ABINIT_GSR, ABINIT_HIST
+from lake.readers.ase_database import ASE_DATABASE
+from lake.readers.ase_trajectory import ASE_TRAJECTORY
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
 from lake.readers.castep_trajectory import CASTEP_TRAJECTORY
 from lake.readers.cp2k import CP2K_LOG
+from lake.readers.deepmd import DEEPMD_NPY
 from lake.readers.elk import ELK_INFO
 from lake.readers.extxyz import EXTXYZ
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
@@ -54,6 +57,9 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     ELK_INFO,
     EXTXYZ,
     RUNNER_DATA,
+    DEEPMD_NPY,
+    ASE_TRAJECTORY,
+    ASE_DATABASE,
 )
 """All readers, in the order in which they are asked."""
 

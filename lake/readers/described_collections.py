@@ -44,4 +44,47 @@ _RUNNER: Final = ReaderDoc(
         Trap("a cut file", "test_runner_data::test_any_prefix_gives_the_exact_prefix_of_the_structures"),
     ),
 )
-COLLECTION_DOCS: Final[tuple[ReaderDoc, ...]] = (_EXTXYZ, _RUNNER)
+_TRAJECTORY: Final = ReaderDoc(
+    name="ASE trajectory",
+    file="`*.traj` in the format ulm (ASE 3.9 and newer)",
+    reads="Every image with its calculator's results, fixed atoms; a file whose index is cut is read by the text of its items.",
+    versions="ASE 3.9 to 3.29 (seen: 3.22, 3.29)",
+    energy="ASE's `free_energy` where it is there, with `energy` as energy_sigma0; else `energy`",
+    stress="tension positive, eV/Å³, by definition of ASE",
+    proof="by definition of the format; what a calculator put in is that calculator's",
+    traps=(
+        Trap("calculators that are not DFT", "test_ase_files::test_energies_of_calculators_that_are_not_dft_are_refused"),
+        Trap("forces without the constraints of the run", "test_ase_files::test_constraints_are_kept_apart_from_the_forces"),
+        Trap("a cut file", "test_ase_files::test_a_cut_trajectory_gives_the_first_frames"),
+        Trap("energies that belong to no force", "test_ase_files::test_the_free_energy_is_the_label_and_the_other_is_sigma0"),
+    ),
+)
+_DATABASE: Final = ReaderDoc(
+    name="ASE db",
+    file="`*.db` of SQLite; not the JSON, MySQL or PostgreSQL kinds",
+    reads="Every row with an energy; where no row has one, the numbers in `data` and key-value pairs, which wait for keys and units.",
+    versions="ASE db 8 and 9 (seen: 9)",
+    energy="`free_energy` where it is there, else `energy`; of other numbers that which the depositor names",
+    stress="tension positive, eV/Å³, by definition of ASE",
+    proof="by definition of the format; what a calculator put in is that calculator's",
+    traps=(
+        Trap("energies that are NULL, numbers in the data", "test_golden_collections::test_qm9_has_its_numbers_in_the_data"),
+        Trap("calculators that are not DFT", "test_ase_files::test_energies_of_calculators_that_are_not_dft_are_refused"),
+        Trap("a damaged database", "test_ase_files::test_damaged_bytes_never_raise_anything_else"),
+    ),
+)
+_DEEPMD: Final = ReaderDoc(
+    name="DeePMD npy",
+    file="A folder with `type.raw`, `type_map.raw` and `set.*/*.npy`, anywhere in a source; held in memory",
+    reads="Every frame, the sets one after another; mixed systems by their types. Waits for units (`needs_units`).",
+    versions="DeePMD-kit 1 to 3, dpdata",
+    energy="`energy.npy`, in the units that the depositor says",
+    stress="the virial is -stress times volume in the unit of the energy, by DeePMD-kit's manual",
+    proof="test_deepmd_systems::test_our_export_comes_back",
+    traps=(
+        Trap("types without names", "test_deepmd_systems::test_types_without_names_are_asked_for"),
+        Trap("mixed types with virtual atoms", "test_deepmd_systems::test_mixed_systems_part_by_their_types"),
+        Trap("files that do not fit together", "test_deepmd_systems::test_files_that_do_not_fit_together"),
+    ),
+)
+COLLECTION_DOCS: Final[tuple[ReaderDoc, ...]] = (_EXTXYZ, _RUNNER, _TRAJECTORY, _DATABASE, _DEEPMD)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,49 @@ def test_every_file_waits_until_its_units_are_said(shared: Path) -> None:
     for row in rows(shared):
         if row["code"] == "extxyz":
             assert "energy=" in proposal(path_of(shared, row))
+
+
+def test_trajectory_of_ase(shared: Path) -> None:
+    path = shared / "dft/ase-traj/healo/HeAlO.traj"
+    found = inspect_file(path, LIMITS, arrays=True)
+    assert found["rejections"] == []
+    frames = {frame["step"]: frame for run in found["calculations"] for frame in run["frames"]}
+    images = ase_read(path, index=":")
+    assert sorted(frames) == list(range(len(images))) == list(range(11))
+    assert frames[10]["energy"] == 6.30193648
+    for step, atoms in enumerate(images):
+        assert frames[step]["energy"] == atoms.get_potential_energy(force_consistent=True)
+        assert np.array_equal(frames[step]["positions"], atoms.positions)
+        assert np.array_equal(frames[step]["forces"], atoms.get_forces(apply_constraint=False))
+        assert np.array_equal(np.reshape(frames[step]["stress"], (3, 3)), atoms.get_stress(voigt=False))
+
+
+def test_qm9_has_its_numbers_in_the_data(shared: Path) -> None:
+    path = shared / "dft/ase-db/qm9-sample/test_qm9.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as base:
+        rows = base.execute("SELECT id, energy, numbers FROM systems ORDER BY id").fetchall()
+    assert len(rows) == 20
+    assert all(row[1] is None for row in rows)
+    waiting = inspect_file(path, LIMITS)
+    assert waiting["calculations"] == []
+    assert "which of energy_U0, energy_U, free_energy is the energy" in waiting["rejections"][0]["detail"]
+    found = inspect_file(path, LIMITS, answers=read_answers({"keys": "energy=energy_U0"}))["calculations"]
+    frames = {frame["step"]: (run, frame) for run in found for frame in run["frames"]}
+    assert len(frames) == 20
+    # Methane and water of QM9: U0 = -40.47893 and -76.404702 Ha (gdb_1 and gdb_3).
+    assert frames[0][1]["energy"] == pytest.approx(-40.47893 * HARTREE, abs=1e-9)
+    assert frames[2][1]["energy"] == pytest.approx(-76.404702 * HARTREE, abs=1e-9)
+    assert not any(run["flags"] for run, _ in frames.values())
+
+
+def test_system_of_deepmd(shared: Path) -> None:
+    folder = shared / "dft/deepmd/water-4-systems"
+    waiting = inspect_file(folder, LIMITS)
+    assert waiting["calculations"] == []
+    assert waiting["waiting"][0]["proposal"].startswith("--units 'energy=eV,length=Angstrom'")
+    (run,) = inspect_file(folder, LIMITS, arrays=True, answers=EV)["calculations"]
+    assert (run["n_frames"], run["natoms"]) == (80, 192)
+    assert run["frames"][-1]["energy"] == -29944.8515625
+    assert run["flags"] == []
+    force = np.load(folder / "set.000/force.npy").astype(float).reshape(80, 192, 3)
+    assert np.array_equal([frame["forces"] for frame in run["frames"]], force)
