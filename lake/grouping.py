@@ -89,7 +89,8 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[
     for made in (groups[id(output)] for output in order if id(output) in groups):
         folder = posixpath.dirname(made.outputs[0].path)
         alone = len(folders[folder]) == 1
-        calculation = _with_inputs(_calculation(made, alone=alone), given.get(_folder_of_inputs(folder), ()), alone=alone)
+        home = _folder_of_inputs(folder, given, folders)
+        calculation = _with_inputs(_calculation(made, alone=alone), given.get(home, ()), alone=alone)
         kept = found.get(calculation.calculation_id)
         if kept is None or len(calculation.files) > len(kept.files):
             found[calculation.calculation_id] = calculation
@@ -254,10 +255,22 @@ def _calculation(each: _Group, *, alone: bool) -> Calculation:
     )
 
 
-def _folder_of_inputs(folder: str) -> str:
-    """Return where the input files of a run lie: beside its output, or above the numbered folder of an image of an elastic band."""
+def _folder_of_inputs(folder: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    """Return where the input files of a run lie: beside its output, above the numbered folder of an image of an elastic band, or in a
+    folder beside its own (run/inputs for run/outputs) where no other can be meant.
+
+    inputs are all folders with input files, outputs those with outputs.
+    """
     above, _, name = folder.rpartition("/")
-    return above if re.fullmatch(r"\d\d", name) else folder
+    if re.fullmatch(r"\d\d", name):
+        return above
+    with_inputs = set(inputs)
+    if folder in with_inputs or not folder:
+        return folder
+    with_outputs = set(outputs)
+    family = [each for each in with_outputs if posixpath.dirname(each) == above]
+    apart = [each for each in with_inputs - with_outputs if each and posixpath.dirname(each) == above]
+    return apart[0] if len(apart) == 1 and family == [folder] and above not in with_outputs | with_inputs else folder
 
 
 def _with_inputs(calculation: Calculation, inputs: Sequence[VaspInput], *, alone: bool) -> Calculation:

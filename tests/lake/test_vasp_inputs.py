@@ -126,6 +126,54 @@ def test_images_of_an_elastic_band_have_their_inputs_above() -> None:
     assert level({"neb/INCAR": b"IVDW = 12", "neb/image/OUTCAR": OUTCAR}).dispersion == ""
 
 
+@pytest.mark.parametrize("place", ["run/inputs/INCAR", "inputs/INCAR"])
+def test_inputs_in_a_folder_apart_are_used_where_no_other_can_be_meant(place: str) -> None:
+    output = f"{place.rpartition('/')[0].rpartition('inputs')[0]}outputs/OUTCAR"
+    found = only({place: b"IVDW = 12", output: OUTCAR})
+    assert (found.run.level_of_theory.dispersion, found.files) == ("D3(BJ)", (output, place))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"run/a/INCAR": b"IVDW = 12", "run/b/INCAR": b"IVDW = 11", "run/outputs/OUTCAR": OUTCAR},
+        {"run/inputs/INCAR": b"IVDW = 12", "run/INCAR": b"IVDW = 11", "run/outputs/OUTCAR": OUTCAR},
+        {"run/x/inputs/INCAR": b"IVDW = 12", "run/y/outputs/OUTCAR": OUTCAR},
+    ],
+)
+def test_inputs_that_may_belong_to_another_run_are_left_alone(files: dict[str, bytes]) -> None:
+    found = only(files)
+    assert (found.run.level_of_theory.dispersion, found.files) == ("", tuple(name for name in files if "OUTCAR" in name))
+
+
+def test_two_folders_of_outputs_beside_one_of_inputs_do_not_tell_whose_they_are() -> None:
+    other = outcar_text(make_run(4))
+    contents = read_stream(
+        "a.tar", lambda: io.BytesIO(tar_of({"r/in/INCAR": b"IVDW = 12", "r/1/OUTCAR": OUTCAR, "r/2/OUTCAR": other})), LimitSettings()
+    )
+    assert [found.run.level_of_theory.dispersion for found in contents.calculations] == ["", ""]
+
+
+def test_images_of_a_band_and_stages_of_a_relaxation_are_calculations_of_their_own() -> None:
+    """Images share their INCAR, stages have their own; none is merged with another though their structures are alike."""
+    runs = [make_run(k) for k in (2, 3)]
+    band = {f"neb/0{k}/OUTCAR": outcar_text(run) for k, run in enumerate(runs, 1)}
+    stages = {
+        f"relax/relax{k}/{name}": data
+        for k, run in enumerate(runs, 1)
+        for name, data in (
+            ("OUTCAR", outcar_text(run.with_tags(ENCUT="500.0"))),
+            ("vasprun.xml", xml_text(run.with_tags(ENCUT="500.0"))),
+            ("INCAR", b"IVDW = 1%d" % k),
+        )
+    }
+    files = {**band, "neb/INCAR": b"IVDW = 12", **stages}
+    found = read_stream("a.tar", lambda: io.BytesIO(tar_of(files)), LimitSettings()).calculations
+    assert {each.member: (each.run.frames.count, each.run.level_of_theory.dispersion) for each in found} == {
+        "neb/01": (2, "D3(BJ)"), "neb/02": (3, "D3(BJ)"), "relax/relax1": (2, "D3(zero)"), "relax/relax2": (3, "D3(BJ)"),
+    }  # fmt: skip
+
+
 def test_names_of_input_files() -> None:
     names = ["INCAR", "INCAR.relax1", "relax2.KPOINTS", "POTCAR", "INCARS", "KPOINTSbak", "POTCAR_old", "incar"]
     assert [input_kind(name) for name in names] == ["INCAR", "INCAR", "KPOINTS", "POTCAR", "", "", "POTCAR", ""]
