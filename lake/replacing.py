@@ -170,7 +170,9 @@ def _new_sources(lake: Place, rows: Sequence[Mapping[str, Any]], label: str, now
 def _source_row(held: HeldSource, reading: SourceReading) -> dict[str, Any]:
     found = reading.calculations
     state = "rejected" if not found else "partly_taken" if reading.rejections else "taken"
-    if state == "taken" and held.row["state"] == "duplicate":
+    if any(rejection.reason == "needs_units" for rejection in reading.rejections):
+        state = "needs_units"
+    elif state == "taken" and held.row["state"] == "duplicate":
         state = "duplicate"
     return {
         **held.row,

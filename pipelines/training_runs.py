@@ -78,11 +78,12 @@ def decide_retraining(settings: Settings, potential: str) -> Retraining:
         raise UnknownName(f"there is no potential of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
     card = versions[-1]
     dataset = opened.dataset(card.dataset)
-    query, split = dataset.manifest.query, dataset.manifest.split
-    decision = decide(card, dataset.frame_ids(), preview(opened, query, split))
+    query, split, alignment = dataset.manifest.query, dataset.manifest.split, dataset.manifest.alignment
+    align = alignment.to if alignment is not None else False
+    decision = decide(card, dataset.frame_ids(), preview(opened, query, split, align=align))
     if not decision.train:
         return Retraining(decision.why)
-    grown = opened.publish(next_name(card.dataset, opened.datasets()), query, split)
+    grown = opened.publish(next_name(card.dataset, opened.datasets()), query, split, align=align)
     return Retraining(decision.why, TrainRequest(grown.manifest.name, potential, tuple(sorted(card.settings.items()))))
 
 

@@ -104,7 +104,7 @@ def _triangle(arrays: FrameArrays, weights: Floats | None, sought: tuple[str, ..
             scale = scale * np.sqrt(weights[start : start + part.count][good])
         left = part.energy[good] - count_elements(part, tuple(given))[good] @ np.array([given[symbol] for symbol in given])
         rows = np.column_stack([count_elements(part, sought)[good], left]) * scale[:, None]
-        triangle = np.linalg.qr(np.concatenate([triangle, rows]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, rows]), mode="r"))
     return triangle if any_energy else None
 
 
