@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.commit import BatchReport, commit_batch
+from lake.commit import BatchReport, _source_row, commit_batch
 from lake.lake import Lake
+from lake.rows import calculation_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, write_frames
-from lake.tables import portions
+from lake.tables import CHECKPOINT_EVERY, portions, write_file
+from lake.transactions import newest_version, put_entry
 from schemas.columns import CALCULATIONS, FRAMES
 from schemas.elements import NUMBERS, composition, formula, reduced_formula
 from schemas.sources import SourceObject
@@ -98,8 +101,11 @@ def frame_table(system: str, runs: range, natoms: int, rng: np.random.Generator)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def commit_runs(lake: Lake, wanted: Mapping[str, range], natoms: int, seed: int) -> BatchReport:
-    """Commit some runs of some element systems as one batch; a source holds the runs of one system."""
+def commit_runs(lake: Lake, wanted: Mapping[str, range], natoms: int, seed: int, *, spent: dict[str, float] | None = None) -> BatchReport:
+    """Commit some runs of some element systems as one batch; a source holds the runs of one system.
+
+    spent gets the wall and CPU time of the commit alone.
+    """
     rng = np.random.default_rng(seed)
     batch = hashlib.sha256(f"batch {seed} {natoms} {sorted(wanted)[:1]} {len(wanted)}".encode()).hexdigest()
     frames, rows, sources = [], [], []
@@ -109,7 +115,34 @@ def commit_runs(lake: Lake, wanted: Mapping[str, range], natoms: int, seed: int)
         names = [calculation_id(system, run, natoms) for run in runs]
         rows += [_calculation_row(system, name, natoms) for name in names]
         sources.append(_source(f"{system}-{runs.start}-{natoms}.tar", names))
-    return commit_batch(lake, [StagedBatch(batch, 0, tuple(rows), tuple(frames), tuple(sources))], batch)
+    staged = StagedBatch(batch, 0, tuple(rows), tuple(frames), tuple(sources))
+    wall, cpu = time.perf_counter(), time.process_time()
+    report = commit_batch(lake, [staged], batch)
+    if spent is not None:
+        spent |= {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    return report
+
+
+def history_entry(lake: Lake, number: int) -> None:
+    """Lay one commit of the past: the files and log entries that one of a source with one run leaves, without looking anything up."""
+    system, label = "Mg-O", f"{number:064x}"
+    rng = np.random.default_rng(number)
+    name = calculation_id(system, 10**7 + number, 8)
+    runs = range(10**7 + number, 10**7 + number + 1)
+    row = _calculation_row(system, name, 8)
+    source = _source(f"history-{number}.tar", [name])
+    tables = {
+        "calculations": calculation_table([row], batch_id=label, now=NOON),
+        "frames": frame_table(system, runs, 8, rng),
+        "sources": source_table([_source_row(source, "taken")], batch_id=label, now=NOON),
+    }
+    for table, rows in tables.items():
+        partition = {"element_system": system} if table == "frames" else None
+        file = write_file(lake, table, rows, label=label[:16], partition=partition)
+        version = newest_version(lake, table)
+        assert put_entry(lake, table, version + 1, label, [file])
+        if (version + 1) % CHECKPOINT_EVERY == 0:
+            lake.table(table).create_checkpoint()
 
 
 def _column(values: Any, field: pa.Field, n: int) -> pa.Array:

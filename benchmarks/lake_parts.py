@@ -1,0 +1,330 @@
+"""What `benchmarks/lake.py` times, part by part; each returns its figures."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import resource
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
+from ase.io import iread, read, write
+from made_frames import RUN, calculation_id, commit_runs, history_entry, system_names
+
+import lake
+from lake.arrays import ARRAY_COLUMNS, frame_arrays
+from lake.compaction import compact
+from lake.place import SPECS
+from lake.stats import lake_stats
+from lake.tables import live_files
+from lake.tidying import tidy
+from lake.vacuum import vacuum
+from schemas.datasets import FrameQuery, Split
+from schemas.settings import Settings
+
+SCALARS = ("step", "natoms", "energy", "energy_per_atom", "max_force", "pressure", "volume", "density")
+THREE = {"elements": ("Ca", "Mg", "O"), "subsystems": True}
+
+
+def queries(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    """What users ask of the whole lake, before and after its small files are joined."""
+    place = at(settings, "whole")
+    figures: dict[str, Any] = {"filled": fill(place.create(), given.frames, given.systems)}
+    figures["small files"] = asked(place, given.rounds)
+    figures["upkeep"] = upkept(place)
+    figures["compacted"] = asked(place, given.rounds)
+    return figures
+
+
+def fill(opened: lake.Lake, n_frames: int, n_systems: int, *, rounds: int = 4, large: float = 0.05) -> dict[str, Any]:
+    """Commit frames of n_systems element systems: frames of 8 atoms in several rounds, then a share of 64 atoms; 100 systems a batch."""
+    names = system_names(n_systems)
+    runs = max(rounds + 1, round(n_frames / n_systems / RUN))
+    n_large = max(1, round(large * runs))
+    cuts = [round(i * (runs - n_large) / rounds) for i in range(rounds + 1)]
+    plan = [(8, range(a, b)) for a, b in itertools.pairwise(cuts)] + [(64, range(n_large))]
+    start, n, seed = time.perf_counter(), 0, 0
+    for natoms, wanted in plan:
+        for place in range(0, n_systems, 100):
+            seed += 1
+            n += commit_runs(opened, dict.fromkeys(names[place : place + 100], wanted), natoms, seed).n_frames_new
+    seconds = time.perf_counter() - start
+    figures = {"frames": n, "systems": n_systems, "of 64 atoms": n_large * RUN * n_systems, "commits": seed}
+    return {**figures, "seconds": seconds, "frames/s": n / seconds}
+
+
+def asked(place: lake.Lake, rounds: int) -> dict[str, Any]:
+    """Time the queries that are promised, each with the lake opened anew."""
+    one = calculation_id("Ca-Mg-O", 0, 8)
+    asks: dict[str, Callable[[lake.Lake], Any]] = {
+        "scalar columns of one system": lambda here: here.frames(systems=["Ca-Mg-O"]).select(SCALARS).collect().height,
+        "three elements and subsystems, arrays": lambda here: three_elements(here).count,
+        "  transfer of the same files": transfer,
+        "counts by system": lambda here: here.systems().height,
+        "search by formula": lambda here: sum(each.n_frames for each in here.search("MgO").systems),
+        "search by name": lambda here: sum(each.n_frames for each in here.search("periclase").systems),
+        "one frame by its id": lambda here: one_frame(here, one).height,
+        "mean energy of every system": lambda here: mean_energies(here.scalars()).height,
+        "statistics of the lake": lambda here: sum(table.n_files for table in lake_stats(here).tables),
+    }
+    return {name: timed(lambda work=work: work(anew(place)), rounds) for name, work in asks.items()}
+
+
+def mean_energies(frames: pl.LazyFrame) -> pl.DataFrame:
+    return frames.group_by("element_system").agg(pl.col("energy_per_atom").mean()).collect()
+
+
+def three_elements(place: lake.Lake) -> Any:
+    return frame_arrays(place.frames(**THREE).select(ARRAY_COLUMNS).collect())
+
+
+def one_frame(place: lake.Lake, name: str) -> pl.DataFrame:
+    rows = place.calculations().filter(pl.col("calculation_id") == name).select("element_system").collect()
+    system = rows["element_system"][0]
+    wanted = (pl.col("calculation_id") == name) & (pl.col("step") == 7)
+    return place.frames(systems=[system]).filter(wanted).collect()
+
+
+def transfer(place: lake.Lake) -> int:
+    """Fetch the files that three elements and their subsystems are in, whole, and return their bytes."""
+    systems = [s for s in place.systems()["element_system"] if set(s.split("-")) <= {"Ca", "Mg", "O"}]
+    paths = live_files(place.table("frames"), systems)["path"].to_pylist()
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(lambda path: len(place.store.get(f"frames/{path}")), paths))
+
+
+def upkept(place: lake.Lake) -> dict[str, Any]:
+    """Compact, look and sweep; memory is the process's peak."""
+    figures: dict[str, Any] = {}
+    for name, work in {
+        "compact": lambda: {table: compact(place, table).n_files_before for table in SPECS},
+        "vacuum": lambda: [(s.what, s.n_files) for s in vacuum(place, older_than_days=0, dry_run=False, alone=True)],
+    }.items():
+        figures[name] = timed(work, 1)
+    return {**figures, "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def commits(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    """The time of a commit after so many commits: files and log entries of the history are those of real commits, laid without looking."""
+    place = at(settings, "commits").create()
+    figures: dict[str, Any] = {}
+    done = 0
+    for mark in (int(n) for n in given.commits.split(",")):
+        while done < mark:
+            history_entry(place, done)
+            done += 1
+            if done % 4 == 0:
+                for name in ("calculations", "sources"):
+                    tidy(place, name)
+        figures[f"after {done}"] = a_commit(place, done)
+        done += COMMITS_TIMED
+    return figures
+
+
+COMMITS_TIMED = 41
+
+
+def a_commit(place: lake.Lake, first: int) -> dict[str, Any]:
+    """Time commits of one source with one run each, as an ingest makes them; staging is not counted."""
+    walls, cpus = [], []
+    commit_runs(place, {"Mg-O": range(10**6 + first, 10**6 + first + 1)}, 8, first)
+    for i in range(1, COMMITS_TIMED):
+        spent: dict[str, float] = {}
+        commit_runs(place, {"Mg-O": range(10**6 + first + i, 10**6 + first + i + 1)}, 8, first + i, spent=spent)
+        walls.append(spent["wall"])
+        cpus.append(spent["cpu"])
+    files = {table.name: table.n_files for table in lake_stats(place).tables}
+    return {"wall s": statistics.median(walls), "cpu s": statistics.median(cpus), "slowest s": max(walls), "files": files}
+
+
+def systems(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    """A long tail of element systems: commits, and a look at everything, before and after compaction."""
+    place = at(settings, "tail").create()
+    figures: dict[str, Any] = {"a commit, no systems yet": a_commit(place, 0)}
+    names = system_names(given.many_systems)
+    for runs in (range(0, 1), range(1, 2)):
+        for start in range(0, len(names), 500):
+            commit_runs(place, dict.fromkeys(names[start : start + 500], runs), 4, 1000 + start + runs.start)
+    figures["systems"] = place.systems().height
+    figures["a commit, all systems"] = a_commit(place, 10_000)
+    works: dict[str, Callable[[], Any]] = {
+        "compact": lambda: compact(place, "frames").n_files_before,
+        "scalars, mean energy of every system": lambda: mean_energies(anew(place).scalars()).height,
+        "frames, mean energy of every system": lambda: mean_energies(anew(place).frames()).height,
+        "counts by system": lambda: anew(place).systems().height,
+    }
+    return figures | {name: timed(work, given.rounds if name != "compact" else 1) for name, work in works.items()}
+
+
+def copy(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    """Frames of 64 atoms read in random order from a local copy, and from what others keep them in."""
+    place = at(settings, "copied").create()
+    names = system_names(20)
+    runs = max(1, given.copy_frames // 50 // len(names))
+    commit_runs(place, dict.fromkeys(names, range(runs)), 64, 1)
+    dataset = place.publish("all", FrameQuery(), Split(0.0, 0.0))
+    folder = settings.home / "copies"
+    figures: dict[str, Any] = {"made": timed(lambda: dataset.local_copy(folder).count, 1)}
+    local = dataset.local_copy(folder)
+    figures["frames"], figures["GB"] = local.count, sum(local.card.sizes.values()) / 1e9
+    figures["verified"] = timed(local.verify, 1)
+    figures["shuffled"] = shuffled(local.gather, local.count, 256)
+    few = min(local.count, given.peer_frames)
+    structures = to_ase(local.gather(np.arange(few)))
+    figures["peers"] = {name: shuffled(reader, few, 16) for name, reader in peer_readers(structures, settings.home / "peers").items()}
+    for found in figures["peers"].values():
+        found["times slower"] = figures["shuffled"]["frames/s"] / found["frames/s"]
+    return figures
+
+
+def shuffled(gather: Callable[[np.ndarray], Any], n: int, size: int) -> dict[str, Any]:
+    """Read in random order, in batches, for five seconds or through all; the first second warms up."""
+    order = np.random.default_rng(7).permutation(n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    batches = [order[i : i + size] for i in range(0, n, size)]
+    for batch in batches[: max(1, len(batches) // 5)]:
+        gather(batch)
+    read_frames, start, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < 5:
+        for batch in batches:
+            gather(batch)
+            read_frames += len(batch)
+            if time.perf_counter() - start >= 5:
+                break
+    wall, spent = time.perf_counter() - start, time.process_time() - cpu
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    return {"frames/s": read_frames / wall, "frames/CPU s": read_frames / spent, "batch": size, "peak grew by MB": grown}
+
+
+def peers(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    """The same frames in a lake, in an ASE database and in a folder of extxyz: the same questions, in turns."""
+    place = at(settings, "small").create()
+    names = system_names(20)
+    commit_runs(place, dict.fromkeys(names, range(max(1, given.peer_frames // 50 // len(names)))), 8, 1)
+    compact(place, "frames")
+    folder = settings.home / "small"
+    structures = to_ase(frame_arrays(place.frames().select(ARRAY_COLUMNS).sort("frame_id").collect()))
+    database, texts = written(structures, folder)
+    one = structures[len(structures) // 2]
+    chosen = [name for name in names if set(name.split("-")) <= {"Ca", "Mg", "O"}]
+    asks = {
+        "energies of one system": (
+            lambda: place.frames(systems=["Ca-Mg-O"]).select("energy").collect().height,
+            lambda: len([row.energy for row in connect(database).select(system="Ca-Mg-O")]),
+            lambda: len([atoms.get_potential_energy() for atoms in iread(texts / "Ca-Mg-O.xyz", ":")]),
+        ),
+        "three elements and subsystems, arrays": (
+            lambda: three_elements(place).count,
+            lambda: sum(len([(r.positions, r.forces) for r in connect(database).select(system=name)]) for name in chosen),
+            lambda: sum(len([(a.positions, a.get_forces()) for a in iread(texts / f"{name}.xyz", ":")]) for name in chosen),
+        ),
+        "counts by system": (
+            lambda: place.systems().height,
+            lambda: len(counted(database)),
+            lambda: len([len(read(file, ":")) for file in texts.glob("*.xyz")]),
+        ),
+        "one frame by its id": (
+            lambda: one_frame(place, one.info["frame_id"].partition(":")[0]).height,
+            lambda: connect(database).get(frame_id=one.info["frame_id"]).natoms,
+            lambda: (
+                next(a for a in iread(texts / f"{one.info['system']}.xyz", ":") if a.info["frame_id"] == one.info["frame_id"]).positions
+            ),
+        ),
+    }
+    figures: dict[str, Any] = {"frames": len(structures)}
+    for name, works in asks.items():
+        ours, theirs, plain = (timed(work, given.rounds) for work in works)
+        ratios = {"ASE database, times ours": theirs["wall s"] / ours["wall s"], "extxyz, times ours": plain["wall s"] / ours["wall s"]}
+        figures[name] = {"ours s": ours["wall s"], **ratios}
+    return figures
+
+
+def counted(database: Path) -> list[tuple[str, int]]:
+    with sqlite3.connect(database) as connection:
+        return connection.execute("SELECT value, COUNT(*) FROM text_key_values WHERE key = 'system' GROUP BY value").fetchall()
+
+
+def to_ase(arrays: Any) -> list[Atoms]:
+    """Return frames as ASE structures with their labels."""
+    found = []
+    for i, (start, end) in enumerate(zip(arrays.offsets, arrays.offsets[1:], strict=False)):
+        atoms = Atoms(arrays.numbers[start:end], arrays.positions[start:end], cell=arrays.cell[i], pbc=arrays.pbc[i])
+        atoms.calc = SinglePointCalculator(atoms, energy=float(arrays.energy[i]), forces=arrays.forces[start:end])
+        atoms.info = {"frame_id": arrays.frame_ids[i] if len(arrays.frame_ids) else str(i), "system": arrays.element_systems[i]}
+        found.append(atoms)
+    return found
+
+
+def written(structures: list[Atoms], folder: Path) -> tuple[Path, Path]:
+    """Write structures as an ASE database (SQLite) and as one extxyz file an element system."""
+    texts = folder / "extxyz"
+    texts.mkdir(parents=True, exist_ok=True)
+    database = folder / "ase.db"
+    with connect(database) as rows:
+        for atoms in structures:
+            rows.write(atoms, system=atoms.info["system"], frame_id=f"{atoms.info['frame_id']}")
+    by_system: dict[str, list[Atoms]] = {}
+    for atoms in structures:
+        by_system.setdefault(atoms.info["system"], []).append(atoms)
+    for system, each in by_system.items():
+        write(texts / f"{system}.xyz", each, format="extxyz")
+    return database, texts
+
+
+def peer_readers(structures: list[Atoms], folder: Path) -> dict[str, Callable[[np.ndarray], Any]]:
+    """Return readers of frames by number: ASE database, one extxyz file, and ASE-LMDB where it is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Callable[[np.ndarray], Any]] = {}
+    for name, file in {"ASE database": folder / "peer.db", "ASE-LMDB": folder / "peer.aselmdb"}.items():
+        try:
+            database = connect(file)
+        except (ImportError, ValueError, AssertionError) as error:
+            print(f"{name}: not here ({type(error).__name__}: {error}); left out")
+            continue
+        with database:
+            for atoms in structures:
+                database.write(atoms)
+        found[name] = lambda numbers, database=database: [database.get(int(i) + 1).toatoms().get_forces() for i in numbers]
+    text = io.StringIO()
+    starts = []
+    for atoms in structures:
+        starts.append(text.tell())
+        write(text, atoms, format="extxyz")
+    plain = text.getvalue()
+    ends = [*starts[1:], len(plain)]
+    found["extxyz, places known"] = lambda numbers: [
+        read(io.StringIO(plain[starts[i] : ends[i]]), format="extxyz").get_forces() for i in numbers
+    ]
+    return found
+
+
+def timed(work: Callable[[], Any], rounds: int) -> dict[str, Any]:
+    """Return median, least and largest wall time and the median CPU time of some rounds, and what the work says of itself."""
+    walls, cpus, result = [], [], None
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    found = {"wall s": statistics.median(walls), "from": min(walls), "to": max(walls), "cpu s": statistics.median(cpus)}
+    return {**found, "result": result}
+
+
+def at(settings: Settings, name: str) -> lake.Lake:
+    return lake.open(f"s3://benchmark/{name}", settings)
+
+
+def anew(place: lake.Lake) -> lake.Lake:
+    return lake.open(place.url, replace(place.settings))
