@@ -48,7 +48,9 @@ _ENERGY_BLOCK: Final = 2048
 _ITERATION: Final = re.compile(rb"Iteration\s+(?:\d+|\*+)\(\s*(\d{1,6})\)")
 _CHANGE: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)")
 _ENERGIES: Final = re.compile(
-    rb"free  energy[^=]*=[ \t]*([^\s]*).*?without entropy=[ \t]*([^\s]*).*?energy\(sigma->0\) =[ \t]*([^\s]*)", re.DOTALL
+    rb"free  energy[^=]*=[ \t]*([^\s]*)[ \t]*eV.*?without entropy=[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)"
+    rb".*?energy\(sigma->0\) =[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)",
+    re.DOTALL,
 )
 _VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
 """Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""

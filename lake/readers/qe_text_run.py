@@ -15,6 +15,7 @@ from lake.readers.anchors import find_all
 from lake.readers.qe_text_header import Header, element_numbers, read_header
 from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
+from lake.readers.text_steps import ASYMMETRY
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import FrameBlock
@@ -156,6 +157,10 @@ class RunBuilder:
 
     def _label(self, piece: bytes, header: Header, news: News) -> None:
         found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid, plain=not (news.watched or news.thresholds))
+        if found is None and b"\n     Forces acting on atoms" in piece:
+            self._malformed += 1
+            self._notes.append(f"step {self._seen}: it has forces, but no energy that can be read; the step was left out")
+            self._seen += 1
         if found is None:
             return
         labels, tables = found
@@ -252,6 +257,8 @@ class RunBuilder:
         forces, force_holes = _scaled(self._rows["forces"].values(), np.full(len(good), RYDBERG_PER_BOHR))
         kbar = np.array([frame.labels.stress_in_kbar for frame in self._frames])
         stress, stress_holes = _scaled(self._rows["stress"].values(), -np.where(kbar, KBAR, RYDBERG_PER_BOHR3))
+        odd = np.abs(stress - stress.transpose(0, 2, 1)).max(axis=(1, 2)) > ASYMMETRY * np.abs(stress).max(axis=(1, 2))
+        stress[odd], stress_holes[odd] = np.nan, True
         flags = self._flags(cell, force_holes, stress_holes)
         chosen = [int(place) for place in np.flatnonzero(good)]
         kept = [self._frames[place] for place in chosen]

@@ -178,9 +178,13 @@ def _force_rows(text: bytes, place: int, natoms: int) -> tuple[bytes | None, boo
     if first < 0 or length <= 0:
         return None, True
     if len(block) == length * natoms and block.count(b"force =") == block.count(b"\n") == natoms and block.endswith(b"\n"):
-        return block, False
+        return (block, False) if block[-length:].split()[1:2] == [b"%d" % natoms] else (None, True)
     lines = text[start:].split(b"\n", natoms)[:natoms]
-    whole = len(lines) == natoms and all(b"force =" in line for line in lines) and text.count(b"\n", start) >= natoms
+    whole = (
+        len(lines) == natoms
+        and all(line.split()[:2] == [b"atom", b"%d" % (k + 1)] and b"force =" in line for k, line in enumerate(lines))
+        and text.count(b"\n", start) >= natoms
+    )
     return (b"".join(line + b"\n" for line in lines), False) if whole else (None, True)
 
 
@@ -194,7 +198,8 @@ def _stress_rows(text: bytes, place: int) -> tuple[bytes | None, bool, bool]:
         if end == 0:
             break
     rows = text[first:end]
-    if first == 0 or end == 0 or any(not row.strip() for row in rows.split(b"\n", 2)):
+    lines = rows.split(b"\n")[:3]
+    if first == 0 or end == 0 or any(not row.strip() for row in lines) or len({len(row.rstrip()) for row in lines}) != 1:
         return None, False, True
     return rows, text.find(b"(kbar)", title, first) >= 0, False
 

@@ -18,7 +18,7 @@ from schemas.frames import Floats, FrameBlock
 NAN: Final = float("nan")
 _DRAIN_BYTES: Final = 1 << 20
 _POINT_AND_DIGITS: Final = re.compile(rb"(?<=\.)\d+")
-_ASYMMETRY: Final = 0.2
+ASYMMETRY: Final = 0.2
 """Part of the largest component that two equal components of a printed stress may differ by."""
 _MOST_OPEN: Final = 256 << 20
 """Bytes of one piece beyond which a file is not believed."""
@@ -169,7 +169,7 @@ def symmetric(tensor: Floats) -> Floats:
 
     All NaN where a number is missing, or where it is so far from symmetric that its rows cannot belong together.
     """
-    if not bool(np.isfinite(tensor).all()) or np.abs(tensor - tensor.T).max() > _ASYMMETRY * np.abs(tensor).max():
+    if not bool(np.isfinite(tensor).all()) or np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
         return np.full((3, 3), NAN)
     upper = np.triu(tensor)
     return np.asarray(upper + np.triu(tensor, 1).T)

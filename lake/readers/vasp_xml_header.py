@@ -79,7 +79,9 @@ def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
     if kinds and indices and not all(0 <= index < len(kinds) for index in indices):
         indices = [index for index, kind in enumerate(kinds) for _ in range(min(kind.count, len(listed)))]
     declared = re.search(rb"<atoms>\s*(\d{1,9})\s*</atoms>", section)
-    if not kinds or not indices or (declared and int(declared.group(1)) != len(indices)):
+    types = re.search(rb"<types>\s*(\d{1,9})\s*</types>", section)
+    even = types is None or int(types.group(1)) == len(kinds)
+    if not kinds or not indices or not even or (declared and int(declared.group(1)) != len(indices)):
         told = declared.group(1).decode() if declared else "no"
         raise UnreadableOutput(
             "unreadable_output",

@@ -110,7 +110,10 @@ def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float
         else:
             if isfinite(free) and isfinite(second) and isfinite(third):
                 return free, second, third
-    return _last(buffer, b"e_fr_energy", start, end), _last(buffer, b"e_wo_entrp", start, end), _last(buffer, b"e_0_energy", start, end)
+    free, second, third = (_last(buffer, name, start, end) for name in (b"e_fr_energy", b"e_wo_entrp", b"e_0_energy"))
+    last = buffer.rfind(b"e_0_energy", start, end)
+    torn = place < 0 or buffer.find(b"e_wo_entrp", place, last) < 0 or buffer.find(b"</energy>", place, last) >= 0
+    return (free, NAN, NAN) if torn else (free, second, third)
 
 
 def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
@@ -118,5 +121,6 @@ def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
     place = buffer.rfind(name, start, end)
     if place < 0:
         return NAN
-    place = buffer.find(b">", place, end) + 1
-    return number(bytes(buffer[place : buffer.find(b"<", place, end)])) if place > 0 else NAN
+    place += len(name) + 2
+    close = buffer.find(b"<", place, end)
+    return number(bytes(buffer[place:close])) if buffer[place - 2 : place] == b'">' and buffer.startswith(b"</i>", close) else NAN
