@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_up_readings import MGO, made_calculation, made_reading
+from made_up_readings import MGO, PBE, made_calculation, made_reading
 
 import lake
 from lake.commit import commit_batch, stage
@@ -111,3 +111,24 @@ def test_a_missing_error_is_a_dash_and_no_zero() -> None:
     header, rows = error_table({"mgo": {"by_system": {"Mg-O": found}, "trivial_by_system": {"Mg-O": found}}})
     assert dict(zip(header, rows[0], strict=True))["force MAE, meV/Å"] == "–"
     assert rows[0][3] == "10.0"
+
+
+def test_a_grown_dataset_is_aligned_as_the_one_before(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, store=StoreSettings(lake_url=str(tmp_path / "lake")))
+    opened = lake.open(settings=settings).create()
+    other = replace(PBE, code="vasp", pseudopotentials=(("Mg", "PAW_PBE Mg"), ("O", "PAW_PBE O")))
+    first, second = (made_calculation(MGO, seed=seed) for seed in (1, 2))
+    shifted = made_calculation(MGO, block=first.run.frames, level=other)
+    commit_batch(opened, [stage(opened, [made_reading("one.tar", first, shifted)], "1" * 64, 0)], "1" * 64)
+    dataset = opened.publish("mgo", FrameQuery(systems=("Mg-O",)), Split(), align="PBE/plane waves/vasp")
+    card = PotentialCard(
+        "mgo", 1, "hdnnp", "candidate", ("Mg", "O"), 5.0, "mgo", dataset.manifest.content_hash, {}, dataset.manifest.theories, {},
+        {"test": metrics()}, {}, (), {}, "2026-01-01T00:00:00+00:00", 1.0, 100,
+    )  # fmt: skip
+    publish_potential(opened, card, {})
+    commit_batch(opened, [stage(opened, [made_reading("two.tar", second)], "2" * 64, 0)], "2" * 64)
+    assert decide_retraining(settings, "mgo").request is not None
+    grown = opened.dataset("mgo-2").manifest
+    assert grown.alignment is not None
+    assert grown.alignment.to == "PBE/plane waves/vasp"
+    assert sum(grown.n_frames.values()) == 15
