@@ -6,8 +6,10 @@ is four to six times faster than `bytes.find`; where it turns out not to be rare
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+_LINE: Final = 200
 _SHORT: Final = 512
 _HOPS: Final = 16
 _SPAN: Final = 8 << 10
@@ -47,6 +49,12 @@ def find_all(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, e
         found.append(place)
         start = place + 1
     return found
+
+
+def search(pattern: re.Pattern[bytes], words: bytes, text: bytes) -> re.Match[bytes] | None:
+    """Return the first match of a pattern that has the words in it, at most 200 bytes behind its start: they are found much faster."""
+    place = text.find(words)
+    return pattern.search(text, max(0, place - _LINE)) if place >= 0 else None
 
 
 def seek_back(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: int) -> int:

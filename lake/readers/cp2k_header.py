@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.anchors import search
 from lake.readers.cp2k_level import level_of_theory
-from lake.readers.rows import number
+from lake.readers.rows import number, plain_numbers
 from lake.readers.text_steps import NAN, as_floats
 from schemas.elements import SYMBOLS
 from schemas.frames import Floats
@@ -71,7 +72,8 @@ def read_header(text: bytes) -> Header:
     """Return what the text before the first energy says; parts that are not printed are None or empty."""
     version = _VERSION.search(text)
     atoms, cell = read_atoms(text), read_cell(text)
-    thresholds, most = _EPS_SCF.findall(text), _MAX_SCF.search(text)
+    place = max(0, text.find(b"eps_scf") - 80)
+    thresholds, most = _EPS_SCF.findall(text, place), search(_MAX_SCF, b"max_scf:", text)
     method, project = _METHOD.search(text), _PROJECT.search(text)
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
@@ -115,7 +117,9 @@ def read_atoms(text: bytes) -> Atoms | None:
         if factor is None or not rows:
             continue
         numbers = np.array([int(row[3]) for row in rows])
-        positions = as_floats([field for row in rows for field in row[4:7]]).reshape(-1, 3) * factor
+        fields = [field for row in rows for field in row[4:7]]
+        plain = plain_numbers(fields)
+        positions = (as_floats(fields) if plain is None else np.array(plain)).reshape(-1, 3) * factor
         if bool(((numbers > 0) & (numbers < len(SYMBOLS))).all()) and bool(np.isfinite(positions).all()):
             return Atoms(numbers.astype(np.int16), tuple(int(row[1]) for row in rows), positions)
     return None

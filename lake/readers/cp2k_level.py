@@ -6,6 +6,7 @@ import re
 from math import isfinite
 from typing import Final
 
+from lake.readers.anchors import search
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from schemas.frames import Floats
@@ -65,14 +66,14 @@ def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) 
     """
     pseudopotentials, hubbard = _kinds(text, elements)
     functional, exchange = _functional(text)
-    mesh, points = _MESH.search(text), _POINTS.search(text)
+    mesh, points = search(_MESH, b"BRILLOUIN|", text), search(_POINTS, b"BRILLOUIN| List", text)
     kpoints = (int(mesh.group(1)), int(mesh.group(2)), int(mesh.group(3))) if mesh else None
     if kpoints is not None and 0 in kpoints:
         kpoints = None
     elif kpoints is None and points is None:
         kpoints = (1, 1, 1)
-    charge, cutoff, smearing = _CHARGE.search(text), _DENSITY_CUTOFF.search(text), _SMEARING.search(text)
-    temperature = _TEMPERATURE.search(text)
+    charge, cutoff = search(_CHARGE, b"DFT| Charge", text), search(_DENSITY_CUTOFF, b"QS| Density cutoff", text)
+    smearing, temperature = search(_SMEARING, b"Smear method:", text), search(_TEMPERATURE, b"Electronic temperature [K]:", text)
     return LevelOfTheory(
         code="cp2k",
         functional=functional,
@@ -101,10 +102,10 @@ def _kinds(text: bytes, elements: dict[int, str]) -> tuple[tuple[tuple[str, str]
         element = elements.get(int(kind.group(1)))
         if element is None:
             continue
-        basis, potential = _BASIS.search(block), _POTENTIAL.search(block)
+        basis, potential = search(_BASIS, b"Orbital Basis Set", block), search(_POTENTIAL, b"otential information for", block)
         names = [match.group(1).decode("latin-1") for match in (potential, basis) if match]
         identities.add((element, " / ".join(names)))
-        value, angular = _HUBBARD.search(block), _ANGULAR.search(block)
+        value, angular = _HUBBARD.search(block), search(_ANGULAR, b"Angular quantum", block)
         if value and angular and int(angular.group(1)) < len(_SHELLS) and isfinite(number(value.group(1))):
             hubbard.add((element, _SHELLS[int(angular.group(1))], number(value.group(1))))
     return tuple(sorted(identities)), tuple(sorted(hubbard))
@@ -118,7 +119,7 @@ def _functional(text: bytes) -> tuple[str, float | None]:
         name = "revPBE"
     elif "PBE" in parts and re.search(rb"PBE ?sol|Perdew.*Ruzsinszky", parts["PBE"], re.S):
         name = "PBEsol"
-    fraction, screening = _EXCHANGE.search(text), _POTENTIAL_TYPE.search(text)
+    fraction, screening = search(_EXCHANGE, b"HFX_INFO|", text), search(_POTENTIAL_TYPE, b"HFX_INFO|", text)
     exchange = _finite(number(fraction.group(1))) if fraction else None
     if exchange is None:
         return name, None
