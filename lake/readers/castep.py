@@ -233,7 +233,7 @@ def _read_places(text: bytes) -> tuple[list[str], Floats] | None:
     """Return the labels and fractional coordinates of the last table of atoms, or None where it is not whole."""
     tables = _PLACES.findall(text)
     rows = _PLACE.findall(tables[-1]) if tables else []
-    if not rows or len(rows) != tables[-1].count(b"\n"):
+    if not rows or len(rows) != tables[-1].count(b"\n") or not even_decimals([field for row in rows for field in row[1:]]):
         return None
     values = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
     return ([row[0].decode("latin-1") for row in rows], values) if bool(np.isfinite(values).all()) else None
