@@ -34,7 +34,7 @@ from schemas.sources import Rejection, SourceObject, SourceReading
 
 PROMISING: Final = re.compile(
     r"(OUTCAR([._-].*)?|vasprun([._-].*)?\.xml([._-].*)?|data-file-schema.*\.xml|pw\.out|pwscf\.out|espresso\.out|.*\.pwo"
-    r"|.*\.castep|.*\.abo|aims\.out|INFO\.OUT|running_(scf|relax|cell-relax|md)\.log|.*\.nwo(ut)?)$",
+    r"|.*\.castep|.*\.abo|aims\.out|INFO\.OUT|running_(scf|relax|cell-relax|md)\.log|.*\.nwo(ut)?|vaspout.*\.h5|.*_(GSR|HIST)\.nc|.*\.gpw)$",
     re.IGNORECASE,
 )
 """Names that promise an output of a DFT code that is read."""

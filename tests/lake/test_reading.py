@@ -111,13 +111,21 @@ def test_the_same_run_packed_in_any_way_is_the_same_calculation() -> None:
 def test_what_a_name_promises_and_the_bytes_do_not_keep() -> None:
     html = b"<!DOCTYPE html><html>502 Bad Gateway</html>"
     reading = packed(
-        {"a/pw.out": html, "b/OUTCAR.gz": gzip.compress(b"%PDF-1.4"), "c/vasprun.xml": b"", "d/job.out": html, "e/x.tar.gz": html}
+        {
+            "a/pw.out": html,
+            "b/OUTCAR.gz": gzip.compress(b"%PDF-1.4"),
+            "c/vasprun.xml": b"",
+            "d/job.out": html,
+            "e/x.tar.gz": html,
+            "f/vaspout.h5": html,
+        }
     )
     assert reasons(reading) == [
         ("a/pw.out", "unknown_format"),
         ("b/OUTCAR.gz", "unknown_format"),
         ("c/vasprun.xml", "unreadable_output"),
         ("e/x.tar.gz", "not_an_archive"),
+        ("f/vaspout.h5", "unknown_format"),
     ]
     assert "HTML" in reading.rejections[0].detail
     assert reasons(reading_of("a.tgz", {"a.tgz": html})) == [("", "not_an_archive")]
