@@ -14,6 +14,7 @@ import dataclasses
 import json
 import platform
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,9 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import read
+
+# Files here have names of packages: this folder must not come first.
+sys.path.append(sys.path.pop(0))
 
 from schemas.frames import FrameArrays
 from training import FrameSplits, Potential, TrainSettings, train

@@ -59,7 +59,8 @@ class Batch:
 
     def vectors(self) -> Tensor:
         """Return (edges, 3), from centre to neighbour, float64."""
-        return self.positions[self.neighbour] - self.positions[self.centre] + self.offset
+        ends, starts = (self.positions.index_select(0, atoms) for atoms in (self.neighbour, self.centre))
+        return ends.sub_(starts).add_(self.offset)
 
     def starts(self) -> Tensor:
         """Return (atoms + 1,) the first edge of each atom, and the number of edges."""

@@ -41,9 +41,10 @@ def neighbours(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: 
     centre, neighbour, shift = search.compute(
         np.ascontiguousarray(positions, dtype=np.float64), box, pbc if not pbc.all() else True, quantities="ijS"
     )
-    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], neighbour, centre))
+    # Stable: the neighbours of one atom stay in the order of the search, which is the same each time.
+    order = np.argsort(centre, kind="stable")
     index = np.stack([centre[order], neighbour[order]]).astype(np.int64)
-    return Edges(index, shift[order].astype(np.int32))
+    return Edges(index, shift.astype(np.int32)[order])
 
 
 def complete_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> Floats:

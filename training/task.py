@@ -180,11 +180,16 @@ class FittingTask(LightningModule):
             "time_share": self._time_share,
             "train_sums": self._train_sums,
             "history": self.history,
+            "path": self.times.path,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         kept = checkpoint["atomlake"]
+        before = kept.get("path", self.times.path)
+        if before != self.times.path:
+            # Such a run does not end with the same bits; its card says so.
+            self.times.path = f"{before}, then {self.times.path}"
         self._average, self.best_weights, self.best_loss = kept["average"], kept["best_weights"], kept["best_loss"]
         self._seconds_before, self._time_share = kept["seconds"], kept["time_share"]
         self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_readings import CAO, MGCAO, MGO, made_block, made_calculation, made_reading
 from safetensors.torch import load_file
 
+import training
+from lake.commit import commit_batch, stage
+from lake.lake import Lake
+from schemas.datasets import FrameQuery, Split
+from schemas.errors import QueryError
 from schemas.frames import FrameArrays
 from training.data import GraphCache
 from training.fit import fit
@@ -84,3 +90,26 @@ def test_sentence_says_when_the_loader_limits() -> None:
     )
     slow: FrameArrays | str = dataclasses.replace(fast, loader=30.0).sentence()
     assert "the loader limits" in str(slow)
+
+
+def test_frames_of_a_lake_are_trained_on_from_their_local_copy(folder_lake: Lake, small: TrainSettings, tmp_path: Path) -> None:
+    runs = [made_calculation(numbers, 7, seed) for numbers in (MGO, CAO, MGCAO) for seed in (1, 2)]
+    runs.append(made_calculation([12, 12, 8, 8, 8], 4, block=made_block([12, 12, 8, 8, 8], 4, 9, forces=False)))
+    readings = [made_reading(f"{number}.tar", run) for number, run in enumerate(runs)]
+    commit_batch(folder_lake, [stage(folder_lake, readings, "a" * 64, 0)], "a" * 64)
+    dataset = folder_lake.publish("d", FrameQuery(only_good=False), Split(test=0.2))
+    settings = dataclasses.replace(small, epochs=1)
+    found = training.train(dataset, settings, work=tmp_path / "lake", progress=lambda progress: None)
+    assert found.work is not None
+    copies = json.loads((found.work / "job.json").read_text())["copies"]
+    assert set(copies) == {"train", "validation", "test"}
+    assert not (found.work / "train").exists()
+    whole = FrameSplits(*(dataset.arrays(split) for split in ("train", "validation", "test")))
+    held = training.train(whole, settings, work=tmp_path / "memory", progress=lambda progress: None)
+    for name, value in held.model.state_dict().items():
+        assert value.numpy().tobytes() == found.model.state_dict()[name].numpy().tobytes(), name
+    assert found.card.metrics["train"] == held.card.metrics["train"]
+    with pytest.raises(QueryError, match="B"):
+        training.train(
+            dataset, dataclasses.replace(settings, copy_gb=1e-6, seed=1), work=tmp_path / "small", progress=lambda progress: None
+        )

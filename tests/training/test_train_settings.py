@@ -3,10 +3,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, TrainingError
+from training.fit import fit
+from training.job import FrameSplits, make_job, write_job
 from training.settings import TrainSettings, settings_from, settings_from_toml
 
 
@@ -54,3 +57,15 @@ def test_descriptor_acsf_of_hdnnp_is_the_architecture_acsf() -> None:
     assert TrainSettings(potential="acsf").architecture == "acsf"
     assert TrainSettings().architecture == "hdnnp"
     assert TrainSettings(descriptor="acsf", symmetry_functions=("Cu 2 Cu 0.4 0.0 4.5",)).architecture == "acsf"
+
+
+def test_missing_mlflow_is_told(splits: FrameSplits, small: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.fit.importlib.util.find_spec", lambda name: None)
+    write_job(make_job(splits.train, splits.validation, dataclasses.replace(small, loggers=("mlflow",))), tmp_path)
+    with pytest.raises(TrainingError, match=r"pip install 'atomlake\[mlflow\]'"):
+        fit(tmp_path)
+
+
+def test_unknown_logger_is_named() -> None:
+    with pytest.raises(SettingsError, match="names out of csv, tensorboard, mlflow"):
+        TrainSettings(loggers=("wandb",))

@@ -1,0 +1,292 @@
+"""Speed of potentials: molecular dynamics, training, reading. CPU time of one thread throughout; what is not installed is skipped by name.
+
+    python benchmarks/training.py                          # everything, ours alone where no peer is there
+    python benchmarks/training.py --peer PYTHON            # calorine (NEP) out of another environment, in turns with ours
+    python benchmarks/training.py --out benchmarks/results/training.md
+
+Weights are random: neither the time of a step nor that of a batch depends on them. n2p2 takes part where `nnp-predict` is on the PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.build import bulk
+
+# Files here have names of packages: this folder must not come first.
+sys.path.append(sys.path.pop(0))
+
+from lake.local_copy import CopyPlan, make_copy
+from schemas.frames import FrameArrays
+from schemas.potentials import PotentialCard
+from training.calculator import PotentialCalculator
+from training.data import GraphCache
+from training.job import mapped
+from training.optimisers import make_optimiser
+from training.potentials import find_potential
+from training.settings import TrainSettings
+from training.stored import Potential
+from training.structures import from_atoms
+from training.task import error_sums
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = (5, 11)
+"""Cubes of the cell of eight atoms: 1,000 and 10,648 atoms."""
+
+SHAPES = {
+    "4-body, 6 channels, l to 4": TrainSettings(channels=6, l_max=4, four_body=True, optimiser="soap", batch_atoms=512),
+    "3-body, 6 channels, l to 4": TrainSettings(channels=6, l_max=4, optimiser="soap", batch_atoms=512),
+    "3-body, 4 channels, l to 3": TrainSettings(channels=4, l_max=3, optimiser="soap", batch_atoms=512),
+}
+
+
+def silicon(repeats: int) -> Atoms:
+    """Return rattled diamond, 28 neighbours within 5 Å."""
+    atoms = bulk("Si", "diamond", a=5.43, cubic=True).repeat(repeats)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def cpu_seconds(work: Callable[[], object], rounds: int) -> float:
+    """Return the median CPU time of work, the first time not counted."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def potential_of(settings: TrainSettings, *, compiled: str = "auto") -> Potential:
+    """Return a potential of random weights in single precision."""
+    spec = find_potential(settings.potential)
+    torch.manual_seed(0)
+    model = spec.build(("Si",), settings.cutoff, spec.configure(settings))
+    model.compiled = compiled
+    model.standardise([GraphCache(from_atoms([silicon(2)]), ("Si",), settings.cutoff).batch([0])])
+    card = PotentialCard(
+        "speed", 1, "hdnnp", "candidate", ("Si",), settings.cutoff, "", "", {}, (), {}, {}, {"Si": 0.0}, (), {}, "", 0.0, 0
+    )
+    return Potential(model, card)
+
+
+def inference(rounds: int) -> list[str]:
+    """Return a table of atom-steps each second of energies and forces by the ASE calculator."""
+    lines = ["| energies and forces, atom-steps/s | " + " | ".join(f"{8 * n**3:,} atoms" for n in SIZES) + " |", "| --- | --- | --- |"]
+    for name, settings in SHAPES.items():
+        for dtype in ("float32", "float64"):
+            for skin, words in ((0.0, "new list each step"), (0.5, "list kept (skin 0.5 Å)")):
+                calculator = potential_of(settings).calculator(dtype=dtype, skin=skin)
+                speeds = []
+                for repeats in SIZES:
+                    atoms = silicon(repeats)
+                    random = np.random.default_rng(0)
+
+                    def step(
+                        atoms: Atoms = atoms, random: np.random.Generator = random, calculator: PotentialCalculator = calculator
+                    ) -> None:
+                        atoms.positions += random.normal(scale=1e-4, size=atoms.positions.shape)
+                        calculator.calculate(atoms, ["energy", "forces"])
+
+                    speeds.append(len(atoms) / cpu_seconds(step, max(rounds if repeats == SIZES[0] else rounds // 3, 2)))
+                lines.append(f"| {name}, {dtype}, {words} | " + " | ".join(f"{speed:,.0f}" for speed in speeds) + " |")
+    plain = potential_of(SHAPES["4-body, 6 channels, l to 4"], compiled="off").calculator(dtype="float32")
+    atoms = silicon(SIZES[0])
+    speed = len(atoms) / cpu_seconds(lambda: plain.calculate(atoms, ["energy", "forces"]), 3)
+    return [*lines, f"| 4-body, float32, compile off | {speed:,.0f} | |"]
+
+
+NEP = """
+import sys, time, numpy, statistics
+from ase.io import read
+from calorine.calculators import CPUNEP
+atoms = read(sys.argv[2]); calculator = CPUNEP(sys.argv[1]); atoms.calc = calculator
+times = []
+for step in range(int(sys.argv[3])):
+    atoms.positions += numpy.random.default_rng(step).normal(scale=1e-4, size=atoms.positions.shape)
+    start = time.process_time(); atoms.get_forces(); times.append(time.process_time() - start)
+print(len(atoms) / statistics.median(times))
+"""
+
+
+def nep_file(folder: Path) -> Path:
+    """Write a NEP of random weights: 4-body, 5 Å, 30 neurons (format: GPUMD manual, nep.txt)."""
+    descriptors, neurons = 5 + 5 * 5, 30
+    count = (descriptors + 2) * neurons + 1 + 5 * 9 + 5 * 9
+    random = np.random.default_rng(0)
+    head = "nep4 1 Si\ncutoff 5 5 100 100\nn_max 4 4\nbasis_size 8 8\nl_max 4 2 0\nANN 30 0\n"
+    file = folder / "nep.txt"
+    file.write_text(head + "".join(f"{value:.7e}\n" for value in random.normal(scale=0.1, size=count)) + "1.0\n" * descriptors)
+    return file
+
+
+def peers(python: str | None, rounds: int) -> list[str]:
+    """Return lines of other codes on the same structures, or why there are none."""
+    found = []
+    if python is None:
+        found.append("NEP (calorine): skipped, no --peer environment was given.")
+    else:
+        speeds = []
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for repeats in SIZES:
+                silicon(repeats).write(folder / "si.xyz", format="extxyz")
+                command = [python, "-W", "ignore", "-c", NEP, str(nep_file(folder)), str(folder / "si.xyz"), str(max(rounds // 3, 2))]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                speeds.append(f"{float(done.stdout):,.0f}" if done.returncode == 0 else f"failed: {done.stderr.strip().splitlines()[-1]}")
+        found.append(f"NEP (calorine's C++, 5 Å, 4-body, 30 neurons): {' and '.join(speeds)} atom-steps/s, list included.")
+    program = shutil.which("nnp-predict")
+    found.append(f"n2p2: {predicted(program)}" if program else "n2p2: skipped, nnp-predict is not on the PATH.")
+    return found
+
+
+def predicted(program: str) -> str:
+    """Return the speed of n2p2 with the published potential of Si, which counts in Bohr, on 1,000 atoms; reading the files included."""
+    reference = ROOT.parent / "shared" / "benchmarks" / "hdnnp-reference" / "mlearn-si"
+    if not reference.is_dir():
+        return f"skipped, {reference} is not there."
+    atoms = silicon(SIZES[0])
+    lines = ["begin", *(f"lattice {' '.join(f'{x / units.Bohr:.9f}' for x in row)}" for row in atoms.cell.array)]
+    lines += [f"atom {' '.join(f'{x / units.Bohr:.9f}' for x in row)} Si 0 0 0 0 0" for row in atoms.positions]
+    with tempfile.TemporaryDirectory() as name:
+        for file in reference.iterdir():
+            shutil.copy(file, name)
+        (Path(name) / "input.data").write_text("\n".join([*lines, "energy 0", "charge 0", "end", ""]))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = subprocess.run([program, "0"], cwd=name, capture_output=True, text=True, check=False)
+        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return f"{len(atoms) / seconds:,.0f} atom-steps/s." if done.returncode == 0 else f"failed with code {done.returncode}."
+
+
+def training_steps(rounds: int) -> list[str]:
+    """Return a table of training steps: frames of 64 atoms, eight of them a step."""
+    structures = []
+    for seed in range(64):
+        atoms = bulk("Si", "diamond", a=5.43, cubic=True).repeat(2)
+        atoms.rattle(0.1, seed=seed)
+        structures.append(atoms)
+    bare = from_atoms(structures)
+    arrays = FrameArrays(bare.offsets, bare.numbers, bare.positions, bare.cell, bare.pbc, np.zeros(64), np.zeros((64 * 64, 3)), bare.stress)
+    lines = [
+        "| training, 512 atoms a step | frames/s | batch ms | forward and backward ms | optimiser ms | batch's share |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, settings in SHAPES.items():
+        model = potential_of(settings).model
+        cache, optimiser = GraphCache(arrays, ("Si",), settings.cutoff), make_optimiser(model, settings)
+        cache.batch(range(64))
+        batch = cache.batch(range(8))
+
+        def gradients(model: torch.nn.Module = model, batch: object = batch) -> None:
+            model.zero_grad()
+            error_sums(model(batch, create_graph=True), batch)[:, 0].sum().backward()  # type: ignore[arg-type]
+
+        load, compute = cpu_seconds(lambda cache=cache: cache.batch(range(8, 16)), rounds), cpu_seconds(gradients, rounds)  # type: ignore[misc]
+        step = cpu_seconds(optimiser.step, 10 * rounds)
+        total = load + compute + step
+        lines.append(
+            f"| {name} | {8 / total:,.0f} | {1e3 * load:.2f} | {1e3 * compute:.1f} | {1e3 * step:.1f} | {100 * load / total:.1f} % |"
+        )
+    return lines
+
+
+def reading(rounds: int, frames: int = 20_000) -> list[str]:
+    """Return frames of 64 atoms each second: out of Parquet by columns, and out of the local copy in random order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    random = np.random.default_rng(0)
+    rows = frames * 64
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sizes = pa.array(np.arange(0, 3 * rows + 1, 192, dtype=np.int32))
+        columns = {key: pa.ListArray.from_arrays(sizes, pa.array(random.normal(size=3 * rows))) for key in ("positions", "forces")}
+        columns["numbers"] = pa.ListArray.from_arrays(
+            pa.array(np.arange(0, rows + 1, 64, dtype=np.int32)), pa.array(np.full(rows, 14, np.int16))
+        )
+        columns |= {
+            "cell": pa.ListArray.from_arrays(
+                pa.array(np.arange(0, 9 * frames + 1, 9, dtype=np.int32)), pa.array(random.normal(size=9 * frames))
+            )
+        }
+        columns["energy"] = pa.array(random.normal(size=frames))
+        pq.write_table(pa.table(columns), folder / "frames.parquet", compression="zstd", row_group_size=1024, use_dictionary=False,
+                       column_encoding={f"{key}.list.element": "BYTE_STREAM_SPLIT" for key in ("positions", "forces", "cell")})  # fmt: skip
+
+        def by_columns() -> None:
+            file = pq.ParquetFile(folder / "frames.parquet")
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                for key in ("positions", "forces", "cell", "numbers"):
+                    column = table[key].chunk(0)
+                    torch.from_numpy(np.array(column.flatten())), torch.from_numpy(np.array(column.offsets))
+
+        parquet = frames / cpu_seconds(by_columns, max(rounds // 3, 2))
+        one = FrameArrays(
+            np.arange(0, rows + 1, 64), np.full(rows, 14, np.int16), random.normal(size=(rows, 3)), random.normal(size=(frames, 3, 3)),
+            np.ones((frames, 3), bool), np.zeros(frames), np.zeros((rows, 3)), np.zeros((frames, 3, 3)), (), ["Si"] * frames,
+        )  # fmt: skip
+        plan = CopyPlan(
+            dataset="speed",
+            content_hash="0",
+            split="",
+            n_frames=frames,
+            n_atoms=rows,
+            columns=("energy", "forces", "stress"),
+            key="speed",
+            max_bytes=1 << 40,
+        )
+        copy = make_copy(folder, plan, lambda: [one])
+        order = random.permutation(frames)
+        gathered = frames / cpu_seconds(
+            lambda: [copy.gather(order[start : start + 64]) for start in range(0, frames, 64)], max(rounds // 3, 2)
+        )
+        assert mapped(copy).count == frames
+    return [
+        f"Parquet (zstd, BYTE_STREAM_SPLIT, float64) to tensors by columns: {parquet:,.0f} frames/s of 64 atoms.",
+        f"Local copy to batches of 64 frames in random order: {gathered:,.0f} frames/s of 64 atoms.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--peer", help="python of an environment that has calorine")
+    parser.add_argument("--out", type=Path, help="Markdown file for the figures")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    parts = ["# Speed of potentials", ""]
+    for title, work in (
+        ("Use", lambda: inference(given.rounds)),
+        ("Peers on the same structures", lambda: [f"- {line}" for line in peers(given.peer, given.rounds)]),
+        ("Training", lambda: training_steps(given.rounds)),
+        ("Reading", lambda: [f"- {line}" for line in reading(given.rounds)]),
+    ):
+        lines = work()
+        print("\n".join((title, *lines)), flush=True)
+        parts += [f"## {title}", "", *lines, ""]
+    parts.append(
+        f"{json.dumps({'torch': torch.__version__, 'machine': platform.machine(), 'rounds': given.rounds})}, CPU time of one thread."
+    )
+    if given.out:
+        given.out.parent.mkdir(exist_ok=True)
+        given.out.write_text("\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
