@@ -110,11 +110,12 @@ def _calculation(calculation: Calculation, *, arrays: bool) -> dict[str, Any]:
         "complete": run.complete,
         "flags": list(run.flags),
         "notes": list(run.notes),
-        "frames": list(_frames(run.frames, arrays=arrays)),
+        "frames": list(_frames(run.frames, run.flags, arrays=arrays)),
     }
 
 
-def _frames(frames: FrameBlock, *, arrays: bool) -> Iterator[dict[str, Any]]:
+def _frames(frames: FrameBlock, of_run: Sequence[str], *, arrays: bool) -> Iterator[dict[str, Any]]:
+    """Yield the frames of a run; as in the table, what is true of the run is a flag of each of them."""
     max_force = derive(frames).max_force
     for i in range(frames.count):
         scf_steps = int(frames.n_scf_steps[i])
@@ -128,7 +129,7 @@ def _frames(frames: FrameBlock, *, arrays: bool) -> Iterator[dict[str, Any]]:
             "stress": _numbers(frames.stress[i].reshape(9)),
             "scf_converged": _CONVERGED.get(int(frames.scf_converged[i])),
             "n_scf_steps": scf_steps if scf_steps >= 0 else None,
-            "flags": list(frames.flags[i]),
+            "flags": sorted({*frames.flags[i], *of_run}),
         }
         if arrays:
             frame |= {
