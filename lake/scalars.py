@@ -152,9 +152,10 @@ def _groups(files: Sequence[tuple[str, str, int]]) -> Iterator[list[tuple[str, s
 
 def _scan(lake: Place, paths: Sequence[str], *, hive: bool = False) -> pl.LazyFrame:
     # Files from before a migration lack columns, and each file leaves out that of its partition.
-    schema = {"element_system": pl.String} if hive else None
+    types = dict(pl.DataFrame(_schema().empty_table()).schema)
+    partition = {"element_system": types.pop("element_system")} if hive else None
     scan = pl.scan_parquet(
-        list(paths), storage_options=lake.scan_options, hive_partitioning=hive, hive_schema=schema,
+        list(paths), storage_options=lake.scan_options, hive_partitioning=hive, hive_schema=partition, schema=types,
         extra_columns="ignore", missing_columns="insert",
     )  # fmt: skip
     return scan.select(COLUMNS)
