@@ -64,7 +64,13 @@ FRAMES: Final = TableSpec(
         Column("frame_id", _TEXT, "calculation_id:step.", nullable=False),
         Column("calculation_id", _TEXT, "The calculation it belongs to.", nullable=False),
         Column("step", pa.int32(), "Ionic step within the run, from 0.", nullable=False),
-        Column("configuration_hash", _TEXT, "Name of the structure alone: free of atom order, translation, origin.", nullable=False),
+        Column(
+            "configuration_hash",
+            _TEXT,
+            "Name of the structure alone: free of atom order, lattice translations and origin; told apart are cells from 0.001 Å on, and "
+            "atoms from about 0.002 Å on (see lake.identity).",
+            nullable=False,
+        ),
         Column("formula", _TEXT, "Hill formula of the cell: 'Ca2Mg2O4'.", nullable=False),
         Column("reduced_formula", _TEXT, "Formula divided by its greatest common divisor: 'CaMgO2'.", nullable=False),
         Column("natoms", pa.int32(), "Number of atoms.", nullable=False),
