@@ -15,6 +15,7 @@ import polars as pl
 from lake.embargoes import hidden_projects
 from lake.place import Place
 from lake.retractions import retracted_sources
+from lake.transactions import newest_version
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def hidden(lake: Place, *, retracted: bool = False) -> Hidden:
     projects = hidden_projects(lake)
     if not gone and not projects:
         return Hidden()
-    versions = tuple(int(lake.table(name).version()) for name in ("sources", "calculations"))
+    versions = tuple(newest_version(lake, name) for name in ("sources", "calculations"))
     return _look(lake, versions, gone, tuple(projects.items()))
 
 

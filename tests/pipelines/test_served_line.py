@@ -121,7 +121,7 @@ def test_upkeep_runs_as_flows_and_is_seen_in_the_ui(served: Settings) -> None:
     before = opened.frames(only_good=False).select("frame_id", "energy").sort("frame_id").collect()
     code = "from pipelines.flows import compact_lake, vacuum_lake; print(compact_lake(), '|', vacuum_lake())"
     environment = {**os.environ, "ATOMLAKE_HOME": str(served.home), "PREFECT_API_URL": served.prefect.api_url}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"small files joined into \d+; \d+ checkpoints besides \| 0 files or uploads removed", done.stdout)
     for key, word in (("lake-compaction", "frames"), ("lake-vacuum", "unfinished uploads")):
