@@ -54,6 +54,17 @@ def readers_page() -> str:
         "fill what they leave open in the level of theory. Where two disagree the run is flagged `sources_disagree`, with both values in",
         "its notes. Trajectories are read with the output of their folder, up to `limits.max_companion_bytes` held at once.",
         "",
+        "Sign and unit of the stress of Quantum ESPRESSO, CP2K, ABINIT and GPAW, of their forces and those of Elk and NWChem, and that",
+        "`energy` is the free energy, are proved by finite differences of energies of runs made for it (`tests/data/strain`); of VASP by",
+        "the energies of relaxations whose cell moves; the stress of SIESTA, FHI-aims, CASTEP and ABACUS by the pressure that the code",
+        "itself prints. The forces of ORCA are checked by the work that they do in an optimisation; of those of SIESTA, OpenMX, FHI-aims,",
+        "CASTEP, ABACUS and Gaussian only the magnitudes, by expected values of real outputs: no runs of these codes could be made.",
+        "",
+        "Damage: a field that is no number, a number cut in two, and a row of a table that is lost, doubled or cut leave the number out or",
+        "the step, with a flag (`malformed_values`, `malformed_steps`), and give no other number; `tests/lake/test_damage.py` shows it, and",
+        "names what is not told: the last row of the atoms of a CP2K log. A digit that",
+        "became another digit cannot be told, nor a line that alone announces a step and is lost as a whole.",
+        "",
         *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
     ]
     for spec in READERS:

@@ -15,8 +15,9 @@ _PW_STDOUT: Final = ReaderDoc(
     versions="5.0 to 7.5 (seen: 5.1 to 7.4)",
     energy="`!` (of hybrids `!!`): total energy F = E - TS; `internal energy` is energy_internal",
     stress="compression positive; the kbar columns, where they are absent those in Ry/bohr³",
-    proof="test_golden_stress::test_qe_stress_is_the_volume_derivative_of_the_energy",
+    proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
     traps=(
+        Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap(
             "T20: a hybrid prints `!` for each loop of exact exchange",
             "test_qe_text::test_hybrid_takes_the_final_value_not_the_first_semilocal_one",
@@ -109,8 +110,9 @@ _CP2K: Final = ReaderDoc(
     versions="2.6 to 2025 (seen: 2.6.2, 6.1, 7.1, 2022.1, 2023.1, 2024.3)",
     energy="`ENERGY| Total FORCE_EVAL`, in which -TS is contained; less the printed electronic entropic energy it is energy_internal",
     stress="compression positive, in the unit that is printed beside it",
-    proof="test_golden_other_codes::test_sign_of_stress_in_cp2k",
+    proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
     traps=(
+        Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap("T26: layouts and units of 2.6 to 2025", "test_cp2k::test_reads_what_is_printed"),
         Trap("T26: a step in the log that the trajectory lacks", "test_cp2k::test_a_restart_evaluates_a_step_that_the_trajectory_lacks"),
         Trap("T26: the word 'converged'", "test_cp2k::test_convergence_is_judged_by_the_last_accuracy"),
@@ -132,8 +134,9 @@ _ABINIT: Final = ReaderDoc(
     versions="7 to 10 (seen: 7.8.2, 9.6.2, 10.2.7)",
     energy="`etotal`, with -kT times the entropy where states are smeared",
     stress="tension positive, Ha/bohr³",
-    proof="test_golden_other_codes::test_sign_of_stress_in_abinit_and_siesta",
+    proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
     traps=(
+        Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap("several datasets", "test_abinit::test_each_dataset_is_a_run"),
         Trap("convergence by the tolerance of the input", "test_abinit::test_convergence_is_judged_by_the_tolerance_of_the_input"),
         Trap("toldfe must be met twice", "test_abinit::test_a_small_difference_of_energy_must_come_twice"),
@@ -226,7 +229,7 @@ _GPAW: Final = ReaderDoc(
     versions="0.9 to 24 (seen: 22.8.0)",
     energy="`Free energy`, relative to the sum of the reference atoms' energies; `Extrapolated` is energy_sigma0",
     stress="tension positive, eV/Å³",
-    proof="test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames",
+    proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
     traps=(
         Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
         Trap("the word 'Converged'", "test_gpaw::test_convergence_is_judged_from_the_energies"),
@@ -274,6 +277,7 @@ _NWCHEM: Final = ReaderDoc(
     stress="",
     proof="",
     traps=(
+        Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("plane waves, Hartree-Fock, coupled clusters", "test_nwchem::test_a_log_of_other_modules_is_refused_by_name"),
         Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
         Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),
@@ -307,6 +311,7 @@ _ELK: Final = ReaderDoc(
     stress="",
     proof="",
     traps=(
+        Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
         Trap("later steps have no positions", "test_elk::test_later_steps_have_no_positions"),
     ),
