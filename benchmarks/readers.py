@@ -1,109 +1,207 @@
-"""Readers against ASE, side by side in one run: `python benchmarks/readers.py [--rounds N] [--shared ../shared]`.
+"""Readers against peers, side by side in one run: `python benchmarks/readers.py [--rounds N] [--only WORDS] [--shared ../shared]`.
 
-For each file both read all frames; the candidates take turns, CPU time of one thread is counted, and the median of the ratios of the
-rounds is printed, with the largest difference of positions and forces. Files: the example archives, made longer by repeating the run,
-and, where the reference data are there, real VASP outputs.
+For each file all read all frames; the candidates take turns, CPU time of one thread is counted, and the median of the ratios of the
+rounds is printed, with the largest difference of positions and forces to ASE. dpdata and pymatgen take part where they can be imported.
+The peak memory of a vasprun.xml of 50 MB is that of a child process of its own, above its imports. `--out FILE` writes all as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import importlib.util
+import json
 import statistics
-import tarfile
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# A file beside this one has the name of a package: the folder must not come first.
+sys.path.append(sys.path.pop(0))
+
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
-from ase.io import read
+from ase.io import ParseError, read
+from reader_cases import ROOT, Case, all_cases, made_run, made_up_vasp, repeated_steps
 
 from lake.readers import find_reader
-from schemas.frames import FrameBlock
+from lake.readers.base import CompanionReader
+from lake.readers.unlabelled import Unlabelled
 
-ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 1 << 20
+MEMORY_MB = 50
+PEERS = tuple(name for name in ("dpdata", "pymatgen") if importlib.util.find_spec(name) is not None)
+NAMES = {"vasp-xml": "vasprun.xml", "vasp-out": "OUTCAR"}
+Frames = list[tuple[Any, Any]]
+"""Positions and forces of each frame, (natoms, 3) in Å and eV/Å."""
 
 
-def ours(name: str, data: bytes) -> FrameBlock:
-    spec = find_reader(name, data[: 64 * 1024])
-    assert spec is not None, f"no reader knows {name}"
+def ours(case: Case) -> Frames:
+    """Return the frames by our reader, fed in chunks of 1 MiB."""
+    spec = find_reader(case.name, case.data[: 64 * 1024])
+    assert spec is not None, f"no reader knows {case.title}"
     reader = spec.open()
-    for start in range(0, len(data), CHUNK):
-        reader.feed(data[start : start + CHUNK])
-    return reader.close()[0].frames
+    view = memoryview(case.data)
+    for start in range(0, len(view), CHUNK):
+        reader.feed(bytes(view[start : start + CHUNK]))
+    if isinstance(reader, CompanionReader):
+        for name, text in case.beside:
+            reader.take_companion(name, text)
+    if isinstance(reader, Unlabelled):
+        return [pair for each in reader.collected().series for pair in zip(each.positions, each.vectors["forces"], strict=True)]
+    frames = reader.close()[0].frames
+    return list(zip(frames.positions, frames.forces, strict=True))
 
 
-def peer(form: str, data: bytes) -> list[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / ("OUTCAR" if form == "vasp-out" else "output")
-        file.write_bytes(data)
-        return read(file, index=":", format=form)
+def by_ase(form: str, file: Path) -> Frames:
+    """Return the frames by ASE; forces are those before constraints."""
+    return [(atoms.positions, atoms.get_forces(apply_constraint=False)) for atoms in read(file, index=":", format=form)]
+
+
+def peer(name: str, form: str, file: Path) -> Callable[[], object] | None:
+    """Return what a peer does with a file, None where it does not read its kind."""
+    if name == "dpdata" and form in NAMES:
+        import dpdata
+
+        return lambda: dpdata.LabeledSystem(str(file), fmt="vasp/xml" if form == "vasp-xml" else "vasp/outcar")
+    if name == "pymatgen" and form == "vasp-xml":
+        from pymatgen.io.vasp.outputs import Vasprun
+
+        return lambda: Vasprun(str(file), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+    return None
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of one call."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-def largest_difference(frames: FrameBlock, atoms: list[Any]) -> str:
-    count = min(frames.count, len(atoms))
-    positions = max(float(np.abs(frames.positions[i] - atoms[i].positions).max()) for i in range(count))
-    forces = max(float(np.abs(frames.forces[i] - atoms[i].get_forces(apply_constraint=False)).max()) for i in range(count))
-    return f"{frames.count} and {len(atoms)} frames, positions differ by {positions:.0e} Å, forces by {forces:.0e} eV/Å"
+def difference(own: Frames, other: Frames) -> dict[str, float]:
+    """Return how many frames both have, and the largest differences."""
+    pairs = list(zip(own, other, strict=False))
+    return {
+        "frames": len(own),
+        "frames_of_ase": len(other),
+        "positions_differ_by": max(float(np.abs(a[0] - b[0]).max()) for a, b in pairs),
+        "forces_differ_by": max(float(np.abs(a[1] - b[1]).max()) for a, b in pairs),
+    }
 
 
-def example(archive: str, member: str) -> bytes:
-    with tarfile.open(ROOT / "examples/mgcao" / archive) as tar:
-        file = tar.extractfile(member)
-        assert file is not None
-        return file.read()
+def compare(case: Case, rounds: int) -> dict[str, Any]:
+    """Return what one file gave: medians and ranges of the ratios."""
+    result: dict[str, Any] = {"title": case.title, "mb": round((len(case.data) + sum(len(text) for _, text in case.beside)) / 1e6, 2)}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / NAMES.get(case.form, case.name)
+        file.write_bytes(case.data)
+        work: dict[str, Callable[[], object]] = {"ours": lambda: ours(case)}
+        frames = ours(case)
+        if case.form:
+            try:
+                result |= difference(frames, by_ase(case.form, file))
+                work["ase"] = lambda: by_ase(case.form, file)
+            except (ValueError, AttributeError, IndexError, KeyError, PropertyNotImplementedError, ParseError) as error:
+                result["ase_fails"] = f"{type(error).__name__}: {str(error)[:80]}"
+        for name in PEERS:
+            run = peer(name, case.form, file)
+            if run is not None:
+                try:
+                    run()
+                    work[name] = run
+                except Exception as error:  # noqa: BLE001 a peer may fail in any way; that is what is told
+                    result[f"{name}_fails"] = f"{type(error).__name__}: {str(error)[:80]}"
+        seconds = {name: [] for name in work}
+        for _ in range(rounds):
+            for name, run in work.items():
+                seconds[name].append(cpu_seconds(run))
+    result["ms"] = {name: round(1e3 * statistics.median(found), 2) for name, found in seconds.items()}
+    result["mb_per_s"] = round(result["mb"] / statistics.median(seconds["ours"]), 1)
+    for name in [name for name in work if name != "ours"]:
+        ratios = [a / b for a, b in zip(seconds[name], seconds["ours"], strict=True)]
+        result[f"times_{name}"] = [round(value, 1) for value in (statistics.median(ratios), min(ratios), max(ratios))]
+    return result
 
 
-def repeated_run(text: bytes, times: int) -> bytes:
-    """Return a pw.x log whose ionic steps are repeated, as one long run."""
-    first = text.index(b"!    total energy")
-    second = text.index(b"!    total energy", first + 1)
-    last = text.rindex(b"!    total energy")
-    return text[:second] + text[second:last] * times + text[last:]
+def line(result: dict[str, Any]) -> str:
+    """Return a result in words."""
+    words = [f"{result['title']}: {result['mb']} MB, {result['mb_per_s']} MB/s"]
+    words += [f"{m[0]} times {key[6:]} ({m[1]} to {m[2]})" for key, m in result.items() if key.startswith("times_")]
+    words += [f"{key[:-6]} fails: {value}" for key, value in result.items() if key.endswith("_fails")]
+    if "frames_of_ase" in result:
+        words.append(f"{result['frames']} and {result['frames_of_ase']} frames")
+        words.append(f"positions differ by {result['positions_differ_by']:.0e} Å, forces by {result['forces_differ_by']:.0e} eV/Å")
+    return "; ".join(words)
 
 
-def cases(shared: Path) -> list[tuple[str, str, bytes, str]]:
-    dynamics = example("qe-pbe_mgo_md-300K.tar.gz", "mgo_md-300K/pw.out")
-    found = [("pw.x MD, 8 atoms", "pw.out", repeated_run(dynamics, 20), "espresso-out")]
-    for file in sorted((shared / "dft/vasp").glob("**/*")):
-        form = "vasp-xml" if "vasprun.xml" in file.name else "vasp-out" if file.name.startswith("OUTCAR") else ""
-        if not form or file.suffix == ".xz":
-            continue
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        if len(data) > 1_000_000:
-            found.append((f"{file.relative_to(shared)}, {len(data) / 1e6:.1f} MB", file.name.removesuffix(".gz"), data, form))
+_CHILD = """
+import resource, sys
+file, who = sys.argv[1:]
+if who == "ours":
+    from lake.readers import find_reader
+    import pyarrow.compute
+else:
+    import ase.io, ase.io.vasp
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if who == "ours":
+    with open(file, "rb") as stream:
+        chunk = stream.read(1 << 20)
+        reader = find_reader("vasprun.xml", chunk[: 1 << 16]).open()
+        while chunk:
+            reader.feed(chunk)
+            chunk = stream.read(1 << 20)
+    frames = reader.close()[0].frames
+else:
+    frames = ase.io.read(file, index=":", format="vasp-xml")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def peak_memory(shared: Path) -> dict[str, Any]:
+    """Return the peak memory (MB above the imports) of a vasprun.xml of 50 MB, ours and ASE's, each in a fresh process."""
+    real = shared / "dft/vasp/ti32-aimd-nwrite0-v6.3.0/vasprun.xml"
+    text = real.read_bytes() if real.is_file() else made_up_vasp.xml_text(made_run(20, 50))
+    text = repeated_steps(text, max(1, round(MEMORY_MB * 1e6 / len(text))))
+    found: dict[str, Any] = {"mb": round(len(text) / 1e6, 1)}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vasprun.xml"
+        file.write_bytes(text)
+        for who in ("ours", "ase"):
+            command = [sys.executable, "-c", _CHILD, str(file), who]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+            found[f"peak_mb_{who}"] = round(float(done.stdout), 1)
     return found
-
-
-def compare(case: tuple[str, str, bytes, str], rounds: int) -> str:
-    """Return what one file gave: the median of the ratios, their range, and how far the numbers are apart."""
-    title, name, data, form = case
-    try:
-        atoms = peer(form, data)
-        difference = largest_difference(ours(name, data), atoms)
-    except (ValueError, AttributeError, IndexError, KeyError, PropertyNotImplementedError) as error:
-        return f"{title}: ASE does not read it or has no forces ({type(error).__name__}: {str(error)[:80]})"
-    ratios = [cpu_seconds(lambda: peer(form, data)) / cpu_seconds(lambda: ours(name, data)) for _ in range(rounds)]
-    return f"{title}: {statistics.median(ratios):.1f} times ASE ({min(ratios):.1f} to {max(ratios):.1f}); {difference}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases whose title has these words; 'memory' for the peak memory alone")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    for case in cases(given.shared):
-        print(compare(case, given.rounds), flush=True)
+    warnings.simplefilter("ignore")
+    results = []
+    for name in ("dpdata", "pymatgen"):
+        if name not in PEERS:
+            print(f"{name} is not installed and is left out (pip install {name})", flush=True)
+    for case in all_cases(given.shared):
+        if given.only in case.title:
+            results.append(compare(case, given.rounds))
+            print(line(results[-1]), flush=True)
+    memory = peak_memory(given.shared) if given.only in ("", "memory") else {}
+    if memory:
+        print(
+            f"peak memory above the imports, vasprun.xml of {memory['mb']} MB: {memory['peak_mb_ours']} MB, ASE {memory['peak_mb_ase']} MB"
+        )
+    if given.out is not None:
+        given.out.write_text(
+            json.dumps({"rounds": given.rounds, "peers": ["ase", *PEERS], "cases": results, "memory": memory}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
