@@ -296,7 +296,8 @@ def peer_readers(structures: list[Atoms], folder: Path) -> dict[str, Callable[[n
         with database:
             for atoms in structures:
                 database.write(atoms)
-        found[name] = lambda numbers, database=database: [database.get(int(i) + 1).toatoms().get_forces() for i in numbers]
+        opened = connect(file)
+        found[name] = lambda numbers, database=opened: [database.get(int(i) + 1).toatoms().get_forces() for i in numbers]
     text = io.StringIO()
     starts = []
     for atoms in structures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ TARGET_BYTES: Final = 128 * 2**20
 GROUPS_A_COMMIT: Final = 500
 """Joined files in one commit: what a crash before the commit wastes, against the length of the log."""
 
+_AT_A_TIME: Final = 8
 _LABEL: Final = "compaction"
 _ORDER: Final = {
     "frames": ["calculation_id", "step"],
@@ -77,11 +79,13 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
     joined: list[tuple[Group, list[DataFile]]] = []
     version = 0
     for start in range(0, len(groups), GROUPS_A_COMMIT):
+        portion = groups[start : start + GROUPS_A_COMMIT]
         written = []
-        for group in groups[start : start + GROUPS_A_COMMIT]:
-            written.append((group, join(lake, name, group)))
-            if progress is not None:
-                progress(start + len(written), len(groups))
+        with ThreadPoolExecutor(_at_a_time(portion)) as pool:
+            for group, files in zip(portion, pool.map(lambda group: join(lake, name, group), portion), strict=True):
+                written.append((group, files))
+                if progress is not None:
+                    progress(start + len(written), len(groups))
         committed, version = _commit(lake, name, written)
         joined += committed
     table = lake.table(name)
@@ -97,6 +101,12 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
         bytes_after=sum(file.size for _, files in joined for file in files),
         version=version or int(table.version()),
     )
+
+
+def _at_a_time(groups: Sequence[Group]) -> int:
+    """Return how many groups are joined at the same time: waiting for the store takes longer than the work, but memory is bounded."""
+    largest = max(sum(size for _, size in group.files) for group in groups)
+    return max(1, min(_AT_A_TIME, TARGET_BYTES // max(1, largest)))
 
 
 def _groups(table: DeltaTable, name: str) -> Iterator[Group]:

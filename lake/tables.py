@@ -37,6 +37,8 @@ KEYED_ROW_GROUP_BYTES: Final = 2**20
 """Row groups of tables that are looked up by key, so that one key costs little of a large file."""
 FILE_BYTES: Final = 256 * 2**20
 _MAX_STAT_LENGTH: Final = 200
+_NO_RANGE: Final = frozenset({"frame_id", "configuration_hash", "energy_source", "stress_source", "numerics", "licence"})
+"""Columns whose range of values leaves out no file that another column does not; every opening of a table reads all ranges."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def statistics(rows: pa.Table) -> dict[str, Any]:
     largest: dict[str, Any] = {}
     nulls = {name: rows[name].null_count for name in rows.column_names}
     for field in rows.schema:
-        if not _has_order(field.type) or nulls[field.name] == rows.num_rows:
+        if not _has_order(field.type) or field.name in _NO_RANGE or nulls[field.name] == rows.num_rows:
             continue
         found = pc.min_max(rows[field.name]).as_py()
         if isinstance(found["max"], str) and len(found["max"]) + len(found["min"]) > _MAX_STAT_LENGTH:

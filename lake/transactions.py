@@ -35,6 +35,11 @@ ATTEMPTS: Final = 20
 """Times that a commit is tried against other writers; the waits between them add up to about half a minute."""
 
 
+_FILES_A_COMMIT: Final = 100
+"""A checkpoint is put off by one commit for each so many files: about what an entry of the log costs who opens the table."""
+MOST_WITHOUT_CHECKPOINT: Final = 500
+
+
 @dataclass(frozen=True)
 class _Kept:
     """A handle, and the ETag of the log entry that it stands at, which tells whether it is still the same table."""
@@ -133,7 +138,7 @@ def commit_files(lake: Place, name: str, batch: str, choose: Callable[[DeltaTabl
 def commit_ahead(lake: Place, name: str, batch: str, choose: Callable[[int], list[DataFile]]) -> int:
     """Do as `commit_files` does, for a choice that looks at the log only: choose(version) is given the version it may rely on.
 
-    Opens the table at the first call of a thread, for a checkpoint every CHECKPOINT_EVERY commits, and to remove files that it had
+    Opens the table at the first call of a thread, for a checkpoint every CHECKPOINT_EVERY commits or more, and to remove files that it had
     chosen and did not use.
     """
     written: set[str] = set()
@@ -145,11 +150,22 @@ def commit_ahead(lake: Place, name: str, batch: str, choose: Callable[[int], lis
         if not files or put_entry(lake, name, version + 1, batch, files):
             if unused:
                 remove_unused(lake, lake.table(name), name, unused)
-            if files and (version + 1) % CHECKPOINT_EVERY == 0:
+            if files and _is_due(lake, name, version + 1):
                 lake.table(name).create_checkpoint()
             return version + bool(files)
         wait_for_others(attempt)
     raise _too_many(lake, name, batch)
+
+
+def _is_due(lake: Place, name: str, version: int) -> bool:
+    """Return whether a checkpoint is to be written: each costs with the number of files, so a table of many has them less often."""
+    if version % CHECKPOINT_EVERY:
+        return False
+    try:
+        last = json.loads(lake.store.get(f"{name}/_delta_log/_last_checkpoint"))
+    except ObjectMissing:
+        return True
+    return version - int(last["version"]) >= min(int(last.get("numOfAddFiles") or 0) // _FILES_A_COMMIT, MOST_WITHOUT_CHECKPOINT)
 
 
 def put_entry(lake: Place, name: str, version: int, label: str, files: Sequence[DataFile]) -> bool:

@@ -166,3 +166,13 @@ def test_only_files_that_can_hold_a_key_are_read(folder_lake: Lake, monkeypatch:
     assert rows_of(folder_lake, table, "calculation_id", {"0", "g"}, ("calculation_id",)).height == 0
     assert rows_of(folder_lake, table, "calculation_id", set(), ("calculation_id",)).height == 0
     assert asked == [2, 0, 0]
+
+
+def test_checkpoints_come_as_often_as_the_table_is_small(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(transactions, "_FILES_A_COMMIT", 1)
+    for seed in range(12):
+        run(folder_lake, seed)
+    names = (path.name for path in Path(folder_lake.url, "frames/_delta_log").glob("*.checkpoint.parquet"))
+    # With 2 files the next one comes 2 commits later, with 4 files 4, with 8 files 8.
+    assert sorted(int(name.partition(".")[0]) for name in names) == [2, 4, 8]
