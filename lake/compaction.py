@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.place import Place, spec_of
+from lake.probe import probe_once
 from lake.scalars import summarise
 from lake.stats import SMALL_BYTES
 from lake.tables import DataFile, live_files, portions, write_file
@@ -75,6 +76,7 @@ def compact(lake: Place, name: str, *, progress: Callable[[int, int], None] | No
     Safe beside writers, readers and other compactions; one that was killed leaves files that `lake.vacuum` sweeps away.
     Raises CommitConflict when other writers come first at every attempt.
     """
+    probe_once(lake.store)
     groups = list(_groups(lake.table(name), name))
     joined: list[tuple[Group, list[DataFile]]] = []
     version = 0

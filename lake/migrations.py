@@ -15,6 +15,7 @@ from typing import Any, Final
 from deltalake import DeltaTable, Schema
 
 from lake.place import SPECS, VERSION_KEY, Place
+from lake.probe import probe_once
 from lake.transactions import ATTEMPTS, wait_for_others
 from schemas.columns import SCHEMA_VERSION, TableSpec
 from schemas.errors import CommitConflict, SchemaMismatch
@@ -53,6 +54,7 @@ def migrate(lake: Place, migrations: Sequence[Migration] = MIGRATIONS) -> list[M
     Can be called again after a crash, and beside readers and writers: a writer of the earlier version is refused from then on.
     Raises SchemaMismatch where no steps lead to the present schema, CommitConflict when other writers come first at every attempt.
     """
+    probe_once(lake.store)
     for spec in SPECS.values():
         _plan(lake, lake.open_table(spec.name), spec, migrations)
     return [_migrate_table(lake, spec, migrations) for spec in SPECS.values()]

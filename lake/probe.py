@@ -10,6 +10,8 @@ from lake.store import ObjectStore
 from schemas.errors import StoreUnsafe
 
 RACERS: Final = 8
+_PROBED: Final[set[tuple[str, str]]] = set()
+"""Endpoints and buckets that passed in this process."""
 
 
 def probe(store: ObjectStore) -> None:
@@ -32,6 +34,14 @@ def probe(store: ObjectStore) -> None:
             for empty in (store.folder / folder, (store.folder / folder).parent):
                 if empty.is_dir() and not any(empty.iterdir()):
                     empty.rmdir()
+
+
+def probe_once(store: ObjectStore) -> None:
+    """Probe a bucket before this process writes its first commit there; later calls, and a local folder, cost nothing."""
+    place = (store.settings.endpoint_url, store.bucket)
+    if store.folder is None and place not in _PROBED:
+        probe(store)
+        _PROBED.add(place)
 
 
 def _check_create(store: ObjectStore, key: str) -> None:

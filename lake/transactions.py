@@ -24,6 +24,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.place import Place, spec_of
+from lake.probe import probe_once
 from lake.tables import CHECKPOINT_EVERY, DataFile, live_files
 from schemas.errors import CommitConflict, ObjectMissing
 from schemas.version import __version__
@@ -120,8 +121,10 @@ def commit_files(lake: Place, name: str, batch: str, choose: Callable[[DeltaTabl
     """Add the files that choose(table) names to a table and return the version that holds them.
 
     choose looks into the table through the handle it is given, on which the commit is then made; it is asked again on the
-    newest version when another writer came first. Files that were written for nothing are removed. Raises CommitConflict.
+    newest version when another writer came first. Files that were written for nothing are removed. Raises CommitConflict, and StoreUnsafe
+    where the store would lose commits.
     """
+    probe_once(lake.store)
     written: set[str] = set()
     for attempt in range(ATTEMPTS):
         with newest(lake, name) as table:
@@ -141,6 +144,7 @@ def commit_ahead(lake: Place, name: str, batch: str, choose: Callable[[int], lis
     Opens the table at the first call of a thread, for a checkpoint every CHECKPOINT_EVERY commits or more, and to remove files that it had
     chosen and did not use.
     """
+    probe_once(lake.store)
     written: set[str] = set()
     for attempt in range(ATTEMPTS):
         version = newest_version(lake, name)
