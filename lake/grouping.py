@@ -89,8 +89,8 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[
     for made in (groups[id(output)] for output in order if id(output) in groups):
         folder = posixpath.dirname(made.outputs[0].path)
         alone = len(folders[folder]) == 1
-        home = _folder_of_inputs(folder, given, folders)
-        calculation = _with_inputs(_calculation(made, alone=alone), given.get(home, ()), alone=alone)
+        beside = _folder_of_inputs(folder, given, folders)
+        calculation = _with_inputs(_calculation(made, alone=alone), given.get(beside, ()), alone=alone)
         kept = found.get(calculation.calculation_id)
         if kept is None or len(calculation.files) > len(kept.files):
             found[calculation.calculation_id] = calculation
