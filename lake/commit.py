@@ -4,7 +4,7 @@ Calculations first, then their frames, then rejections, last the sources, which 
 table for what is there already (by content, so a batch that crashed may come again with other members), adds the rest and
 commits on the handle that it looked through: of two that meet, one fails and looks again (`lake.transactions`).
 
-No step costs more as the lake grows. Calculations and sources are looked up by key, in few files because each commit may join
+No step searches what came long before. Calculations and sources are looked up by key, in few files because each commit may join
 small ones. Frames are not searched for a calculation that this batch added: nobody could have added its frames before, so only
 what came to the table since counts. Nor are they for one whose own batch was closed: then they are there.
 """
