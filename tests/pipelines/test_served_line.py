@@ -117,7 +117,7 @@ def test_training_and_retraining_are_seen_in_the_ui(served: Settings, root: Path
 
 
 def test_upkeep_runs_as_flows_and_is_seen_in_the_ui(served: Settings) -> None:
-    opened = lake.open(settings=served)
+    opened = lake.open(settings=served).create()
     before = opened.frames(only_good=False).select("frame_id", "energy").sort("frame_id").collect()
     code = "from pipelines.flows import compact_lake, vacuum_lake; print(compact_lake(), '|', vacuum_lake())"
     environment = {**os.environ, "ATOMLAKE_HOME": str(served.home), "PREFECT_API_URL": served.prefect.api_url}
