@@ -15,7 +15,7 @@ DATA = Path(__file__).resolve().parent.parent / "data" / "strain"
 N = rb" +(-?\d+\.\d+(?:[ED][+-]\d+)?)"
 PRINTED = {
     "qe": ("pw.out", rb"\n! +total energy +=" + N, RYDBERG, rb"\n +atom +2 type +1 +force =" + N * 3, RYDBERG_PER_BOHR),
-    "abinit": ("run.abo", rb"\n ETOT +\d+" + N, HARTREE, rb"cartesian forces \(hartree/bohr\) at end:\n[^\n]*\n +2" + N * 3, HARTREE_PER_BOHR),
+    "abinit": ("run.abo", rb"\n ETOT +\d+" + N, HARTREE, rb"forces \(hartree/bohr\) at end:\n[^\n]*\n +2" + N * 3, HARTREE_PER_BOHR),
     "cp2k": ("run.out", rb"\n ENERGY\| Total FORCE_EVAL[^:]*:" + N, HARTREE, rb"\n +2 +1 +Al" + N * 3 + rb"\n SUM", HARTREE_PER_BOHR),
     "gpaw": ("gpaw.txt", rb"\nFree energy:" + N, 1.0, rb"\nForces in eV/Ang:\n[^\n]*\n +1 Al" + N * 3, 1.0),
     "elk": ("INFO.OUT", rb"\n total energy +:" + N, HARTREE, rb"\n +total force +:" + N * 3, HARTREE_PER_BOHR),
