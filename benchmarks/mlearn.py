@@ -38,7 +38,7 @@ SETTINGS = TrainSettings(
     cutoff=5.0, channels=6, l_max=4, four_body=True, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
     batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=0.0, clock="cpu", committee=4,
 )  # fmt: skip
-"""One setting for all six; found with --choose."""
+"""One setting for all six; --choose compares it with others on validation frames inside the training files."""
 
 CANDIDATES: dict[str, dict[str, object]] = {
     "as set": {},
