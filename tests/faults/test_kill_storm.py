@@ -35,6 +35,8 @@ def expected_rows(n_sources: int) -> dict[str, int]:
 
 def check_no_half(opened: lake.Lake, expected: dict[str, int]) -> None:
     """Assert at any moment: each calculation's frames are there once and all, or not at all, and never before its row."""
+    # In the order from last to first commit, because writers may go on meanwhile.
+    named = opened.sources().select(pl.col("calculation_ids").explode().unique().drop_nulls()).collect()["calculation_ids"]
     frames = opened.frames(only_good=False).select("calculation_id", "frame_id").collect()
     described = opened.calculations().select("calculation_id").collect()["calculation_id"]
     assert described.is_duplicated().sum() == 0
@@ -42,7 +44,6 @@ def check_no_half(opened: lake.Lake, expected: dict[str, int]) -> None:
     counts = dict(frames.group_by("calculation_id").len().iter_rows())
     assert set(counts) <= set(described)
     assert counts == {name: expected[name] for name in counts}
-    named = opened.sources().select(pl.col("calculation_ids").explode().unique().drop_nulls()).collect()["calculation_ids"]
     assert set(named) <= set(counts), "a source is closed when its frames are there"
 
 
