@@ -304,9 +304,9 @@ _ABACUS: Final = ReaderDoc(
 )
 _ELK: Final = ReaderDoc(
     name="Elk INFO.OUT",
-    file="`INFO.OUT`",
-    reads="The first step: INFO.OUT prints the geometry once.",
-    versions="2 to 10 (seen: 4.0.15, 8.4.30)",
+    file="`INFO.OUT`, with `GEOMETRY_OPT.OUT`, `TOTENERGY_OPT.OUT`, `FORCES_OPT.OUT` of its folder",
+    reads="Its last step; with the files beside it all steps of an optimisation but the first, of which no output has the geometry.",
+    versions="2 to 10 (seen: 4.0.15, 8.4.30; optimisations 8.4.30), 1 by its source alone",
     energy="`total energy` with its entropic term; without that it is energy_internal",
     stress="",
     proof="",
@@ -314,6 +314,13 @@ _ELK: Final = ReaderDoc(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
         Trap("later steps have no positions", "test_elk::test_later_steps_have_no_positions"),
+        Trap(
+            "a geometry is written after the update of its step",
+            "test_elk_optimisation::test_energy_and_forces_belong_to_the_geometry_of_the_record_before",
+        ),
+        Trap("energies of strained cells", "test_elk_optimisation::test_energies_of_cells_strained_for_the_stress_are_no_steps"),
+        Trap("files of another run", "test_elk_optimisation::test_files_of_another_run_are_not_used"),
+        Trap("a cut file beside it", "test_elk_optimisation::test_a_cut_companion_gives_some_of_the_same_steps"),
     ),
 )
 

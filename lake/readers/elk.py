@@ -1,21 +1,26 @@
-"""Reader of Elk's INFO.OUT (2 to 10).
+"""Reader of Elk's INFO.OUT (1 to 10).
 
 The energy is the last 'total energy', which has the entropic term in it, so the forces belong to it; without that term it is the internal
-energy. Everything is in atomic units. INFO.OUT prints the geometry once: later steps of a structural optimisation have no positions there.
+energy. Everything is in atomic units. The INFO.OUT of Elk 1 goes on with positions that it prints ('Updated atomic positions'); later
+versions write it anew in each step of an optimisation, so that it tells the last one: the others stand in files beside it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.base import ReaderSpec
+from lake.readers.elk_optimisation import Last, is_companion, number_of_last, read_records, steps_of
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
 from lake.readers.text_steps import NAN, Step, as_floats, numbered
+from schemas.calculations import Run
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
@@ -29,6 +34,8 @@ _VECTORS: Final = re.compile(rb"\nLattice vectors :\n +(\S+) +(\S+) +(\S+) *\n +
 _SPECIES: Final = re.compile(
     rb"\nSpecies : +\d+ \((\w+)\)\n((?: [^\n]*\n)*?) atomic positions \((lattice|Cartesian)\)[^\n]*\n((?: +\d+ : [^\n]*\n)+)"
 )
+_UPDATED: Final = b"\n| Updated atomic positions |"
+_MOVED: Final = re.compile(rb"\nSpecies : +\d+ \((\w+)\)\n atomic positions \((lattice)\) :\n((?: +\d+ : [^\n]*\n)+)")
 _COUNT: Final = re.compile(rb"\nTotal number of atoms per unit cell : +(\d{1,7}) *\n")
 _FILE: Final = re.compile(rb" parameters loaded from : (\S+)")
 _RADIUS: Final = re.compile(rb" muffin-tin radius : +(\S+)")
@@ -64,10 +71,12 @@ class ElkRun(RunLog):
     ENDS = (b" stopped |\n\n+", b"\nTimings (CPU seconds)")
     LAST = (b"\nTimings (CPU seconds)",)
 
-    def __init__(self) -> None:
+    def __init__(self, beside: dict[str, bytes] | None = None) -> None:
         super().__init__()
+        self._beside = {} if beside is None else beside
+        self.used = False
         self._cell = np.zeros((3, 3))
-        self._positions = np.zeros((0, 3))
+        self._positions: Floats | None = None
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return atoms, geometry and level of theory."""
@@ -75,21 +84,11 @@ class ElkRun(RunLog):
         if vectors is None or not species:
             return None
         self._cell = as_floats(vectors.groups()).reshape(3, 3) * BOHR
-        labels, places = [], []
-        for name, _, form, rows in species:
-            if not numbered(rows.lstrip(b"\n"), rows.count(b":")):
-                return None
-            fields = [row.split(b":", 1)[1].split() for row in rows.split(b"\n") if b":" in row]
-            values = [as_floats(row[:3]) for row in fields if len(row) == len(fields[0]) and len(row) in (3, 6)]
-            if len(values) != len(fields) or any(row.shape != (3,) for row in values):
-                return None
-            labels += [element_of(name.decode("latin-1"))] * len(values)
-            places.append(np.array(values) @ self._cell if form == b"lattice" else np.array(values) * BOHR)
-        numbers, total = as_numbers(labels), _COUNT.search(text)
-        if total is not None and int(total.group(1)) != len(labels):
+        numbers, self._positions = _read_positions([(name, form, rows) for name, _, form, rows in species], self._cell)
+        total = _COUNT.search(text)
+        if total is not None and numbers is not None and int(total.group(1)) != len(numbers):
             return None
-        self._positions = np.concatenate(places)
-        if numbers is None or not bool(np.isfinite(self._positions).all() and np.isfinite(self._cell).all()):
+        if numbers is None or self._positions is None or not bool(np.isfinite(self._cell).all()):
             return None
         kind = "relax" if b"tructural optimisation" in text or b"Geometry optimisation" in text else "static"
         words = version.group(1).decode("latin-1") if version else ""
@@ -97,14 +96,19 @@ class ElkRun(RunLog):
         return Heading(words, kind, numbers, periodic, _level(text, self._cell))
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
-        """Return the step of the first loop; others have no positions in the text."""
+        """Return the step of a loop of self-consistency; one that follows no positions in the text is lost."""
+        positions, self._positions = self._positions, None
+        if _UPDATED in piece:
+            numbers, moved = _read_positions(_MOVED.findall(piece, piece.index(_UPDATED)), self._cell)
+            self._positions = moved if numbers is not None and np.array_equal(numbers, heading.numbers) else None
+            self.heading = replace(heading, kind="relax")
         totals, entropy, loops = _TOTAL.findall(piece), _ENTROPY.findall(piece), _NUMBER.findall(piece)
         if not totals:
             self.lost += b"\n total energy" in piece or b"\nForces :" in piece
             return None
-        if self.pieces > 1:
+        if positions is None:
             self.lost += 1
-            note = "INFO.OUT has positions of the first step only"
+            note = "INFO.OUT has no positions for some steps"
             self.notes += [note] if note not in self.notes else []
             return None
         energy = number(totals[-1]) * HARTREE
@@ -113,15 +117,87 @@ class ElkRun(RunLog):
         met = all(number(found) <= 1.05 * number(target) for found, target in last.values())
         reached = b"Convergence targets achieved" in piece
         return Step(
-            number=0,
+            number=self.pieces - 1,
             cell=self._cell,
-            positions=self._positions,
+            positions=positions,
             energy=energy,
             forces=_forces(piece, len(heading.numbers)),
             internal=energy - number(entropy[-1]) * HARTREE if entropy else NAN,
             converged=int(reached and met) if targets else -1,
             n_scf=int(loops[-1]) if loops else -1,
         )
+
+    def run(self) -> Run | None:
+        """Return the run, with the steps that the files beside INFO.OUT tell, or None where it has no step."""
+        if self.heading is not None and self.heading.kind == "relax" and self.pieces < 2:
+            self._add_earlier(self.heading)
+        return super().run()
+
+    def _add_earlier(self, heading: Heading) -> None:
+        records = read_records(self._beside, len(heading.numbers)) if self._beside else []
+        own = self.steps[0] if self.steps else None
+        positions = self._positions if own is None else own.positions
+        if positions is None or (own is not None and not np.isfinite(own.energy)):
+            return
+        last = Last(self._cell, positions, own.energy if own else NAN)
+        earlier = steps_of(records, last) if records else None
+        if records and earlier is None:
+            self.flags.add("companion_of_other_run")
+            self.notes.append("GEOMETRY_OPT.OUT beside INFO.OUT does not lead to its geometry and was not used")
+        elif earlier is None:
+            self.notes.append(
+                "INFO.OUT has one step of the optimisation; deposit GEOMETRY_OPT.OUT, TOTENERGY_OPT.OUT and FORCES_OPT.OUT too"
+            )
+        else:
+            number_of_own = number_of_last(records, last)
+            self.used = bool(earlier)
+            self.steps = [*earlier, *([replace(own, number=number_of_own)] if own else [])]
+            if earlier:
+                self.lost += 1
+                self.notes.append("the geometry of the first step of the optimisation is in no output of Elk")
+
+
+class ElkReader(LogReader):
+    """Push reader of an INFO.OUT, with the files of an optimisation beside it."""
+
+    def __init__(self) -> None:
+        self._beside: dict[str, bytes] = {}
+        self._elk_runs: list[ElkRun] = []
+        super().__init__(_OPENING, self._make_run)
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take a file of the optimisation; returns whether it is of a kind that is used."""
+        if is_companion(name):
+            self._beside[name] = text
+        return is_companion(name)
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Return the names of the files beside INFO.OUT that its last run was read from."""
+        return tuple(sorted(self._beside)) if any(run.used for run in self._elk_runs) else ()
+
+    def _make_run(self) -> ElkRun:
+        self._elk_runs.append(ElkRun(self._beside))
+        return self._elk_runs[-1]
+
+
+def _read_positions(species: list[tuple[bytes, bytes, bytes]], cell: Floats) -> tuple[NDArray[np.int16] | None, Floats | None]:
+    """Return atomic numbers and positions in Å of (name, 'lattice' or 'Cartesian', rows) of each species; None where a row is wrong."""
+    labels: list[str] = []
+    places = []
+    for name, form, rows in species:
+        if not numbered(rows.lstrip(b"\n"), rows.count(b":")):
+            return None, None
+        fields = [row.split(b":", 1)[1].split() for row in rows.split(b"\n") if b":" in row]
+        values = [as_floats(row[:3]) for row in fields if len(row) == len(fields[0]) and len(row) in (3, 6)]
+        if len(values) != len(fields) or any(row.shape != (3,) for row in values):
+            return None, None
+        labels += [element_of(name.decode("latin-1"))] * len(values)
+        places.append(np.array(values) @ cell if form == b"lattice" else np.array(values) * BOHR)
+    numbers = as_numbers(labels)
+    if numbers is None or not bool(np.isfinite(np.concatenate(places)).all()):
+        return None, None
+    return numbers, np.concatenate(places)
 
 
 def _forces(text: bytes, natoms: int) -> Floats | None:
@@ -171,8 +247,4 @@ def _identities(text: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
-def _open() -> PushReader:
-    return LogReader(_OPENING, ElkRun)
-
-
-ELK_INFO: Final = ReaderSpec(name=FORMAT, code="elk", recognises=recognises, open=_open, rank=0)
+ELK_INFO: Final = ReaderSpec(name=FORMAT, code="elk", recognises=recognises, open=ElkReader, rank=0, companions=is_companion)
