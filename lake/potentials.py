@@ -56,6 +56,23 @@ def publish_potential(lake: Place, card: PotentialCard, files: Mapping[str, byte
     return card
 
 
+def name_and_version(text: str) -> tuple[str, int | None]:
+    """Return name and version of 'NAME@VERSION', or the name and None; raises QueryError for a version that is no number."""
+    name, at, version = text.partition("@")
+    if at and not version.isdigit():
+        raise QueryError(f"potential {text!r}: expected NAME or NAME@VERSION with a number, like {name or 'oxides'}@2")
+    return name, int(version) if at else None
+
+
+def ancestors(lake: Place, card: PotentialCard) -> list[PotentialCard]:
+    """Return the cards of the potentials whose weights training began with, from the parent back to the first."""
+    found: list[PotentialCard] = []
+    while card.parent:
+        card = card_of(lake, *name_and_version(card.parent))
+        found.append(card)
+    return found
+
+
 def read_potential(lake: Place, name: str, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
     """Return the card (with its present state) and the files of a potential.
 

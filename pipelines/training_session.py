@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import lake
-from lake.potentials import champion, next_version, publish_potential, set_state
+from lake.potentials import card_of, champion, name_and_version, next_version, publish_potential, set_state
 from schemas.potentials import Metrics, PotentialCard
 from schemas.settings import Settings
+from training.settings import TrainSettings, settings_from, settings_of_start
 
 TOLERANCE = 1.05
 """A new version may be this much worse in one figure, as training is not exact, and still take the place of the old one."""
@@ -24,7 +25,7 @@ def train_and_register(settings: Settings, dataset: str, name: str, options: Map
 
     opened = lake.open(settings=settings)
     pinned = opened.dataset(dataset)
-    trained = training.train(pinned, training.settings_from(options), name=name, work=settings.home / "training")
+    trained = training.train(pinned, _settings(opened, options), name=name, work=settings.home / "training")
     card, files = trained.to_files(next_version(opened, name))
     card = publish_potential(opened, card, {file: content for file, content in files.items() if file != "card.json"})
     state, why = "champion", "the first version of its name"
@@ -37,6 +38,14 @@ def train_and_register(settings: Settings, dataset: str, name: str, options: Map
     set_state(opened, name, card.version, state, why)
     trained.clear_work()
     return replace(card, state=state)
+
+
+def _settings(opened: lake.Lake, options: Mapping[str, Any]) -> TrainSettings:
+    """Return the training settings; those of an earlier potential's shape come from its card."""
+    if not options.get("start_from"):
+        return settings_from(options)
+    parent = card_of(opened, *name_and_version(str(options["start_from"])))
+    return settings_of_start({**options, "start_from": f"{parent.name}@{parent.version}"}, parent.settings)
 
 
 def is_better(new: Metrics, old: Metrics, old_version: int) -> tuple[bool, str]:

@@ -67,5 +67,7 @@ class PotentialCard:
     training_seconds: float
     n_parameters: int
     format: int = 1
+    parent: str = ""
+    """'NAME@VERSION' of the potential whose weights training began with; empty where it began anew."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each stored file by its name."""

@@ -46,6 +46,7 @@ def make_card(
         software=software_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         training_seconds=round(seconds, 1),
+        parent=job.settings.start_from,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
 

@@ -29,6 +29,7 @@ from training.potentials.base import EnergyModel
 from training.progress import Progress
 from training.settings import TrainSettings
 from training.task import FittingTask
+from training.warm_start import adopt
 
 STANDARD_FRAMES = 256
 """Most frames that the means and spreads of descriptors are taken from."""
@@ -43,9 +44,8 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     settings = job.settings
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    task = FittingTask(build_model(job), settings)
     data = FrameData(job.train, job.validation, job.elements, settings)
-    _standardise(task.model, data)
+    task = FittingTask(first_model(job, data), settings)
     newest = newest_checkpoint(work)
     trainer = _trainer(job, work, progress)
     with _quiet(), _alone(work, trainer.global_rank):
@@ -67,6 +67,20 @@ def build_model(job: Job) -> EnergyModel:
     model.compiled = settings.compile
     model.repulsive = settings.repulsion
     return model.to(getattr(torch, settings.dtype))
+
+
+def first_model(job: Job, data: FrameData) -> EnergyModel:
+    """Return the potential of a run before its first step, alike in every process: drawn by the seed, or what the run begins with."""
+    model = build_model(job)
+    if job.start is not None:
+        adopt(model, job.start)
+        if model.elements == job.start.elements:
+            return model
+    standardise(model, data)
+    if job.start is not None:
+        # What depends on frames is now that of these frames; known elements keep their own.
+        adopt(model, job.start)
+    return model
 
 
 def newest_checkpoint(work: Path) -> Path | None:
@@ -189,7 +203,7 @@ def _loggers(settings: TrainSettings, folder: Path, part: str) -> list[Logger]:
     return found
 
 
-def _standardise(model: EnergyModel, data: FrameData) -> None:
+def standardise(model: EnergyModel, data: FrameData) -> None:
     """Let the model see training frames evenly out of all, in the same way in every process."""
     count = data.train_cache.arrays.count
     frames = sorted({round(place) for place in torch.linspace(0, count - 1, min(count, STANDARD_FRAMES)).tolist()})

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
 from training.references import elements_of, fit_references, isolated_atoms
 from training.settings import TrainSettings, settings_from
+
+if TYPE_CHECKING:
+    from training.potentials.base import EnergyModel
 
 CHUNK = 1 << 18
 """Rows of a column that are in memory at once where a whole column is gone through."""
@@ -69,14 +72,25 @@ class Job:
     validation: FrameArrays = field(repr=False)
     copies: Mapping[str, str] = field(default_factory=dict)
     """Folders of the local copies that splits are mapped from; the others are stored with the run."""
+    start: EnergyModel | None = None
+    """What training begins with, in place of first weights that are drawn."""
 
 
-def make_job(train: FrameArrays, validation: FrameArrays, settings: TrainSettings, copies: Mapping[str, str] | None = None) -> Job:
-    """Return the run that fits these frames; raises TrainingError where there is nothing to fit, or an element only to validate."""
+def make_job(
+    train: FrameArrays,
+    validation: FrameArrays,
+    settings: TrainSettings,
+    copies: Mapping[str, str] | None = None,
+    known: tuple[str, ...] = (),
+) -> Job:
+    """Return the run that fits these frames; known are elements that the weights to begin with know already.
+
+    Raises TrainingError where there is nothing to fit, or an element only to validate.
+    """
     if train.count == 0:
         raise TrainingError("the training split has no frames; widen the query, or lower the shares of validation and test")
     elements = elements_of(train)
-    strange = sorted(set(elements_of(validation)) - set(elements))
+    strange = sorted(set(elements_of(validation)) - {*elements, *known})
     if strange:
         raise TrainingError(f"elements {', '.join(strange)} stand in validation but not in training frames; split otherwise")
     references = fit_references(train, known=isolated_atoms(train, validation) if settings.references == "atoms" else None)
@@ -96,6 +110,9 @@ def fingerprint(job: Job) -> str:
             column = getattr(arrays, name)
             for start in range(0, len(column), CHUNK):
                 digest.update(np.ascontiguousarray(column[start : start + CHUNK]).tobytes())
+    if job.start is not None:
+        for _, content in sorted(_start_files(job.start).items()):
+            digest.update(content)
     return digest.hexdigest()
 
 
@@ -120,6 +137,10 @@ def write_job(job: Job, work: Path) -> None:
         (work / split).mkdir(exist_ok=True)
         for name in _ARRAYS:
             np.save(work / split / f"{name}.npy", getattr(arrays, name))
+    if job.start is not None:
+        (work / _START).mkdir(exist_ok=True)
+        for name, content in _start_files(job.start).items():
+            (work / _START / name).write_bytes(content)
     part = work / "job.part"
     part.write_text(json.dumps(record, indent=1))
     part.replace(mark)
@@ -141,6 +162,7 @@ def read_job(work: Path) -> Job:
         tuple(record["notes"]),
         **splits,
         copies=copies,
+        start=_read_start(work / _START),
     )
 
 
@@ -160,7 +182,23 @@ def systems_of(arrays: FrameArrays) -> list[str]:
     return [element_system(symbols_of(np.unique(piece))) for piece in pieces[: arrays.count]]
 
 
+_START = "start"
+
 _ARRAYS = ("offsets", "numbers", "positions", "cell", "pbc", "energy", "forces", "stress")
+
+
+def _start_files(start: EnergyModel) -> dict[str, bytes]:
+    from training.stored import files_of_model
+
+    return files_of_model(start)
+
+
+def _read_start(folder: Path) -> EnergyModel | None:
+    if not folder.is_dir():
+        return None
+    from training.stored import model_of_files
+
+    return model_of_files({file.name: file.read_bytes() for file in folder.iterdir()}, where=str(folder))
 
 
 def _record(job: Job) -> dict[str, object]:

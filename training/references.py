@@ -65,10 +65,17 @@ def _stands_alone(cell: Floats, pbc: NDArray[np.bool_]) -> bool:
     return bool((heights[pbc] >= APART).all())
 
 
-def fit_references(arrays: FrameArrays, *, weights: Floats | None = None, known: Mapping[str, float] | None = None) -> References:
+def fit_references(
+    arrays: FrameArrays,
+    *,
+    weights: Floats | None = None,
+    known: Mapping[str, float] | None = None,
+    origin: str = "the energies of isolated atoms among the frames",
+) -> References:
     """Return the energies of elements by least squares over all frames with an energy, each weighted by 1/natoms.
 
-    weights is (frames,), of the squares, over that; known holds energies that are given (of isolated atoms): only the others are fitted.
+    weights is (frames,), of the squares, over that; known holds energies that are given, and origin what they are: only the others
+    are fitted.
     Where compositions do not tell elements apart (MgO alone gives no single energy of Mg) the solution of minimum norm is taken, and a
     note says so. Memory is flat in the number of frames. Raises TrainingError where no frame has an energy.
     """
@@ -86,7 +93,7 @@ def fit_references(arrays: FrameArrays, *, weights: Floats | None = None, known:
             " apart, the solution of minimum norm was taken; energies of compositions that are no mixture of these have no common zero.",
         )
     if given:
-        notes = (*notes, f"Element references of {', '.join(given)} are the energies of isolated atoms among the frames.")
+        notes = (*notes, f"Element references of {', '.join(given)} are {origin}.")
     found = {**given, **dict(zip(sought, map(float, solution), strict=True))}
     return References({symbol: found[symbol] for symbol in elements}, int(rank) + len(given), notes)
 

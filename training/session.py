@@ -24,6 +24,7 @@ from training.settings import TrainSettings
 from training.stored import Potential
 from training.structures import frames_of_elements, take
 from training.times import Times
+from training.warm_start import Start, begin, kept_apart, start_in_lake
 
 EVALUATED_FRAMES = 100_000
 """Most frames of a split that the errors on the card are taken from."""
@@ -36,29 +37,44 @@ def train(
     name: str = "potential",
     work: Path = Path("atomlake-training"),
     progress: Callable[[Progress], None] | None = None,
+    start: Start | None = None,
 ) -> Potential:
     """Return the potential that fits the training frames of a dataset, its card with errors on all splits.
 
     The run lies in work/NAME/FINGERPRINT of settings and frames: after any end, the same call goes on from the newest checkpoint, and
     returns a finished run at once. With more than one device it runs in worker processes. Without progress a bar is shown.
+    start, or the setting start_from in a lake, gives a potential whose weights it begins with; see `training.warm_start`.
     Raises TrainingError where there is nothing to train on or the workers fail.
     """
     from training.fit import build_model
 
     settings = settings or TrainSettings()
+    if start is None and settings.start_from:
+        start = start_in_lake(dataset, settings.start_from)
     splits, copies = _splits(dataset, settings, work)
-    whole = make_job(splits["train"], splits["validation"], settings, copies)
+    left_out: tuple[str, ...] = ()
+    if start is not None:
+        settings = dataclasses.replace(settings, start_from=start.name)
+        whole_splits, (splits, left_out) = splits, kept_apart(dataset, splits, start)
+        copies = {split: copy for split, copy in copies.items() if splits[split] is whole_splits[split]}
+    known = start.potential.model.elements if start is not None else ()
+    whole = make_job(splits["train"], splits["validation"], settings, copies, known)
+    whole = dataclasses.replace(whole, notes=(*whole.notes, *left_out))
+    members = [whole] if settings.committee == 1 else [_member(whole, member) for member in range(settings.committee)]
+    if start is not None:
+        members = [begin(job, start, _theories(dataset), member) for member, job in enumerate(members)]
     # Settings that fit no potential of these elements are told here, not in a worker.
-    build_model(whole)
-    folder = work / name / fingerprint(whole)[:12]
-    if settings.committee == 1:
-        run_training_in(folder, whole, name, progress)
-        members = [folder]
-    else:
-        members = [folder / f"member-{member}" for member in range(settings.committee)]
-        for member, own in enumerate(members):
-            run_training_in(own, _member(whole, member), f"{name}, member {member + 1} of {len(members)}", progress)
-    return _finish(dataset, whole, splits, members, name)
+    build_model(members[0])
+    folder = work / name / fingerprint(dataclasses.replace(whole, start=members[0].start))[:12]
+    folders = [folder] if len(members) == 1 else [folder / f"member-{member}" for member in range(len(members))]
+    for member, (own, job) in enumerate(zip(folders, members, strict=True), 1):
+        run_training_in(own, job, name if len(members) == 1 else f"{name}, member {member} of {len(members)}", progress)
+    told = dataclasses.replace(members[0], settings=settings)
+    return _finish(dataset, told, splits, list(zip(folders, members, strict=True)), name)
+
+
+def _theories(dataset: PinnedDataset | FrameSplits) -> tuple[str, ...]:
+    return dataset.theories if isinstance(dataset, FrameSplits) else dataset.manifest.theories
 
 
 def _splits(dataset: PinnedDataset | FrameSplits, settings: TrainSettings, work: Path) -> tuple[dict[str, FrameArrays], dict[str, str]]:
@@ -91,13 +107,13 @@ def _member(whole: Job, member: int) -> Job:
 
 
 def _finish(
-    dataset: PinnedDataset | FrameSplits, job: Job, splits: dict[str, FrameArrays], folders: Sequence[Path], name: str
+    dataset: PinnedDataset | FrameSplits, job: Job, splits: dict[str, FrameArrays], runs: Sequence[tuple[Path, Job]], name: str
 ) -> Potential:
     from training.fit import build_model
 
-    models = []
-    for folder in folders:
-        models.append(build_model(job))
+    models, folders = [], [folder for folder, _ in runs]
+    for folder, own in runs:
+        models.append(build_model(own))
         models[-1].load_state_dict(load_file(folder / "weights.safetensors"))
     model: EnergyModel = models[0] if len(models) == 1 else Committee(models)
     empty = make_card(name, dataset, job, model, metrics={}, seconds=sum(_seconds(folder) for folder in folders))

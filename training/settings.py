@@ -17,6 +17,15 @@ REFERENCES: Final = ("fitted", "atoms")
 LOGGERS: Final = ("csv", "tensorboard", "mlflow")
 CLOCKS: Final = ("wall", "cpu")
 
+SHAPE: Final = (
+    "potential", "descriptor", "cutoff", "radial_functions", "channels", "species_channels", "l_max", "four_body", "four_body_l",
+    "symmetry_functions", "hidden", "repulsion", "dtype",
+)  # fmt: skip
+"""Settings that the weights of a potential belong to."""
+
+START_RATE: Final = 0.2
+"""Learning rate of a training that begins with trained weights, relative to that which trained them."""
+
 OPTIMISERS: Final = ("adamw", "soap")
 """What `training.optimisers` makes."""
 
@@ -49,6 +58,8 @@ class TrainSettings:
     """Widths of the hidden layers."""
     repulsion: bool = False
     """Add the repulsion of nuclei (Ziegler, Biersack, Littmark) at distances well below a bond; the sum is fitted."""
+    start_from: str = ""
+    """Earlier potential of the lake, NAME or NAME@VERSION, whose weights training begins with; empty begins anew."""
     references: str = "fitted"
     """Energies of elements that are taken off: fitted to the training frames, or atoms: those of isolated atoms among the frames."""
     epochs: int = 200
@@ -169,6 +180,17 @@ def settings_from(values: Mapping[str, object], *, where: str = "training settin
             raise SettingsError(f"{where}: there is no setting {name!r}{closest(name, hints)}")
         changes[name] = _as_type(value, hints[name], f"{where}: {name}")
     return dataclasses.replace(base or TrainSettings(), **changes)
+
+
+def settings_of_start(values: Mapping[str, object], parent: Mapping[str, object]) -> TrainSettings:
+    """Return the settings of a training that begins with the weights of an earlier potential, parent being the settings of that.
+
+    What the weights belong to (SHAPE) is the parent's, and the learning rate START_RATE times its own, where values do not give them.
+    """
+    before = settings_from(parent, where="training settings of the potential to start from")
+    kept: dict[str, Any] = {name: getattr(before, name) for name in SHAPE}
+    rate = START_RATE * before.learning_rate
+    return settings_from(values, base=dataclasses.replace(TrainSettings(), **kept, learning_rate=rate))
 
 
 def settings_from_toml(text: str, *, where: str = "training settings") -> TrainSettings:

@@ -83,7 +83,7 @@ class Potential:
 
     def to_files(self, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
         """Return the card, with version and hashes put in, and all files: what `load` reads back."""
-        files = {"weights.safetensors": save_weights(_weights(self.model)), "config.json": _config(self.model), **self.extra_files}
+        files = {**files_of_model(self.model), **self.extra_files}
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
         card = dataclasses.replace(self.card, version=version or self.card.version, files=hashes)
         return card, {**files, "card.json": to_json(card).encode()}
@@ -144,13 +144,24 @@ def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -
     config = json.loads(files["config.json"])
     if config["format"] > FORMAT:
         raise TrainingError(f"{where} has format {config['format']}, this atomlake reads up to {FORMAT}; update atomlake")
-    model = model_from_config(config)
+    model = model_of_files(files, where=where)
+    extra = {name: content for name, content in files.items() if name not in ("config.json", "weights.safetensors", "card.json")}
+    return Potential(model, card, extra)
+
+
+def files_of_model(model: EnergyModel) -> dict[str, bytes]:
+    """Return configuration and weights as `model_of_files` reads them."""
+    return {"weights.safetensors": save_weights(_weights(model)), "config.json": _config(model)}
+
+
+def model_of_files(files: Mapping[str, bytes], *, where: str) -> EnergyModel:
+    """Return the model of config.json and weights.safetensors; raises TrainingError where they do not fit together."""
+    model = model_from_config(json.loads(files["config.json"]))
     try:
         model.load_state_dict(load_weights(files["weights.safetensors"]))
     except (RuntimeError, SafetensorError) as error:
         raise TrainingError(f"{where}: the weights do not fit the configuration: {error}") from error
-    extra = {name: content for name, content in files.items() if name not in ("config.json", "weights.safetensors", "card.json")}
-    return Potential(model, card, extra)
+    return model
 
 
 def model_from_config(config: Mapping[str, object]) -> EnergyModel:

@@ -56,7 +56,8 @@ def print_card(card: PotentialCard, *, as_json: bool) -> None:
     OUT.print(
         f"{card.name} version {card.version} ({card.state}): {card.architecture}, elements {', '.join(card.elements)}, "
         f"cutoff {card.cutoff} Å, {card.n_parameters} parameters\ndataset {card.dataset} ({card.dataset_hash[:12]}), "
-        f"theory {', '.join(card.theories)}, trained for {card.training_seconds:.0f} s",
+        f"theory {', '.join(card.theories)}, trained for {card.training_seconds:.0f} s"
+        + (f"\nbegun with the weights of {card.parent}" if card.parent else ""),
         highlight=False,
     )
     for metrics in card.metrics.values():
@@ -71,6 +72,9 @@ def train(
     name: Annotated[str, typer.Option(help="Name of the potential; that of the dataset where it is left out.")] = "",
     option: Annotated[list[str] | None, typer.Option("--set", help="A training setting: epochs=200, devices=2; can be repeated.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.", exists=True)] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="Begin with the weights of an earlier potential, NAME or NAME@VERSION; its test frames stay out.")
+    ] = "",
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="Show the training in the Prefect UI, where a server is set.")
     ] = True,
@@ -80,6 +84,8 @@ def train(
     settings = load()
     name = name or dataset
     options = parse_options(option or [], config)
+    if start:
+        options["start_from"] = start
     if prefect and settings.prefect.api_url:
         from pipelines.prefect_runs import train_as_flow
 
