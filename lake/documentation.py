@@ -61,9 +61,9 @@ def readers_page() -> str:
         "CASTEP, ABACUS and Gaussian only the magnitudes, by expected values of real outputs: no runs of these codes could be made.",
         "",
         "Damage: a field that is no number, a number cut in two, and a row of a table that is lost, doubled or cut leave the number out or",
-        "the step, with a flag (`malformed_values`, `malformed_steps`), and give no other number; `tests/lake/test_damage.py` shows it,",
-        "and names what is not told: the last row of the atoms of a CP2K log. A digit that",
-        "became another digit cannot be told, nor a line that alone announces a step and is lost as a whole.",
+        "the step, with a flag (`malformed_values`, `malformed_steps`), and give no other number; `tests/lake/test_damage.py` shows it",
+        "for rows with three or more numbers. Not told are a digit that became another digit, a line that alone announces a step and is",
+        "lost as a whole, and damage to some single lines of a header (the lattice constant that pw.x prints, say).",
         "",
         *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
     ]

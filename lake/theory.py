@@ -209,7 +209,7 @@ def _pseudopotentials(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
     first, second = dict(a.pseudopotentials), dict(b.pseudopotentials)
     if not first or not second:
         if not first and not second:
-            return (COMPATIBLE, "pseudopotentials of both are not known") if a.basis == "plane waves" else None
+            return (COMPATIBLE, "pseudopotentials of both are not known") if "plane waves" in (a.basis, b.basis) else None
         return ALIGNABLE, "the pseudopotentials of one of them are not known, so its zero of energy is not"
     shared = sorted(first.keys() & second.keys())
     differing = [e for e in shared if not _same_data_set(first[e], second[e])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ _VECTOR: Final = re.compile(rb"\n CELL\| Vector ([abc]) \[angstrom\]?:? +([^|\n]
 _PERIODIC: Final = re.compile(rb"\n (?:POISSON|CELL)\| Periodicity +(\S+)")
 _COORDINATES: Final = re.compile(rb"\n MODULE QUICKSTEP: +ATOMIC COORDINATES IN (\w+)\n")
 _ATOM: Final = re.compile(rb" +(\d+) +(\d+) +([A-Za-z]\S*) +(\d+) +(\S+) +(\S+) +(\S+) +\S+ +\S+ *$")
+_KIND_COUNT: Final = re.compile(rb" +(\d+)\. Atomic kind: .*Number of atoms: +(\d+) *")
 _EPS_SCF: Final = re.compile(rb"\n +eps_scf:? +(\S+) *\n")
 _MAX_SCF: Final = re.compile(rb"\n +max_scf: +(\d+) *\n")
 _METHOD: Final = re.compile(rb"\n (?:QS|SE|DFTB|xTB)\| Method: +(\S+)")
@@ -114,15 +116,34 @@ def read_atoms(text: bytes) -> Atoms | None:
     for table in reversed(tables):
         factor = _LENGTH_UNITS.get(table.group(1).decode("latin-1").lower())
         rows = _atom_rows(text, table.end())
-        if factor is None or not rows:
+        kinds = [int(row[1]) for row in rows]
+        if factor is None or not rows or not _kinds_fit(kinds, _kind_counts(text, table.start())):
             continue
         numbers = np.array([int(row[3]) for row in rows])
         fields = [field for row in rows for field in row[4:7]]
         plain = plain_numbers(fields)
         positions = (as_floats(fields) if plain is None else np.array(plain)).reshape(-1, 3) * factor
         if bool(((numbers > 0) & (numbers < len(SYMBOLS))).all()) and bool(np.isfinite(positions).all()):
-            return Atoms(numbers.astype(np.int16), tuple(int(row[1]) for row in rows), positions)
+            return Atoms(numbers.astype(np.int16), tuple(kinds), positions)
     return None
+
+
+def _kind_counts(text: bytes, end: int) -> dict[int, int]:
+    """Return how many atoms of each kind are printed before a place, the last time that each is named."""
+    counts = {}
+    place = -1
+    while (place := text.find(b". Atomic kind:", place + 1, end)) >= 0:
+        # "  2. Atomic kind: H                                     Number of atoms:     330"
+        line = text[text.rfind(b"\n", 0, place) + 1 : text.find(b"\n", place)]
+        if (match := _KIND_COUNT.fullmatch(line)) is not None:
+            counts[int(match.group(1))] = int(match.group(2))
+    return counts
+
+
+def _kinds_fit(kinds: list[int], counts: dict[int, int]) -> bool:
+    """Return whether a table has as many atoms of each of its kinds as were printed."""
+    found = Counter(kinds)
+    return all(counts.get(kind, n) == n for kind, n in found.items()) and all(kind in found for kind, n in counts.items() if n)
 
 
 def _atom_rows(text: bytes, start: int) -> list[tuple[bytes, ...]]:

@@ -54,8 +54,6 @@ SAMPLES: dict[str, tuple[str, Callable[[], bytes]]] = {
 """Made-up outputs: what they are, the reader, the text."""
 EVEN = {"GPAW text", "Gaussian log", "ORCA output", "NWChem log", "CASTEP output", "ABINIT, moving"}
 """Where a digit lost or added behind the point is told in all tables; elsewhere in some."""
-UNTOLD = {("CP2K log", "the row lost")}
-"""The last row of the table of atoms: no number of atoms is printed before it."""
 HEADINGS = ("celldm", "total   stress", "STRESS|", "time=", "znucl", "Utot", "_fr_energy", "e_wo_", "e_0_", "typat")
 
 
