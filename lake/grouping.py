@@ -17,6 +17,7 @@ from lake.checks import check
 from lake.distances import has_cell
 from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
+from lake.readers.openmx_given import OpenmxInput, with_given
 from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
 from schemas.calculations import Calculation, Run
 from schemas.frames import Floats, FrameBlock
@@ -60,11 +61,11 @@ class _Group:
     flags: set[str] = field(default_factory=set)
 
 
-def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[Calculation, ...]:
+def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] = ()) -> tuple[Calculation, ...]:
     """Return one calculation for each run, in the order of their outputs; a run that is there twice comes once,
     as its copy with the most files.
 
-    inputs are files of the same source that were given to VASP.
+    inputs are files of the same source that were given to VASP or OpenMX.
     The output with the lowest reader rank gives the labels, unless it is cut off and another one has more steps. What it leaves open
     in the level of theory comes from the others. Steps that differ in energy or forces raise sources_disagree, with both values in the
     notes; an output of another run in the same folder raises companion_of_other_run and stays a calculation of its own.
@@ -73,8 +74,10 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[
     best_rank = min((output.spec.rank for output in order), default=0)
     folders: dict[str, list[_Group]] = defaultdict(list)
     given: dict[str, list[VaspInput]] = defaultdict(list)
+    given_openmx: dict[str, list[OpenmxInput]] = defaultdict(list)
     for each in inputs:
-        given[posixpath.dirname(each.path)].append(each)
+        folder = posixpath.dirname(each.path)
+        given[folder].append(each) if isinstance(each, VaspInput) else given_openmx[folder].append(each)
     groups: dict[int, _Group] = {}
     for output in sorted(order, key=lambda output: output.spec.rank):
         home = _home(output, folders) if output.spec.rank > best_rank else None
@@ -91,6 +94,7 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput] = ()) -> tuple[
         alone = len(folders[folder]) == 1
         beside = _folder_of_inputs(folder, given, folders)
         calculation = _with_inputs(_calculation(made, alone=alone), given.get(beside, ()), alone=alone)
+        calculation = _with_openmx_inputs(calculation, given_openmx.get(folder, ()), alone=alone)
         kept = found.get(calculation.calculation_id)
         if kept is None or len(calculation.files) > len(kept.files):
             found[calculation.calculation_id] = calculation
@@ -279,6 +283,14 @@ def _with_inputs(calculation: Calculation, inputs: Sequence[VaspInput], *, alone
         return calculation
     label = calculation.files[0]
     run, used = with_inputs(calculation.run, label, inputs_of(label, inputs, alone=alone))
+    return replace(calculation, run=run, files=(*calculation.files, *used))
+
+
+def _with_openmx_inputs(calculation: Calculation, inputs: Sequence[OpenmxInput], *, alone: bool) -> Calculation:
+    """Return a calculation of OpenMX with what its input adds; its identity is that of the output alone."""
+    if calculation.run.code != "openmx" or not inputs:
+        return calculation
+    run, used = with_given(calculation.run, calculation.files[0], inputs, alone=alone)
     return replace(calculation, run=run, files=(*calculation.files, *used))
 
 

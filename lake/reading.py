@@ -26,6 +26,7 @@ from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata, to
 from lake.readers import READERS
 from lake.readers.base import CompanionReader, PushReader, ReaderSpec
 from lake.readers.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
+from lake.readers.openmx_given import OpenmxInput, read_given, recognises_input
 from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
 from schemas.calculations import Calculation
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
@@ -142,6 +143,9 @@ def read_parts(
             collected.reject(Rejection(part.path, error.reason, error.detail, error.remedy))
     collected.finish()
     calculations = group(collected.outputs, collected.inputs.values())
+    if not any(each.run.code == "openmx" for each in calculations):
+        for rejection in _without_output(collected.inputs.values()):
+            collected.reject(rejection)
     rejections = [*collected.rejections, *(() if calculations or collected.waiting else collected.structures)]
     if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
         found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
@@ -165,8 +169,8 @@ class _Collected:
     metadata: dict[str, str] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Length and CRC-32 of the files that were read, by path."""
-    inputs: dict[str, VaspInput] = field(default_factory=dict)
-    """Input files of VASP, by path."""
+    inputs: dict[str, VaspInput | OpenmxInput] = field(default_factory=dict)
+    """Input files of VASP and OpenMX, by path."""
     descriptions: Descriptions = field(default_factory=Descriptions)
     collections: list[tuple[str, ReaderSpec, Collection, tuple[str, ...]]] = field(default_factory=list)
     """Files without units, by path: labelled when all descriptions of the source have been met; the last are files read with it."""
@@ -276,7 +280,8 @@ class _Collected:
         spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
         may_be_companion = self._may_be_companion(file.name, spec)
         if spec is None and not may_be_companion:
-            if kind := input_kind(file.name):
+            kind = input_kind(file.name)
+            if kind or recognises_input(file.head):
                 self._input(file, kind)
             elif not file.is_cut():
                 self._unknown(file)
@@ -298,9 +303,9 @@ class _Collected:
             self._take_fed(file.path, spec, result)
 
     def _input(self, file: File, kind: str) -> None:
-        """Read an input file of VASP; one that is damaged or cut is passed over, which a Rejection about its archive says."""
+        """Read an input file of VASP, or without a kind of OpenMX; one that is cut is passed over: a Rejection of its archive says so."""
         with suppress(UnreadableArchive):
-            given = read_input(file.path, kind, file.chunks())
+            given = read_input(file.path, kind, file.chunks()) if kind else read_given(file.path, file.chunks())
             if given is not None:
                 self.inputs.setdefault(file.path, given)
 
@@ -401,6 +406,17 @@ def _beginning(head: bytes) -> str:
     if start.startswith(b"%PDF"):
         return "a PDF document"
     return repr(head[:32])
+
+
+def _without_output(inputs: Iterable[VaspInput | OpenmxInput]) -> Iterator[Rejection]:
+    """Yield a rejection for each input of OpenMX of a source that has no output of it."""
+    for each in inputs:
+        if isinstance(each, OpenmxInput):
+            words = "the input that OpenMX wrote with the structure at the end of a run" if each.is_written else "an input of OpenMX"
+            words += (
+                f" (System.Name {each.name or 'not told'}, {len(each.given.numbers) if each.given else 'no'} atoms): it has no energies"
+            )
+            yield Rejection(each.path, "no_calculation", words, "add System.Name.out, or System.Name.md, of its run")
 
 
 def _summed_up(rejections: Sequence[Rejection], counts: Mapping[str, int]) -> Iterator[Rejection]:

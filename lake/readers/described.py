@@ -161,7 +161,7 @@ _SIESTA: Final = ReaderDoc(
 )
 _OPENMX: Final = ReaderDoc(
     name="OpenMX output",
-    file="`System.Name.out`, with `System.Name.md` of its folder",
+    file="`System.Name.out`, with `System.Name.md` of its folder; its `.dat` and `.dat#` are compared with the input in it",
     reads="First and last step; with the .md beside it all steps.",
     versions="3.6 to 3.9 (seen: 3.9.2)",
     energy="`Utot`; no entropy term is printed (300 K unless set)",
@@ -177,14 +177,17 @@ _OPENMX: Final = ReaderDoc(
 )
 _OPENMX_MD: Final = ReaderDoc(
     name="OpenMX .md",
-    file="`System.Name.md`, where no .out is beside it",
-    reads="All steps; five decimals of a hartree; the functional is not stated.",
+    file="`System.Name.md`, where no .out is beside it, with `.dat` or `.dat#` of its folder",
+    reads="All steps; five decimals of a hartree; the level of theory where an input of the run is beside it.",
     versions="3.6 to 3.9 (seen: 3.9)",
     energy="`Energy` = Utot",
     stress="",
     proof="",
     traps=(
         Trap("it says neither functional nor convergence", "test_openmx::test_a_trajectory_alone_says_what_it_lacks"),
+        Trap("an input of another run or structure", "test_openmx_given::test_an_input_of_another_structure_or_run_is_not_used"),
+        Trap("an input edited after the run", "test_openmx_given::test_an_edited_input_is_told"),
+        Trap("an input alone is no output", "test_openmx_given::test_an_input_alone_is_recognised_and_told"),
         Trap("the .md2 begins likewise", "test_golden_other_codes::test_openmx_output_with_its_trajectory"),
     ),
 )

@@ -1,4 +1,4 @@
-"""The input that OpenMX repeats at the beginning of its output: first geometry, species, level of theory."""
+"""The input of OpenMX, which it repeats at the beginning of its output: first geometry, species, level of theory."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Input:
     level: LevelOfTheory
 
 
-def read_input(text: bytes) -> Input | None:
-    """Return the input that text repeats, or None where it tells no whole geometry."""
+def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
+    """Return the input that text is or repeats, or None where it tells no whole geometry; cell (Å) holds where it gives none."""
     version = _VERSION.search(text)
     words, blocks = _keywords(text)
     species = _species(blocks.get("definition.of.atomic.species", []))
     rows = blocks.get("atoms.speciesandcoordinates", [])
-    cell = _cell(words, blocks)
+    cell = _cell(words, blocks) if "atoms.unitvectors" in blocks else cell
     numbers = [_element(row[1], species) if len(row) >= 5 else 0 for row in rows]
     count = _first(words, "atoms.number", "")
     even = len({len(row) for row in rows}) == 1 and count in ("", str(len(rows)))

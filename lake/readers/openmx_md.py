@@ -20,6 +20,7 @@ from schemas.theory import LevelOfTheory
 from schemas.units import HARTREE, HARTREE_PER_BOHR
 
 MD_FORMAT: Final = "OpenMX .md"
+LEVEL_UNKNOWN: Final = "the functional is not stated: deposit System.Name.dat too"
 
 _HEAD: Final = re.compile(rb"\s*\d+ *\r?\n *time= *\S+ *\(fs\) *Energy= *\S+ *\(Hartree\)[^\n]*\n *[A-Z]")
 """The .md2 beside it begins likewise, but its rows begin with a number."""
@@ -143,5 +144,5 @@ def _run(snapshots: list[Snapshot], *, complete: bool) -> Run:
         frames=make_frames(snapshots[0].numbers, np.ones(3, dtype=bool), steps, ("OpenMX Utot", "")),
         complete=complete,
         flags=() if complete else ("truncated",),
-        notes=("energies have five decimals of a hartree, and the functional is not stated: deposit System.Name.out too",),
+        notes=("energies have five decimals of a hartree: deposit System.Name.out too", LEVEL_UNKNOWN),
     )
