@@ -11,13 +11,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.rows import RowBatch, number
+from lake.readers.rows import RowBatch, number, plain_numbers
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats, FrameBlock
 
 NAN: Final = float("nan")
 _DRAIN_BYTES: Final = 1 << 20
 _POINT_AND_DIGITS: Final = re.compile(rb"(?<=\.)\d+")
+_FEW_ROWS: Final = 60
+"""Rows up to which numbers are made one by one sooner than by a cast of the whole table."""
 ASYMMETRY: Final = 0.2
 """Part of the largest component that two equal components of a printed stress may differ by."""
 _MOST_OPEN: Final = 256 << 20
@@ -132,6 +134,11 @@ def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
     lengths = Counter(len(line.rstrip()) for line in found)
     if len(lengths) == 2 and rows > 2 and min(lengths.values()) == 1:
         return np.full((rows, count), NAN)
+    if rows <= _FEW_ROWS and len(lengths) == 1 and len({line.rfind(b".") for line in found}) == 1:
+        fields = [line.split() for line in found]
+        plain = plain_numbers([field for each in fields for field in each[-count:]])
+        if plain is not None and len(plain) == rows * count and len({len(each) for each in fields}) == 1:
+            return np.array(plain).reshape(rows, count)
     batch = RowBatch(rows, count)
     batch.add(lines)
     return np.asarray(batch.values()[0])
