@@ -134,7 +134,7 @@ def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
     lengths = Counter(len(line.rstrip()) for line in found)
     if len(lengths) == 2 and rows > 2 and min(lengths.values()) == 1:
         return np.full((rows, count), NAN)
-    if rows <= _FEW_ROWS and len(lengths) == 1 and len({line.rfind(b".") for line in found}) == 1:
+    if 2 < rows <= _FEW_ROWS and len(lengths) == 1 and len({line.rfind(b".") for line in found}) == 1:
         fields = [line.split() for line in found]
         plain = plain_numbers([field for each in fields for field in each[-count:]])
         if plain is not None and len(plain) == rows * count and len({len(each) for each in fields}) == 1:
