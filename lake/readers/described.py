@@ -307,8 +307,8 @@ _ABACUS: Final = ReaderDoc(
 )
 _ELK: Final = ReaderDoc(
     name="Elk INFO.OUT",
-    file="`INFO.OUT`, with `GEOMETRY_OPT.OUT`, `TOTENERGY_OPT.OUT`, `FORCES_OPT.OUT` of its folder",
-    reads="Its last step; with the files beside it all steps of an optimisation but the first, of which no output has the geometry.",
+    file="`INFO.OUT`, with `GEOMETRY_OPT.OUT`, `TOTENERGY_OPT.OUT`, `FORCES_OPT.OUT` and `elk.in` of its folder",
+    reads="Its last step; with the files beside it all steps of an optimisation; the geometry of the first is in `elk.in` alone.",
     versions="2 to 10 (seen: 4.0.15, 8.4.30; optimisations 8.4.30), 1 by its source alone",
     energy="`total energy` with its entropic term; without that it is energy_internal",
     stress="",
@@ -321,6 +321,7 @@ _ELK: Final = ReaderDoc(
             "a geometry is written after the update of its step",
             "test_elk_optimisation::test_energy_and_forces_belong_to_the_geometry_of_the_record_before",
         ),
+        Trap("an input edited after the run", "test_elk_optimisation::test_an_input_that_does_not_lead_to_the_second_step_is_not_used"),
         Trap("energies of strained cells", "test_elk_optimisation::test_energies_of_cells_strained_for_the_stress_are_no_steps"),
         Trap("files of another run", "test_elk_optimisation::test_files_of_another_run_are_not_used"),
         Trap("a cut file beside it", "test_elk_optimisation::test_a_cut_companion_gives_some_of_the_same_steps"),

@@ -8,6 +8,7 @@ versions write it anew in each step of an optimisation, so that it tells the las
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.base import ReaderSpec
-from lake.readers.elk_optimisation import Last, is_companion, number_of_last, read_records, steps_of
+from lake.readers.elk_input import INPUT, first_step
+from lake.readers.elk_optimisation import FILES, Last, Record, number_of_last, read_records, steps_of
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
@@ -74,7 +76,7 @@ class ElkRun(RunLog):
     def __init__(self, beside: dict[str, bytes] | None = None) -> None:
         super().__init__()
         self._beside = {} if beside is None else beside
-        self.used = False
+        self.used: tuple[str, ...] = ()
         self._cell = np.zeros((3, 3))
         self._positions: Floats | None = None
 
@@ -149,12 +151,22 @@ class ElkRun(RunLog):
                 "INFO.OUT has one step of the optimisation; deposit GEOMETRY_OPT.OUT, TOTENERGY_OPT.OUT and FORCES_OPT.OUT too"
             )
         else:
-            number_of_own = number_of_last(records, last)
-            self.used = bool(earlier)
-            self.steps = [*earlier, *([replace(own, number=number_of_own)] if own else [])]
-            if earlier:
-                self.lost += 1
-                self.notes.append("the geometry of the first step of the optimisation is in no output of Elk")
+            self._take_earlier(records, earlier, last, own)
+
+    def _take_earlier(self, records: Sequence[Record], earlier: list[Step], last: Last, own: Step | None) -> None:
+        number_of_own = number_of_last(records, last)
+        first = first_step(self._beside[INPUT], records) if INPUT in self._beside and (earlier or number_of_own) else None
+        self.steps = [*([first] if first else []), *earlier, *([replace(own, number=number_of_own)] if own else [])]
+        if first or earlier:
+            self.used = (*sorted(FILES & set(self._beside)), *([INPUT] if first else []))
+        if first is None and (earlier or number_of_own):
+            self.lost += 1
+            self.notes.append("the geometry of the first step of the optimisation is in elk.in alone: deposit it as it was for the run")
+
+
+def is_companion(name: str) -> bool:
+    """Return whether a file of this name may be read together with an INFO.OUT."""
+    return name in FILES or name == INPUT
 
 
 class ElkReader(LogReader):
@@ -173,8 +185,8 @@ class ElkReader(LogReader):
 
     @property
     def companions_used(self) -> tuple[str, ...]:
-        """Return the names of the files beside INFO.OUT that its last run was read from."""
-        return tuple(sorted(self._beside)) if any(run.used for run in self._elk_runs) else ()
+        """Return the names of the files beside INFO.OUT that its runs were read from."""
+        return tuple(dict.fromkeys(name for run in self._elk_runs for name in run.used))
 
     def _make_run(self) -> ElkRun:
         self._elk_runs.append(ElkRun(self._beside))

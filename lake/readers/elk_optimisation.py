@@ -2,7 +2,7 @@
 
 INFO.OUT is written anew in each step, so at the end it tells the last one. A record of GEOMETRY_OPT.OUT is the geometry after the update
 of its step: the energy and the forces of a step belong to the geometry of the record before. Records 'Lattice optimisation step' have
-an energy of a cell that was strained for the stress: only their geometry is used. The geometry of the first step is in the input alone.
+an energy of a cell that was strained for the stress: only their geometry is used. That of the first step is in the input alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 GEOMETRIES: Final = "GEOMETRY_OPT.OUT"
 ENERGIES: Final = "TOTENERGY_OPT.OUT"
 FORCES: Final = "FORCES_OPT.OUT"
+FILES: Final = frozenset({GEOMETRIES, ENERGIES, FORCES})
 
 _RECORD: Final = re.compile(rb"\n! (Atomic position|Lattice) optimisation step : +(\d{1,6}) *\n")
 _VECTORS: Final = re.compile(rb"\navec\n *(\S+) +(\S+) +(\S+) *\n *(\S+) +(\S+) +(\S+) *\n *(\S+) +(\S+) +(\S+) *\n *(?=\n)")
@@ -58,11 +59,6 @@ class Last:
     cell: Floats
     positions: Floats
     energy: float
-
-
-def is_companion(name: str) -> bool:
-    """Return whether a file of this name may be read together with an INFO.OUT."""
-    return name in (GEOMETRIES, ENERGIES, FORCES)
 
 
 def read_records(texts: dict[str, bytes], natoms: int) -> list[Record]:
