@@ -321,6 +321,10 @@ _ELK: Final = ReaderDoc(
             "a geometry is written after the update of its step",
             "test_elk_optimisation::test_energy_and_forces_belong_to_the_geometry_of_the_record_before",
         ),
+        Trap(
+            "all atoms are shifted between steps",
+            "test_elk_optimisation::test_forces_are_minus_the_derivative_of_the_energy_along_a_relaxation",
+        ),
         Trap("an input edited after the run", "test_elk_optimisation::test_an_input_that_does_not_lead_to_the_second_step_is_not_used"),
         Trap("energies of strained cells", "test_elk_optimisation::test_energies_of_cells_strained_for_the_stress_are_no_steps"),
         Trap("files of another run", "test_elk_optimisation::test_files_of_another_run_are_not_used"),

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from lake.readers.elk_optimisation import Record
+from lake.readers.elk_optimisation import Record, is_shifted
 from lake.readers.rows import number
 from lake.readers.text_steps import Step
 from schemas.frames import Floats
@@ -46,9 +46,7 @@ def first_step(text: bytes, records: Sequence[Record]) -> Step | None:
     if bool((np.abs(given.cell - after.cell) > _SAME_PLACE).any()) or not bool(np.isfinite(after.forces).all()):
         return None
     before = after.positions - given.step_size * after.forces / HARTREE_PER_BOHR * BOHR
-    apart = (given.positions - before) @ np.linalg.inv(after.cell)
-    apart -= apart[0]
-    if not bool((np.abs((apart - np.round(apart)) @ after.cell) < _SAME_PLACE).all()):
+    if not is_shifted(given.positions, before, after.cell):
         return None
     return Step(0, given.cell, given.positions, after.energy, forces=after.forces)
 

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.rows import number
-from lake.readers.text_steps import NAN, Step, as_floats
+from lake.readers.text_steps import NAN, Step, as_floats, even_decimals
 from schemas.frames import Floats
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
@@ -143,10 +143,17 @@ def _place(records: Sequence[Record], last: Last) -> int | None:
 
 
 def _same_geometry(record: Record, last: Last) -> bool:
+    """Return whether cells are equal, and atoms but for one vector by which Elk shifts all to have a centre of symmetry at the origin."""
     if record.positions.shape != last.positions.shape or bool((np.abs(record.cell - last.cell) > _SAME_PLACE).any()):
         return False
-    shift = (record.positions - last.positions) @ np.linalg.inv(last.cell)
-    return bool((np.abs((shift - np.round(shift)) @ last.cell) < _SAME_PLACE).all())
+    return is_shifted(record.positions, last.positions, last.cell)
+
+
+def is_shifted(positions: Floats, others: Floats, cell: Floats) -> bool:
+    """Return whether positions (natoms, 3) are others, but for whole lattice vectors and one vector by which all are shifted."""
+    apart = (positions - others) @ np.linalg.inv(cell)
+    apart -= apart[0]
+    return bool((np.abs((apart - np.round(apart)) @ cell) < _SAME_PLACE).all())
 
 
 def _read_geometry(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
@@ -167,7 +174,7 @@ def _read_geometry(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
         rows += lines[:-1]
         place = len(text) - len(lines[-1])
     fields = [row.split() for row in rows]
-    if len(fields) != natoms or any(len(row) not in (3, 6) for row in fields):
+    if len(fields) != natoms or any(len(row) not in (3, 6) for row in fields) or not even_decimals([x for row in fields for x in row]):
         return None
     values = as_floats([field for row in fields for field in row[:3]]).reshape(-1, 3)
     positions = values if b"\nmolecule\n" in text else values @ cell
@@ -181,9 +188,12 @@ def _read_forces(text: bytes, natoms: int) -> dict[int, tuple[int, Floats]]:
     found = {}
     for k, head in enumerate(heads):
         piece = text[head.end() - 1 : heads[k + 1].start() if k + 1 < len(heads) else len(text)]
-        values = as_floats([field for row in _TOTAL_FORCE.findall(piece) for field in row]).reshape(-1, 3)
+        fields = [field for row in _TOTAL_FORCE.findall(piece) for field in row]
+        values = as_floats(fields).reshape(-1, 3)
         largest = _LARGEST.search(piece)
         printed = number(largest.group(1)) if largest else NAN
-        whole = len(values) == natoms and abs(float(np.linalg.norm(values, axis=1).max()) - printed) <= _SAME_FORCE
+        whole = (
+            len(values) == natoms and even_decimals(fields) and abs(float(np.linalg.norm(values, axis=1).max()) - printed) <= _SAME_FORCE
+        )
         found[k] = int(head.group(1)), values * HARTREE_PER_BOHR if whole else np.full((natoms, 3), NAN)
     return found
