@@ -20,7 +20,7 @@ from lake.transactions import commit_files
 from schemas.columns import POTENTIALS
 from schemas.errors import AlreadyThere, QueryError, TableError, UnknownName, closest
 from schemas.json import from_json, to_json
-from schemas.potentials import Metrics, PotentialCard
+from schemas.potentials import Decision, Metrics, PotentialCard
 
 FOLDER: Final = "potential-files"
 """Not below the folder of the table `potentials`, where a vacuum would take them for orphans."""
@@ -121,14 +121,18 @@ def next_version(lake: Place, name: str) -> int:
     return max(taken, default=0) + 1
 
 
-def set_state(lake: Place, name: str, version: int, state: str, why: str) -> None:
-    """Put a version into a state, with the reason; a new champion retires the one before it, in the same commit."""
+def set_state(lake: Place, name: str, version: int, state: str, why: str, *, decision: Decision | None = None) -> None:
+    """Put a version into a state, with the reason; a new champion retires the one before it, in the same commit.
+
+    decision is what the gate found; without one, that of before stays on the card.
+    """
     if state not in STATES:
         raise QueryError(f"{state!r} is no state of a potential{closest(state, STATES)}; states are {', '.join(STATES)}")
     cards = {card.version: card for card in list_potentials(lake, name)}
     if version not in cards:
         raise UnknownName(f"{lake.url}: potential {name!r} has no version {version}; it has {', '.join(map(str, cards)) or 'none'}")
-    changes = [(dataclasses.replace(cards[version], state=state), why)]
+    card = cards[version]
+    changes = [(dataclasses.replace(card, state=state, decision=decision or card.decision), why)]
     if state == "champion":
         before = [card for card in cards.values() if card.state == "champion" and card.version != version]
         changes += [(dataclasses.replace(card, state="retired"), f"version {version} became champion") for card in before]
@@ -139,6 +143,12 @@ def champion(lake: Place, name: str) -> PotentialCard | None:
     """Return the card of the champion of a name, or None where it has none."""
     found = [card for card in list_potentials(lake, name) if card.state == "champion"]
     return max(found, key=lambda card: card.version) if found else None
+
+
+def states(lake: Place, name: str, version: int) -> list[tuple[datetime, str, str]]:
+    """Return when a version came into which state and why, oldest first."""
+    rows = lake.potentials().filter((pl.col("name") == name) & (pl.col("version") == version)).sort("recorded_at")
+    return list(rows.select("recorded_at", "state", "why").collect().iter_rows())
 
 
 def _cards(rows: pl.LazyFrame, name: str | None) -> list[PotentialCard]:

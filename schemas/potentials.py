@@ -36,6 +36,27 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class GateCheck:
+    """One thing that a potential must show to become champion."""
+
+    name: str
+    passed: bool
+    detail: str
+    """What was found, and what is let pass."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate between candidate and champion found; a version that passes all checks is promoted."""
+
+    against: str
+    """The champion that it was compared with; empty where there was none."""
+    checks: tuple[GateCheck, ...]
+    decided_at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
 class PotentialCard:
     """What a potential is, what it was trained on, how well it does and what made it."""
 
@@ -69,5 +90,7 @@ class PotentialCard:
     format: int = 1
     parent: str = ""
     """'NAME@VERSION' of the potential whose weights training began with; empty where it began anew."""
+    decision: Decision | None = None
+    """Of the gate; None before that, and for versions from before there was one. Stands in the table, not in card.json."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each stored file by its name."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -114,6 +116,22 @@ class RetrainSettings:
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """What a new version of a potential must show to become champion."""
+
+    tolerance: float = 0.05
+    """Share by which the error in an element system, or of the energies over all, may be larger than the champion's."""
+    temperature: float = 300.0
+    """Temperature from which the run at constant energy starts, K."""
+    steps: int = 200
+    """Steps of that run."""
+    timestep: float = 0.5
+    """Time step of that run, fs."""
+    max_energy_change: float = 1.0
+    """Drift and spread together of the total energy in that run that are let pass, meV/atom."""
+
+
+@dataclass(frozen=True)
 class ProfileSettings:
     """Who reads."""
 
@@ -146,6 +164,7 @@ class Settings:
     prefect: PrefectSettings = PrefectSettings()
     stack: StackSettings = StackSettings()
     retrain: RetrainSettings = RetrainSettings()
+    gate: GateSettings = GateSettings()
     profile: ProfileSettings = ProfileSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
 
@@ -220,10 +239,12 @@ def environment_of_child(extra: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **extra}
 
 
-def _as_type_of(example: str | int | tuple[str, ...], value: object, where: str) -> str | int | tuple[str, ...]:
+def _as_type_of(example: str | int | float | tuple[str, ...], value: object, where: str) -> str | int | float | tuple[str, ...]:
     """Return value as the type of example; text turns into a number, or with commas into a list of texts; nothing else is bent."""
     if isinstance(example, tuple):
         return _texts(value, where)
+    if isinstance(example, float):
+        return _number(value, where)
     if isinstance(example, str) and isinstance(value, str):
         return value
     if isinstance(example, int) and isinstance(value, int) and not isinstance(value, bool):
@@ -231,6 +252,15 @@ def _as_type_of(example: str | int | tuple[str, ...], value: object, where: str)
     if isinstance(example, int) and isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return int(value)
     raise SettingsError(f"{where} is {value!r}, expected {'a whole number' if isinstance(example, int) else 'text'}")
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            found = float(value)
+            if math.isfinite(found):
+                return found
+    raise SettingsError(f"{where} is {value!r}, expected a finite number")
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:

@@ -71,8 +71,7 @@ def run_dynamics(
 
     temperature in K, timestep in fs; velocities and thermostat are drawn with a fixed seed. A run that explodes is ended and says so.
     """
-    if steps < 10 or timestep <= 0 or temperature <= 0:
-        raise TrainingError(f"dynamics of {steps} steps of {timestep} fs at {temperature} K; give 10 steps or more, and positive numbers")
+    _check(temperature, steps, timestep)
     random = np.random.default_rng(0)
     structure = atoms.copy()
     structure.calc = potential.calculator(skin=SKIN)
@@ -85,6 +84,20 @@ def run_dynamics(
         _thermalise(structure, temperature, random)
     langevin = Langevin(structure, timestep * units.fs, temperature_K=temperature, friction=FRICTION / units.fs, rng=random, fixcm=False)
     return nve, _run("NVT", langevin, structure, (temperature, steps, timestep), progress)
+
+
+def run_nve(potential: Potential, atoms: Atoms, *, temperature: float, steps: int, timestep: float) -> DynamicsReport:
+    """Run NVE alone, as `run_dynamics` does first."""
+    _check(temperature, steps, timestep)
+    structure = atoms.copy()
+    structure.calc = potential.calculator(skin=SKIN)
+    _thermalise(structure, temperature, np.random.default_rng(0))
+    return _run("NVE", VelocityVerlet(structure, timestep * units.fs), structure, (temperature, steps, timestep), None)
+
+
+def _check(temperature: float, steps: int, timestep: float) -> None:
+    if steps < 10 or timestep <= 0 or temperature <= 0:
+        raise TrainingError(f"dynamics of {steps} steps of {timestep} fs at {temperature} K; give 10 steps or more, and positive numbers")
 
 
 def _run(

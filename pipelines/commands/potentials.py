@@ -64,6 +64,9 @@ def print_card(card: PotentialCard, *, as_json: bool) -> None:
         print_metrics(metrics)
     for note in card.notes:
         OUT.print(f"note: {note}", highlight=False)
+    if card.decision is not None:
+        rows = [{"check": each.name, "passed": "yes" if each.passed else "NO", "found": each.detail} for each in card.decision.checks]
+        print_rows(rows, as_json=False, title=f"gate, {card.decision.decided_at}: {card.decision.against or 'no champion before'}")
 
 
 @app.command()
@@ -113,6 +116,23 @@ def retrain(name: Annotated[str, typer.Argument(help="Name of the potential.")])
     if decision.request is not None:
         card, _ = run_training(settings, decision.request, lambda line: OUT.print(line, highlight=False, markup=False))
         print_card(card, as_json=False)
+
+
+@app.command()
+def reproduce(
+    potential: Annotated[str, typer.Argument(help="NAME or NAME@VERSION; the champion, or else the newest, without a version.")],
+    tolerance: Annotated[float, typer.Option(help="Largest relative difference of errors and weights that counts as within.")] = 0.02,
+    as_json: AsJson = False,
+) -> None:
+    """Train a potential again from its card (dataset, settings, seed) and compare errors and weights; exit code 1 where they differ."""
+    from lake.potentials import name_and_version
+    from pipelines.reproducing import is_reproduced
+    from pipelines.reproducing import reproduce as train_again
+
+    rows = train_again(load(), *name_and_version(potential), tolerance)
+    print_rows([asdict(row) for row in rows], as_json=as_json, title=f"{potential}, trained again")
+    if not is_reproduced(rows):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -211,11 +231,37 @@ def list_all(as_json: AsJson = False) -> None:
 
 @registry.command()
 def show(name: Name, version: Version = None, as_json: AsJson = False) -> None:
-    """Show the card of a potential."""
-    from lake.potentials import read_potential
+    """Show the card of a potential, what the gate found, and its states with their reasons."""
+    from lake.potentials import read_potential, states
 
-    card, _ = read_potential(lake.open(settings=load()), name, version)
+    opened = lake.open(settings=load())
+    card, _ = read_potential(opened, name, version)
     print_card(card, as_json=as_json)
+    if not as_json:
+        for when, state, why in states(opened, card.name, card.version):
+            OUT.print(f"{when:%Y-%m-%d %H:%M:%S}  {state}: {why}", highlight=False, soft_wrap=True)
+
+
+@registry.command()
+def promote(name: Name, version: Annotated[int, typer.Option(help="Version that is to become champion.")], as_json: AsJson = False) -> None:
+    """Send a candidate through the gate once more: it becomes champion where all checks pass."""
+    from pipelines.promotion import judge
+
+    settings = load()
+    print_card(judge(lake.open(settings=settings), name, version, settings.gate), as_json=as_json)
+
+
+@registry.command()
+def retire(
+    name: Name,
+    version: Annotated[int, typer.Option(help="Version that is not to be used any more.")],
+    why: Annotated[str, typer.Option(help="The reason; it is kept for ever.")],
+) -> None:
+    """Retire a version: it stays readable by its number and is no longer what its name means."""
+    from lake.potentials import set_state
+
+    set_state(lake.open(settings=load()), name, version, "retired", why)
+    OUT.print(f"{name} version {version} is retired: {why}", highlight=False)
 
 
 @registry.command()

@@ -95,7 +95,10 @@ def test_training_and_retraining_are_seen_in_the_ui(served: Settings, root: Path
     tiny = ("--set", "epochs=2", "--set", "channels=2", "--set", "l_max=1", "--set", "hidden=[4]")
     atomlake(served, "train", "oxides", "--name", "oxides", *tiny)
     (card,) = list_potentials(opened, "oxides")
-    assert (card.version, card.state, card.dataset) == (1, "champion", "oxides")
+    assert (card.version, card.dataset) == (1, "oxides")
+    assert card.decision is not None
+    # Two epochs need not make a potential that passes the gate.
+    assert card.state == ("champion" if all(check.passed for check in card.decision.checks) else "candidate")
     assert card.metrics["test"].trivial.force_mae > 0
     (result, *_) = artifacts(served, "oxides")
     assert result["type"] == "markdown"

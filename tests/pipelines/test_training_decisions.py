@@ -16,7 +16,6 @@ from pipelines.artifacts import key_of, markdown_table, metrics_rows, number, re
 from pipelines.commands.potentials import parse_options
 from pipelines.demo_page import error_table
 from pipelines.training_runs import Retraining, TrainRequest, decide_retraining, next_name, train_command
-from pipelines.training_session import is_better
 from schemas.datasets import FrameQuery, Split
 from schemas.errors import UnknownName
 from schemas.potentials import ErrorSummary, Metrics, PotentialCard
@@ -28,20 +27,6 @@ ERRORS = ErrorSummary(10, 80, 0.010, 0.012, 0.050, 0.070, float("nan"))
 def metrics(energy: float = 0.010, force: float = 0.050, frames: int = 10) -> Metrics:
     errors = replace(ERRORS, energy_mae=energy, force_mae=force, n_frames=frames)
     return Metrics("test", errors, ERRORS, {"Mg-O": errors}, {"Mg-O": ERRORS})
-
-
-@pytest.mark.parametrize(
-    ("energy", "force", "wins"),
-    [(0.010, 0.050, True), (0.0104, 0.049, True), (0.011, 0.049, False), (0.005, 0.051, False)],
-)
-def test_a_new_version_wins_where_forces_are_no_worse_and_energies_hardly(energy: float, force: float, wins: bool) -> None:
-    better, why = is_better(metrics(energy, force), metrics(), 1)
-    assert better is wins
-    assert "of version 1, on the same frames" in why
-
-
-def test_without_test_frames_the_one_that_has_seen_more_wins() -> None:
-    assert is_better(metrics(float("nan"), float("nan"), 0), metrics(frames=0), 1)[0]
 
 
 def test_datasets_of_a_series_are_numbered() -> None:
