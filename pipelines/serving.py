@@ -24,9 +24,7 @@ def deployments(settings: Settings) -> list[RunnerDeployment]:
             "inbox", interval=settings.ingest.interval_seconds, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE
         ),
         retrain.to_deployment("schedule", cron=settings.retrain.cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
-        compact_lake.to_deployment(
-            "schedule", cron=settings.upkeep.compact_cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE
-        ),
+        compact_lake.to_deployment("schedule", cron=settings.upkeep.compact_cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
         vacuum_lake.to_deployment("schedule", cron=settings.upkeep.vacuum_cron, concurrency_limit=ONE_AT_A_TIME, entrypoint_type=MODULE),
         train_potential.to_deployment("on-demand", entrypoint_type=MODULE),
     ]

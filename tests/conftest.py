@@ -103,9 +103,7 @@ def _start_weed(weed: Path, folder: Path, settings: StoreSettings) -> tuple[subp
     # The policies as they are shipped, so that `test_policies` asks a real server what they let through.
     files = {name: ROOT / f"infra/policies/{name}.json" for name in ("depositor", "reader", "service")}
     policies = [{"name": name, "content": file.read_text()} for name, file in files.items()]
-    bound = [
-        {"name": name, "credentials": [{"accessKey": name, "secretKey": f"{name}secret"}], "policyNames": [name]} for name in files
-    ]
+    bound = [{"name": name, "credentials": [{"accessKey": name, "secretKey": f"{name}secret"}], "policyNames": [name]} for name in files]
     (folder / "s3.json").write_text(json.dumps({"identities": [identity, *bound], "policies": policies}))
     (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 2\n")
     (folder / "data").mkdir()

@@ -225,7 +225,7 @@ def _write_times(work: Path, task: FittingTask, data: FrameData) -> None:
     """Write where the time went; the standardisation's neighbour lists, made before the first step, are counted in."""
     task.times.neighbours = data.train_cache.neighbour_seconds
     if data.loader is not None:
-        task.times.loader = max(data.loader.seconds - task.times.neighbours, 0.0)
+        task.times.loader = data.loader.seconds
     (work / "times.json").write_text(json.dumps(asdict(task.times)))
 
 
