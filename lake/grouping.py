@@ -200,6 +200,8 @@ def _same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
     for first, second in ((i, j), tails):
         near = _distance(a, b, first, second) < PLACE_TOLERANCE
         fits.append((first[near], second[near]))
+        if int(near.sum()) == count:
+            return fits[-1]
     best = max(fits, key=lambda fit: len(fit[0]))
     return best if 2 * len(best[0]) >= count or a.natoms != b.natoms else max(best, _by_place(a, b), key=lambda fit: len(fit[0]))
 
