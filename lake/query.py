@@ -22,7 +22,7 @@ from schemas.flags import DISQUALIFYING, FLAG_NAMES
 
 _NAMES = {field.name for field in dataclasses.fields(FrameQuery)}
 _LISTS: Final = ("elements", "systems", "containing", "any_of", "without", "flags", "without_flags")
-RANGES: Final = ("natoms", "energy_per_atom", "largest_force", "volume_per_atom", "density", "pressure", "ingested")
+RANGES: Final = ("natoms", "energy_per_atom", "largest_force", "volume", "volume_per_atom", "density", "pressure", "ingested")
 """Filters that are (least, most), both included; None leaves an end open."""
 _RANGE_OF: Final = {"largest_force": pl.col("max_force"), "volume_per_atom": pl.col("volume") / pl.col("natoms")}
 

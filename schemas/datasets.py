@@ -41,6 +41,8 @@ class FrameQuery:
     """No force above this, eV/Å."""
     largest_force: tuple[float | None, float | None] | None = None
     """Norm of the largest force of the frame, eV/Å."""
+    volume: tuple[float | None, float | None] | None = None
+    """Of the cell, Å³."""
     volume_per_atom: tuple[float | None, float | None] | None = None
     """Å³"""
     density: tuple[float | None, float | None] | None = None

@@ -89,7 +89,7 @@ def test_anonymous_formulas_name_shapes(filled: Lake) -> None:
 def test_ranges_may_be_open(filled: Lake) -> None:
     for name, column in [
         ("energy_per_atom", pl.col("energy_per_atom")), ("largest_force", pl.col("max_force")), ("density", pl.col("density")),
-        ("volume_per_atom", pl.col("volume") / pl.col("natoms")), ("pressure", pl.col("pressure")),
+        ("volume", pl.col("volume")), ("volume_per_atom", pl.col("volume") / pl.col("natoms")), ("pressure", pl.col("pressure")),
     ]:  # fmt: skip
         values = filled.frames(systems="Ca-O").select(column.alias("x")).collect()["x"].sort().to_list()
         assert len(set(values)) == 4

@@ -59,6 +59,7 @@ FILTERS: list[tuple[tuple[str, ...], dict[str, int]]] = [
     (("--max-force", "0.001"), {}),
     (("--max-force", "0.001:"), {"Ca-Mg-O": 6, "Ca-O": 4, "Mg-O": 8}),
     (("--volume-per-atom", ":1"), {}),
+    (("--volume", ":1"), {}),
     (("--licence", "CC0-1.0"), {"Ca-Mg-O": 6}),
     (("--material", "苦灰石"), {"Ca-Mg-O": 6}),
     (("--material", "quicklime"), {"Ca-O": 4}),
