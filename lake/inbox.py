@@ -45,7 +45,8 @@ class Ledger:
     def next_attempt(self, key: str, etag: str, put: datetime | None = None) -> int | None:
         """Return the number of the attempt to make at an object now, or None where it has been read.
 
-        put is when the object or the description beside it was put: what waits for units is read again when one of them is put again.
+        put is when the object or the description beside it was put: what waits for units is read again when one of them is put again
+        (stores list that time in whole seconds, so with quiet_seconds below 1 an answer put in the second of its object is not seen).
         """
         name = (key, etag)
         before = self.attempts.get(name, 0)
