@@ -34,11 +34,13 @@ class Reproduced:
 def reproduce(settings: Settings, name: str, version: int | None, tolerance: float) -> list[Reproduced]:
     """Train a potential again on its pinned dataset with the settings and the seed of its card, and compare errors and weights.
 
+    Where the time was limited, the stored pace is followed, so that the same steps are done at the same rates.
     tolerance is relative, of errors and (to the largest one of a tensor) of weights. Nothing is registered, the work is removed.
     Raises QueryError for a potential that was imported, or that another content of its dataset made.
     """
     import training
     from training.card import software_versions
+    from training.session import pace_of
     from training.settings import settings_from
 
     opened = lake.open(settings=settings)
@@ -56,8 +58,12 @@ def reproduce(settings: Settings, name: str, version: int | None, tolerance: flo
     # No potential is named so, and the copies of datasets are shared.
     work, folder = settings.home / "training", f"{card.name}@{card.version}"
     given = settings_from(card.settings, where=f"card of {card.name} version {card.version}")
-    again = training.train(dataset, given, name=folder, work=work)
+    pace = pace_of(stored)
+    again = training.train(dataset, given, name=folder, work=work, pace=pace)
     rows = _software(card.software, software_versions())
+    rows.append(_steps(card.steps, again.card.steps))
+    if given.max_seconds and not pace:
+        rows.append(Reproduced("pace", "not stored", "by the clock", "bits cannot be equal"))
     rows += [row for split, errors in card.metrics.items() for row in _errors(errors, again.card.metrics[split], tolerance)]
     rows.append(_weights(stored, again, tolerance))
     shutil.rmtree(work / folder, ignore_errors=True)
@@ -74,6 +80,12 @@ def _software(stored: Mapping[str, str], now: Mapping[str, str]) -> list[Reprodu
     other = [name for name, version in stored.items() if now.get(name) != version]
     rows = [Reproduced(name, stored[name], now.get(name, "not there"), "another version") for name in other]
     return rows or [Reproduced("software", f"{len(stored)} versions", "the same", EQUAL)]
+
+
+def _steps(stored: tuple[int, ...], again: tuple[int, ...]) -> Reproduced:
+    """Return the steps of each member; versions from before these were kept are not judged by them."""
+    told = [", ".join(map(str, steps)) or "not stored" for steps in (stored, again)]
+    return Reproduced("steps", told[0], told[1], EQUAL if stored == again else "another number" if stored else "not judged")
 
 
 def _errors(stored: Metrics, again: Metrics, tolerance: float) -> list[Reproduced]:

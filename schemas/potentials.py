@@ -90,6 +90,10 @@ class PotentialCard:
     format: int = 1
     parent: str = ""
     """'NAME@VERSION' of the potential whose weights training began with; empty where it began anew."""
+    steps: tuple[int, ...] = ()
+    """Optimiser steps that were done, of each member of a committee, or the one; empty for versions from before it was kept."""
+    epochs: tuple[int, ...] = ()
+    """Passes over the training frames, likewise."""
     decision: Decision | None = None
     """Of the gate; None before that, and for versions from before there was one. Stands in the table, not in card.json."""
     files: Mapping[str, str] = field(default_factory=dict)

@@ -45,7 +45,7 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     data = FrameData(job.train, job.validation, job.elements, settings)
-    task = FittingTask(first_model(job, data), settings)
+    task = FittingTask(first_model(job, data), settings, job.pace)
     newest = newest_checkpoint(work)
     trainer = _trainer(job, work, progress)
     with _quiet(), _alone(work, trainer.global_rank):
@@ -216,6 +216,8 @@ def _write_result(work: Path, task: FittingTask, trainer: Trainer) -> None:
     part = work / "weights.part"
     save_file({name: value.contiguous() for name, value in weights.items()}, part)
     part.replace(work / "weights.safetensors")
+    if task.pace:
+        (work / "pace.json").write_text(json.dumps(task.pace))
     done = {"steps": trainer.global_step, "epochs": trainer.current_epoch, "history": task.history}
     (work / "finished.part").write_text(json.dumps(done))
     (work / "finished.part").replace(work / "finished.json")

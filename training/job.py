@@ -74,6 +74,8 @@ class Job:
     """Folders of the local copies that splits are mapped from; the others are stored with the run."""
     start: EnergyModel | None = None
     """What training begins with, in place of first weights that are drawn."""
+    pace: tuple[float, ...] = ()
+    """Pace of an earlier run (share of max_seconds at each look at the clock), followed in place of the clock."""
 
 
 def make_job(
@@ -110,6 +112,8 @@ def fingerprint(job: Job) -> str:
             column = getattr(arrays, name)
             for start in range(0, len(column), CHUNK):
                 digest.update(np.ascontiguousarray(column[start : start + CHUNK]).tobytes())
+    if job.pace:
+        digest.update(json.dumps(job.pace).encode())
     if job.start is not None:
         for _, content in sorted(_start_files(job.start).items()):
             digest.update(content)
@@ -163,6 +167,7 @@ def read_job(work: Path) -> Job:
         **splits,
         copies=copies,
         start=_read_start(work / _START),
+        pace=tuple(record.get("pace", ())),
     )
 
 
@@ -209,6 +214,7 @@ def _record(job: Job) -> dict[str, object]:
         "scale": job.scale,
         "notes": list(job.notes),
         "copies": dict(job.copies),
+        "pace": list(job.pace),
     }
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from safetensors.torch import load_file
@@ -29,6 +30,9 @@ from training.warm_start import Start, begin, kept_apart, start_in_lake
 EVALUATED_FRAMES = 100_000
 """Most frames of a split that the errors on the card are taken from."""
 
+PACE: Final = "pace.json"
+"""File of a potential whose training time was limited: the pace of each member."""
+
 
 def train(
     dataset: PinnedDataset | FrameSplits,
@@ -38,12 +42,15 @@ def train(
     work: Path = Path("atomlake-training"),
     progress: Callable[[Progress], None] | None = None,
     start: Start | None = None,
+    pace: Sequence[Sequence[float]] = (),
 ) -> Potential:
     """Return the potential that fits the training frames of a dataset, its card with errors on all splits.
 
     The run lies in work/NAME/FINGERPRINT of settings and frames: after any end, the same call goes on from the newest checkpoint, and
     returns a finished run at once. With more than one device it runs in worker processes. Without progress a bar is shown.
     start, or the setting start_from in a lake, gives a potential whose weights it begins with; see `training.warm_start`.
+    pace, that of each member of an earlier run (`pace_of`), is followed in place of the clock: a run whose time was limited then
+    repeats bit for bit on the same hardware.
     Raises TrainingError where there is nothing to train on or the workers fail.
     """
     from training.fit import build_model
@@ -63,9 +70,11 @@ def train(
     members = [whole] if settings.committee == 1 else [_member(whole, member) for member in range(settings.committee)]
     if start is not None:
         members = [begin(job, start, _theories(dataset), member) for member, job in enumerate(members)]
+    if pace:
+        members = [dataclasses.replace(job, pace=tuple(own)) for job, own in zip(members, pace, strict=True)]
     # Settings that fit no potential of these elements are told here, not in a worker.
     build_model(members[0])
-    folder = work / name / fingerprint(dataclasses.replace(whole, start=members[0].start))[:12]
+    folder = work / name / fingerprint(dataclasses.replace(whole, start=members[0].start, pace=members[0].pace))[:12]
     folders = [folder] if len(members) == 1 else [folder / f"member-{member}" for member in range(len(members))]
     for member, (own, job) in enumerate(zip(folders, members, strict=True), 1):
         run_training_in(own, job, name if len(members) == 1 else f"{name}, member {member} of {len(members)}", progress)
@@ -98,6 +107,12 @@ def run_training_in(folder: Path, job: Job, name: str, progress: Callable[[Progr
         run_training(folder, show)
 
 
+def pace_of(potential: Potential) -> list[list[float]]:
+    """Return the pace of each member where the training time was limited; nothing for others, and those of before it was kept."""
+    paces: list[list[float]] = json.loads(potential.extra_files.get(PACE, b"[]"))
+    return paces
+
+
 def _member(whole: Job, member: int) -> Job:
     """Return the job of one member of a committee: another seed, and its share of the time."""
     settings = whole.settings
@@ -121,7 +136,17 @@ def _finish(
     bare = Potential(model, empty, work=work)
     metrics, picture, notes = _measure(bare, splits)
     files = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
-    card = dataclasses.replace(empty, metrics=metrics, notes=(*empty.notes, *_times(folders[0]), *notes))
+    paces = [json.loads(file.read_text()) for folder in folders if (file := folder / PACE).is_file()]
+    if paces:
+        files[PACE] = json.dumps(paces).encode()
+    done = [json.loads((folder / "finished.json").read_text()) for folder in folders]
+    card = dataclasses.replace(
+        empty,
+        metrics=metrics,
+        notes=(*empty.notes, *_times(folders[0]), *notes),
+        steps=tuple(each["steps"] for each in done),
+        epochs=tuple(each["epochs"] for each in done),
+    )
     return dataclasses.replace(bare, card=card, extra_files=files)
 
 

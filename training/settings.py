@@ -93,7 +93,7 @@ class TrainSettings:
     validate_every: int = 5
     """Epochs between two validations."""
     max_seconds: float = 0.0
-    """Time after which training stops, the learning rate having fallen by then; such a run does not repeat bit for bit. 0 for none."""
+    """Time after which training stops, the learning rate having fallen by then; 0 for none. `atomlake reproduce` follows its pace."""
     clock: str = "wall"
     """The time that max_seconds counts: wall, or cpu (processor time of each process) for a machine that is shared."""
     seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,8 +52,12 @@ class FittingTask(LightningModule):
     Each loss is a sum over all processes divided by the labels of all processes, so one process and many take the same step.
     """
 
-    def __init__(self, model: EnergyModel, settings: TrainSettings) -> None:
+    def __init__(self, model: EnergyModel, settings: TrainSettings, pace: Sequence[float] = ()) -> None:
+        """Pace is that of an earlier run, which is followed in place of the clock."""
         super().__init__()
+        self.pace: list[float] = []
+        """Share of max_seconds that was gone at each look at the clock."""
+        self._followed = tuple(pace)
         self.model = model
         self.settings = settings
         self.times = Times(path=model.path())
@@ -85,9 +90,8 @@ class FittingTask(LightningModule):
         del batch, batch_idx
         done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         if self.settings.max_seconds and self.global_step % CLOCK_STEPS == 0:
-            # One process's clock holds for all, so that all take the same rate and end at the same step.
-            used = float(self.trainer.strategy.broadcast(self._seconds_before + self._clock() - self._start))
-            self._time_share = used / self.settings.max_seconds
+            self._time_share = self._share_of_time(self.global_step // CLOCK_STEPS)
+            self.pace.append(self._time_share)
             self.trainer.should_stop |= self._time_share >= 1.0
         if self.trainer.should_stop or self.trainer.current_epoch + 1 == self.trainer.max_epochs:
             # The last epoch is validated although it may not be its turn, so that the history ends with the weights that are kept.
@@ -95,6 +99,13 @@ class FittingTask(LightningModule):
         rate = self.settings.learning_rate * rate_factor(self.global_step, max(done, self._time_share), self.settings.warmup_steps)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
+
+    def _share_of_time(self, look: int) -> float:
+        if self._followed:
+            return self._followed[look] if look < len(self._followed) else 1.0
+        # One process's clock holds for all, so that all take the same rate and end at the same step.
+        used = float(self.trainer.strategy.broadcast(self._seconds_before + self._clock() - self._start))
+        return used / self.settings.max_seconds
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this process's part of the loss, scaled up by what DDP divides its gradient by."""
@@ -178,6 +189,7 @@ class FittingTask(LightningModule):
             "since_best": self._since_best,
             "seconds": self._seconds_before + self._clock() - self._start,
             "time_share": self._time_share,
+            "pace": self.pace,
             "train_sums": self._train_sums,
             "history": self.history,
             "path": self.times.path,
@@ -192,6 +204,7 @@ class FittingTask(LightningModule):
             self.times.path = f"{before}, then {self.times.path}"
         self._average, self.best_weights, self.best_loss = kept["average"], kept["best_weights"], kept["best_loss"]
         self._seconds_before, self._time_share = kept["seconds"], kept["time_share"]
+        self.pace = kept.get("pace", [])
         self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]
 
     def _loss(self, squares: Tensor, counts: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 REFERENCE_FRAMES = 1000
 """Most frames that references of new elements are fitted to."""
 
+SHAKE: Final = 0.1
+"""Spread of what is added to weights that a second member of a committee begins with, in root mean squares of each tensor."""
+
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -43,6 +47,12 @@ class Start:
     def name(self) -> str:
         """NAME@VERSION."""
         return f"{self.potential.card.name}@{self.potential.card.version}"
+
+    @property
+    def n_models(self) -> int:
+        """Models that differ: members of a committee, or one."""
+        model = self.potential.model
+        return len(model.each()) if isinstance(model, Committee) else 1
 
     def member(self, number: int) -> EnergyModel:
         """Return the model that a member of a committee begins with; one that is no committee begins them all."""
@@ -108,8 +118,10 @@ def begin(job: Job, start: Start, theories: Sequence[str], number: int = 0) -> J
     Its elements are those of the frames and those that the earlier potential knows. Element references stay where the theory does:
     only those of new elements are fitted, to what the network leaves. With another theory all elements of the frames are.
     """
-    parent, card = start.member(number), start.potential.card
-    settings = job.settings
+    settings, card = job.settings, start.potential.card
+    parent = start.member(number)
+    if number >= start.n_models:
+        parent = shaken(parent, settings.seed)
     if settings.architecture != parent.name or abs(settings.cutoff - parent.cutoff) > 1e-9:
         raise TrainingError(
             f"{start.name} is {parent.name} with a cutoff of {parent.cutoff} Å, the settings ask for {settings.architecture} with "
@@ -132,6 +144,20 @@ def begin(job: Job, start: Start, theories: Sequence[str], number: int = 0) -> J
         left = sorted(set(parent.elements) - set(job.elements))
         notes += [told, *([f"Those of {', '.join(left)}, which no frame has, are of before."] if left else [])]
     return dataclasses.replace(whole, notes=(*notes, *job.notes))
+
+
+def shaken(model: EnergyModel, seed: int) -> EnergyModel:
+    """Return a copy whose trained weights have normal noise of SHAKE added, drawn by the seed.
+
+    Members of a committee that began alike would agree by that alone, and their spread would tell nothing.
+    """
+    other = copy.deepcopy(model)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in other.parameters():
+            size = weights.square().mean().sqrt() if weights.numel() else weights.new_zeros(())
+            weights.add_(SHAKE * size * torch.randn(weights.shape, generator=draw, dtype=torch.float64).to(weights))
+    return other
 
 
 def adopt(model: EnergyModel, parent: EnergyModel) -> None:

@@ -125,3 +125,19 @@ def test_a_potential_is_trained_again_from_its_card(settings: Settings, run) -> 
     assert "within" in run("reproduce", "false", "--tolerance", "1e9")
     publish_potential(opened, replace(card, name="imported", version=1, settings={}), files)
     assert "was not trained here" in run("reproduce", "imported", code=1)
+
+
+def test_a_training_that_time_ended_is_repeated_to_the_bit(settings: Settings, run) -> None:  # type: ignore[no-untyped-def]
+    tiny = [word for each in (*TINY, "epochs=100000", "max_seconds=1.5") for word in ("--set", each)]
+    run("train", "copper", "--name", "timed", *tiny)
+    told = {row["what"]: row for row in json.loads(run("reproduce", "timed", "--json"))}
+    assert int(told["steps"]["stored"]) > 10
+    assert {row["verdict"] for row in told.values()} == {"equal"}
+    # Without the pace, as versions of before have it, the clock ends it, and that is said.
+    opened = lake.open(settings=settings)
+    card, files = read_potential(opened, "timed", 1)
+    old = replace(card, name="before", steps=(), epochs=())
+    publish_potential(opened, old, {name: content for name, content in files.items() if name != "pace.json"})
+    told = {row["what"]: row for row in json.loads(run("reproduce", "before", "--tolerance", "1e9", "--json"))}
+    assert told["pace"]["verdict"] == "bits cannot be equal"
+    assert told["steps"]["verdict"] == "not judged"

@@ -15,6 +15,7 @@ import training
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
 from schemas.potentials import PotentialCard
+from training.committee import Committee
 from training.fit import build_model
 from training.job import FrameSplits, Job, empty_arrays
 from training.potentials.base import EnergyModel
@@ -93,6 +94,25 @@ def test_new_elements_leave_what_is_known_as_it_was(parent: training.Potential, 
     assert any("Al are new to it" in note for note in warm.card.notes)
     # The reference of aluminium was fitted, so that energies begin near the data: EMT's zeros are within 1 eV/atom.
     assert warm.card.metrics["train"].overall.energy_mae < 0.3
+
+
+def test_members_of_a_committee_do_not_begin_alike(parent: training.Potential, splits: FrameSplits, tmp_path: Path) -> None:
+    still = shaped(parent, learning_rate=1e-12, committee=3)
+    frames = FrameSplits(named(coppers(4, 61), "new"), empty_arrays(), named(coppers(3, 62), "t"), "cu-3", ("EMT",))
+    both = train(frames, still, tmp_path / "one", Start(parent))
+    assert isinstance(both.model, Committee)
+    said = [dataclasses.replace(both, model=member).energy_forces_stress(frames.test).forces for member in both.model.each()]
+    np.testing.assert_allclose(said[0], parent.energy_forces_stress(frames.test).forces, atol=1e-7)
+    spread = [np.abs(said[first] - said[second]).mean() for first, second in ((0, 1), (0, 2), (1, 2))]
+    typical = np.abs(frames.test.forces).mean()
+    assert all(0.01 * typical < each < 0.5 * typical for each in spread), (spread, typical)
+    # Of a committee each member goes on by itself; only one more than there were begins with noise.
+    more = train(frames, dataclasses.replace(still, committee=4), tmp_path / "more", Start(both))
+    assert isinstance(more.model, Committee)
+    again = [dataclasses.replace(more, model=member).energy_forces_stress(frames.test).forces for member in more.model.each()]
+    for before, after in zip(said, again, strict=False):
+        np.testing.assert_allclose(after, before, atol=1e-7)
+    assert np.abs(again[3] - again[0]).mean() > 0.01 * typical
 
 
 def test_fine_tuning_on_few_frames_keeps_the_elements_that_they_lack(splits: FrameSplits, small: TrainSettings, tmp_path: Path) -> None:
