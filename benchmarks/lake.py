@@ -11,13 +11,8 @@ import argparse
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,56 +20,9 @@ from typing import Any
 sys.path.append(sys.path.pop(0))
 
 import lake_parts
-
-from lake.store import make_bucket
-from pipelines import seaweedfs
-from schemas.errors import StoreError
-from schemas.settings import Settings, StackSettings, StoreSettings
+from own_server import server
 
 PARTS = ("queries", "peers", "commits", "systems", "copy")
-
-
-@contextmanager
-def server(home: Path) -> Iterator[Settings]:
-    """Run an S3 server with its data in a folder, and end it."""
-    base = free_block(4)
-    stack = StackSettings(s3_port=base, master_port=base + 1, volume_port=base + 2, filer_port=base + 3)
-    settings = Settings(home=home, stack=stack, store=StoreSettings(endpoint_url=f"http://127.0.0.1:{base}", lake_url="s3://benchmark"))
-    pair = seaweedfs.prepare(settings)[seaweedfs.SERVICE]
-    store = StoreSettings(settings.store.endpoint_url, access_key=pair.access_key, secret_key=pair.secret_key, lake_url="s3://benchmark")
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(seaweedfs.command(settings), cwd=seaweedfs.folder(settings), stdout=log, stderr=log)
-    try:
-        wait_for(store, time.monotonic() + 60)
-        yield Settings(home=home, store=store)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(store: StoreSettings, end: float) -> None:
-    while True:
-        try:
-            make_bucket("benchmark", store)
-            return
-        except StoreError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.3)
-
-
-def free_block(n: int) -> int:
-    """Return the first of n ports after one another that are free, 10000 above them too."""
-    for base in range(21000, 29000, 10):
-        ports = [*range(base, base + n), *range(base + 10000, base + 10000 + n)]
-        try:
-            for port in ports:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise SystemExit("no free ports between 21000 and 29000")
 
 
 def main() -> None:

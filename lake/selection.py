@@ -66,7 +66,8 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
     order, former = _order(lake, calculations, index)
     sides = assign(_links(lake, frames, index), order, split, former)
     left = left.join(sides, on="calculation_id", how="left", maintain_order="left")
-    left = limit(left, query.limits, split.salt).sort("element_system", "calculation_id", "step")
+    salt = f"{split.salt}:{split.draw}" if split.draw else split.salt
+    left = limit(left, query.limits, salt).sort("element_system", "calculation_id", "step")
     return Selection(left, {"frames": int(frames.version()), "calculations": int(calculations.version())}, alignment)
 
 

@@ -72,6 +72,8 @@ class Split:
     validation: float = 0.1
     """Share of the calculations next to them."""
     salt: str = "atomlake"
+    draw: str = ""
+    """Any other text draws other frames for the limits of the query; sides stay as they are."""
 
 
 @dataclass(frozen=True)

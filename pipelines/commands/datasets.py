@@ -52,6 +52,7 @@ def create(
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="At most so many frames of a system outside the test: Ca-Mg-O=10.")
     ] = None,
+    draw: Annotated[str, typer.Option(help="Any text: another one draws other frames for --limit, with the same test frames.")] = "",
     test: Annotated[float, typer.Option(help="Share of calculations kept for the test.")] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of calculations kept for validation.")] = 0.1,
     as_json: AsJson = False,
@@ -59,7 +60,7 @@ def create(
     """Pin the frames that the filters select now, split by calculation."""
     query = replace(query, limits=limits_of(limit))
     opened = lake.open(settings=load())
-    dataset = opened.publish(name, query, Split(test=test, validation=validation), align=align_to or align)
+    dataset = opened.publish(name, query, Split(test=test, validation=validation, draw=draw), align=align_to or align)
     print_rows([_row(dataset.manifest)], as_json=as_json)
     say_left_out(opened.left_out(query), as_json=as_json)
     if dataset.manifest.alignment is not None and not as_json:

@@ -239,6 +239,19 @@ def test_without_limits_nothing_is_cut() -> None:
     assert limit(index, {}, "salt") is index
 
 
+def test_another_draw_of_limited_frames_keeps_the_sides(filled: Lake) -> None:
+    few = replace(ALL, limits={"Ca-Mg-O": 4})
+    first, same, other = (filled.publish(f"d{n}", few, replace(THIRDS, draw=draw)) for n, draw in enumerate(("", "", "b")))
+    assert first.manifest.content_hash == same.manifest.content_hash
+    whole = dict(filled.publish("whole", ALL, THIRDS).index.select("frame_id", "split").iter_rows())
+    for dataset in (first, other):
+        assert dataset.frame_ids("test") == first.frame_ids("test")
+        assert all(whole[name] == side for name, side in dataset.index.select("frame_id", "split").iter_rows())
+        drawn = dataset.index.filter((pl.col("element_system") == "Ca-Mg-O") & (pl.col("split") != "test"))
+        assert drawn.height == 4
+    assert set(first.frame_ids()) != set(other.frame_ids())
+
+
 @pytest.mark.s3
 def test_a_dataset_on_a_real_server(weed_lake: Lake) -> None:
     add(weed_lake, "a", [made_calculation(MGO, 4, seed) for seed in range(3)])
