@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import re
@@ -51,7 +52,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "as set": {},
     "network 32-32": {"hidden": [32, 32]},
     "cutoff 4 Å": {"cutoff": 4.0},
-    "weight decay 0.3": {"weight_decay": 0.3},
     "energy weight 300": {"energy_weight": 300.0},
 }
 
@@ -68,6 +68,8 @@ class Files:
 
 PBE_D3 = "code=orca,functional=PBE,dispersion=D3,basis=GTO"
 DEEPMD = "energy=energy,forces=force"
+WATER = "functional=that of the water example of DeePMD-kit"
+"""Which one it is the data do not say; that it is one is what lets the systems go together."""
 LABELS = "energy=energy,forces=forces"
 SETS = {
     "acac": (
@@ -80,8 +82,8 @@ SETS = {
         },
     ),
     "water": (
-        Files("water", ("dpmd-water/data_0", "dpmd-water/data_1", "dpmd-water/data_2"), DEEPMD, ""),
-        {"data_3": Files("water-3", ("dpmd-water/data_3",), DEEPMD, "")},
+        Files("water", ("dpmd-water/data_0", "dpmd-water/data_1", "dpmd-water/data_2"), DEEPMD, WATER),
+        {"data_3": Files("water-3", ("dpmd-water/data_3",), DEEPMD, WATER)},
     ),
 }
 
@@ -111,7 +113,7 @@ class Commands:
 
 def put(atomlake: Commands, folder: Path, files: Files) -> None:
     """Put the files of a project with what they do not say."""
-    said = ["--project", files.project, "--units", UNITS, "--keys", files.keys, *(["--theory", files.theory] if files.theory else [])]
+    said = ["--project", files.project, "--units", UNITS, "--keys", files.keys, "--theory", files.theory]
     atomlake("put", *(str(folder / path) for path in files.paths), *said)
 
 
@@ -200,7 +202,7 @@ def table(card: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]], other
 
 def shown(value: float | None, times: float = 1.0) -> str:
     """Return eV as meV, or a dash where there are no labels."""
-    return "–" if value is None else f"{1000 * times * value:.2f}"
+    return "–" if value is None or math.isnan(value) else f"{1000 * times * value:.2f}"
 
 
 def page(typed: list[str], parts: Mapping[str, list[str]], seconds: float, notes: list[str]) -> str:
