@@ -9,7 +9,7 @@ import resource
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import iread, read, write
-from made_frames import RUN, calculation_id, commit_runs, history_entry, system_names
+from made_frames import RUN, calculation_id, commit_runs, lay_history, system_names
 
 import lake
 from lake.arrays import ARRAY_COLUMNS, frame_arrays
@@ -29,7 +29,6 @@ from lake.compaction import compact
 from lake.place import SPECS
 from lake.stats import lake_stats
 from lake.tables import live_files
-from lake.tidying import tidy
 from lake.vacuum import vacuum
 from schemas.datasets import FrameQuery, Split
 from schemas.settings import Settings
@@ -117,55 +116,80 @@ def upkept(place: lake.Lake) -> dict[str, Any]:
 
 
 def commits(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
-    """The time of a commit after so many commits: files and log entries of the history are those of real commits, laid without looking."""
+    """The time of a commit after so many commits, and beside so many element systems; the lakes take turns, so that load meets all alike.
+
+    Files and log entries of the history are those of real commits, laid without looking anything up.
+    """
     place = at(settings, "commits").create()
-    figures: dict[str, Any] = {}
+    lakes: dict[str, lake.Lake] = {}
     done = 0
-    for mark in (int(n) for n in given.commits.split(",")):
-        while done < mark:
-            history_entry(place, done)
-            done += 1
-            if done % 4 == 0:
-                for name in ("calculations", "sources"):
-                    tidy(place, name)
-        figures[f"after {done}"] = a_commit(place, done)
-        done += COMMITS_TIMED
-    return figures
+    for mark in sorted(int(n) for n in given.commits.split(",")):
+        lay_history(place, range(done, mark))
+        done = mark
+        lakes[f"after {mark}"] = copied(place, at(settings, f"after-{mark}"))
+        print(f"laid {mark} commits", flush=True)
+    lakes[f"with {given.many_systems} element systems"] = long_tail(settings, given.many_systems)
+    return in_turns(lakes)
 
 
 COMMITS_TIMED = 41
 
 
-def a_commit(place: lake.Lake, first: int) -> dict[str, Any]:
-    """Time commits of one source with one run each, as an ingest makes them; staging is not counted."""
-    walls, cpus = [], []
-    commit_runs(place, {"Mg-O": range(10**6 + first, 10**6 + first + 1)}, 8, first)
-    for i in range(1, COMMITS_TIMED):
-        spent: dict[str, float] = {}
-        commit_runs(place, {"Mg-O": range(10**6 + first + i, 10**6 + first + i + 1)}, 8, first + i, spent=spent)
-        walls.append(spent["wall"])
-        cpus.append(spent["cpu"])
-    files = {table.name: table.n_files for table in lake_stats(place).tables}
-    return {"wall s": statistics.median(walls), "cpu s": statistics.median(cpus), "slowest s": max(walls), "files": files}
+def in_turns(lakes: Mapping[str, lake.Lake]) -> dict[str, Any]:
+    """Time commits of one source with one run each, as an ingest makes them, to each lake in turn; staging is not counted."""
+    walls: dict[str, list[float]] = {name: [] for name in lakes}
+    cpus: dict[str, list[float]] = {name: [] for name in lakes}
+    for i in range(COMMITS_TIMED):
+        for name, place in lakes.items():
+            spent: dict[str, float] = {}
+            commit_runs(place, {"Mg-O": range(10**6 + i, 10**6 + i + 1)}, 8, 10**6 + i, spent=spent)
+            if i:
+                walls[name].append(spent["wall"])
+                cpus[name].append(spent["cpu"])
+    found: dict[str, Any] = {}
+    for name, place in lakes.items():
+        median, quarter = statistics.median(walls[name]), statistics.quantiles(walls[name], n=4)[0]
+        spread = {"wall s": median, "quarter below s": quarter, "least s": min(walls[name]), "most s": max(walls[name])}
+        files = {table.name: table.n_files for table in lake_stats(place).tables}
+        found[name] = {**spread, "cpu s": statistics.median(cpus[name]), "files": files}
+    first = found[next(iter(lakes))]
+    for each in found.values():
+        each |= {"wall, times the first": each["wall s"] / first["wall s"], "cpu, times the first": each["cpu s"] / first["cpu s"]}
+    return found
+
+
+def copied(place: lake.Lake, target: lake.Lake) -> lake.Lake:
+    """Copy every object of a lake to another address, and return the lake there."""
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda found: target.store.put(found.key, place.store.get(found.key)), list(place.store.list())):
+            pass
+    return target
+
+
+def long_tail(settings: Settings, n_systems: int) -> lake.Lake:
+    """Return a lake of so many element systems with two small files each, made where it is not there yet."""
+    place = at(settings, "tail").create()
+    names = system_names(n_systems)
+    if place.systems().height < n_systems:
+        for runs in (range(0, 1), range(1, 2)):
+            for start in range(0, len(names), 500):
+                commit_runs(place, dict.fromkeys(names[start : start + 500], runs), 4, 1000 + start + runs.start)
+    return place
 
 
 def systems(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
-    """A long tail of element systems: commits, and a look at everything, before and after compaction."""
-    place = at(settings, "tail").create()
-    figures: dict[str, Any] = {"a commit, no systems yet": a_commit(place, 0)}
-    names = system_names(given.many_systems)
-    for runs in (range(0, 1), range(1, 2)):
-        for start in range(0, len(names), 500):
-            commit_runs(place, dict.fromkeys(names[start : start + 500], runs), 4, 1000 + start + runs.start)
-    figures["systems"] = place.systems().height
-    figures["a commit, all systems"] = a_commit(place, 10_000)
+    """A long tail of element systems: a look at everything, before and after compaction."""
+    place = long_tail(settings, given.many_systems)
     works: dict[str, Callable[[], Any]] = {
-        "compact": lambda: compact(place, "frames").n_files_before,
         "scalars, mean energy of every system": lambda: mean_energies(anew(place).scalars()).height,
-        "frames, mean energy of every system": lambda: mean_energies(anew(place).frames()).height,
         "counts by system": lambda: anew(place).systems().height,
     }
-    return figures | {name: timed(work, given.rounds if name != "compact" else 1) for name, work in works.items()}
+    figures: dict[str, Any] = {"systems": place.systems().height, "files": place.table("frames").get_add_actions().num_rows}
+    figures["small files"] = {name: timed(work, given.rounds) for name, work in works.items()}
+    figures["compact"] = timed(lambda: compact(place, "frames").n_files_before, 1)
+    works["frames, mean energy of every system"] = lambda: mean_energies(anew(place).frames()).height
+    figures["compacted"] = {name: timed(work, given.rounds) for name, work in works.items()}
+    return figures
 
 
 def copy(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from lake.lake import Lake
 from lake.rows import calculation_table, source_table
 from lake.staging import StagedBatch, StagedFrames, StagedSource, count_rows, write_frames
 from lake.tables import CHECKPOINT_EVERY, portions, write_file
-from lake.transactions import newest_version, put_entry
+from lake.tidying import FILES, tidy
+from lake.transactions import commit_ahead, newest, newest_version, put_entry
 from schemas.columns import CALCULATIONS, FRAMES
 from schemas.elements import NUMBERS, composition, formula, reduced_formula
 from schemas.sources import SourceObject
@@ -123,26 +124,33 @@ def commit_runs(lake: Lake, wanted: Mapping[str, range], natoms: int, seed: int,
     return report
 
 
-def history_entry(lake: Lake, number: int) -> None:
-    """Lay one commit of the past: the files and log entries that one of a source with one run leaves, without looking anything up."""
-    system, label = "Mg-O", f"{number:064x}"
-    rng = np.random.default_rng(number)
-    name = calculation_id(system, 10**7 + number, 8)
-    runs = range(10**7 + number, 10**7 + number + 1)
-    row = _calculation_row(system, name, 8)
+def lay_history(lake: Lake, numbers: range) -> None:
+    """Lay commits of the past: the files and log entries that those of a source with one run leave, without looking anything up."""
+    versions = {name: newest_version(lake, name) for name in ("calculations", "frames", "sources")}
+    for number in numbers:
+        for name, rows in _history_rows(number).items():
+            if name == "frames":
+                file = write_file(lake, name, rows, label=f"{number:016x}", partition={"element_system": "Mg-O"})
+                commit_ahead(lake, name, f"{number:064x}", lambda _, file=file: [file])
+                continue
+            versions[name] += 1
+            assert put_entry(lake, name, versions[name], f"{number:064x}", [write_file(lake, name, rows, label=f"{number:016x}")])
+            if versions[name] % (FILES // 2) == 0:
+                versions[name] += bool(tidy(lake, name))
+            if versions[name] % CHECKPOINT_EVERY == 0:
+                with newest(lake, name) as table:
+                    table.create_checkpoint()
+
+
+def _history_rows(number: int) -> dict[str, pa.Table]:
+    system, label, runs = "Mg-O", f"{number:064x}", range(10**7 + number, 10**7 + number + 1)
+    name = calculation_id(system, runs.start, 8)
     source = _source(f"history-{number}.tar", [name])
-    tables = {
-        "calculations": calculation_table([row], batch_id=label, now=NOON),
-        "frames": frame_table(system, runs, 8, rng),
+    return {
+        "calculations": calculation_table([_calculation_row(system, name, 8)], batch_id=label, now=NOON),
+        "frames": frame_table(system, runs, 8, np.random.default_rng(number)),
         "sources": source_table([_source_row(source, "taken")], batch_id=label, now=NOON),
     }
-    for table, rows in tables.items():
-        partition = {"element_system": system} if table == "frames" else None
-        file = write_file(lake, table, rows, label=label[:16], partition=partition)
-        version = newest_version(lake, table)
-        assert put_entry(lake, table, version + 1, label, [file])
-        if (version + 1) % CHECKPOINT_EVERY == 0:
-            lake.table(table).create_checkpoint()
 
 
 def _column(values: Any, field: pa.Field, n: int) -> pa.Array:

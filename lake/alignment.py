@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 
 from lake.rows import level_of_theory
-from lake.theory import COMPATIBLE, SAME, numerics_key, theory_key, verdict
+from lake.theory import numerics_key, theory_key, verdict
+from lake.theory_rules import COMPATIBLE, SAME
 from schemas.datasets import Alignment, AlignmentStep, EnergyOffset
 from schemas.elements import parse_formula
 from schemas.errors import QueryError, closest

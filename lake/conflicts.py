@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from lake.arrays import ARRAY_COLUMNS, frame_arrays
+from lake.embargoes import visible_sources
 from lake.matching import match_atoms
 from lake.place import Place
 from lake.query import system_counts
@@ -161,7 +162,7 @@ def _told(lake: Place, pairs: pl.DataFrame) -> pl.DataFrame:
     both = pl.concat([pairs["calculation_id"], pairs["other_calculation_id"].rename("calculation_id")]).unique().to_frame().lazy()
     calculations = lake.scan(lake.table("calculations")).join(both, on="calculation_id", how="semi").collect()
     levels = {row["calculation_id"]: level_of_theory(row) for row in calculations.iter_rows(named=True)}
-    origins = lake.sources().select("key", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id")
+    origins = visible_sources(lake).select("key", pl.col("calculation_ids").alias("calculation_id")).explode("calculation_id")
     keys = (
         origins.join(both, on="calculation_id", how="semi").group_by("calculation_id").agg(pl.col("key").unique().sort().alias("sources"))
     )

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Final
 
+import polars as pl
+
 from lake.place import Place
 from schemas.access import Embargo
 from schemas.errors import QueryError, UnknownName, closest
@@ -83,6 +85,21 @@ def hidden_projects(lake: Place) -> Mapping[str, str]:
     named = lake.settings.profile.projects
     now = today().isoformat()
     return {project: day for project, day in sorted(days.items()) if day > now and project not in named and EVERY_PROJECT not in named}
+
+
+def visible_sources(lake: Place, version: int | None = None) -> pl.LazyFrame:
+    """Return the rows of `sources` but those that projects under embargo deposited which the reader's profile does not name."""
+    rows, projects = lake.all_sources(version), hidden_projects(lake)
+    return rows.filter(~pl.col("project").is_in(list(projects))) if projects else rows
+
+
+def visible_rejections(lake: Place, version: int | None = None) -> pl.LazyFrame:
+    """Return the rows of `rejections` but those of the sources that `visible_sources` leaves out."""
+    rows, projects = lake.all_rejections(version), hidden_projects(lake)
+    if not projects:
+        return rows
+    closed = lake.all_sources().filter(pl.col("project").is_in(list(projects))).select("source_id").unique()
+    return rows.join(closed, on="source_id", how="anti")
 
 
 def day_of(text: str) -> date:

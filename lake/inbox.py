@@ -59,9 +59,8 @@ def read_ledger(lake: Place, bucket: str, *, retry: frozenset[str] = frozenset()
 
     Raises QueryError for a source id that was never read.
     """
-    rows = (
-        lake.sources().filter(pl.col("bucket") == bucket).select("source_id", "key", "etag", "attempt", "state", "last_modified").collect()
-    )
+    columns = ("source_id", "key", "etag", "attempt", "state", "last_modified")
+    rows = lake.all_sources().filter(pl.col("bucket") == bucket).select(columns).collect()
     attempts: dict[tuple[str, str], int] = {}
     again: dict[tuple[str, str], str] = {}
     waiting: dict[tuple[str, str], datetime] = {}

@@ -11,6 +11,7 @@ import polars as pl
 
 from lake.conflicts import ENERGY_TOLERANCE, FORCE_TOLERANCE, conflicts
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
+from lake.embargoes import visible_rejections, visible_sources
 from lake.inbox import Ledger, read_ledger
 from lake.place import SPECS, Place
 from lake.query import frame_query, left_out, select, select_scalars, visible_systems
@@ -62,6 +63,17 @@ class Lake(Place):
         it stands here without frames. `sources()` names whole calculations only.
         """
         return visible_calculations(self, version, retracted=retracted)
+
+    def sources(self, version: int | None = None) -> pl.LazyFrame:
+        """Return each object that was read, one row an attempt, but for projects under embargo that the profile does not name.
+
+        `all_sources()` has them all, for the service that reads the inbox.
+        """
+        return visible_sources(self, version)
+
+    def rejections(self, version: int | None = None) -> pl.LazyFrame:
+        """Return members and sources that could not be taken, of the sources that `sources()` shows."""
+        return visible_rejections(self, version)
 
     def scalars(self, *, version: int | None = None, retracted: bool = False, **filters: Any) -> pl.LazyFrame:
         """Return the frames that the filters leave without their arrays, for looks at everything.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from lake.datasets import Dataset, list_datasets, open_dataset
+from lake.embargoes import visible_sources
 from lake.place import Place
 from lake.potentials import card_of, list_potentials, set_state
 from lake.retractions import calculations_only_of, retraction_key, retractions, sources_named
@@ -45,10 +46,13 @@ class Use:
 
 
 def origins(lake: Place, dataset: str) -> list[Origin]:
-    """Return the sources of a dataset's calculations, by key; a calculation with several origins counts for each of them."""
+    """Return the sources of a dataset's calculations, by key; a calculation with several origins counts for each of them.
+
+    Deposits of projects under embargo that the reader's profile does not name are left out.
+    """
     frames = open_dataset(lake, dataset).index.group_by("calculation_id").len("n_frames")
     pairs = (
-        lake.sources()
+        visible_sources(lake)
         .select("source_id", "bucket", "key", pl.col("calculation_ids").alias("calculation_id"), "members")
         .explode("calculation_id", "members")
         .unique(["source_id", "calculation_id"])
@@ -73,7 +77,7 @@ def origins_of_potential(lake: Place, name: str, version: int | None = None) -> 
 def uses(lake: Place, source: str) -> list[Use]:
     """Return the datasets that hold calculations of a source (its key or source id), with the potentials trained on them."""
     named = sources_named(lake, source)["source_id"].to_list()
-    rows = lake.sources().filter(pl.col("source_id").is_in(named)).select(pl.col("calculation_ids").explode().drop_nulls().unique())
+    rows = lake.all_sources().filter(pl.col("source_id").is_in(named)).select(pl.col("calculation_ids").explode().drop_nulls().unique())
     return _uses_of(lake, set(rows.collect()["calculation_ids"]))
 
 
@@ -111,7 +115,7 @@ def restore(lake: Place, source: str) -> int:
 
 
 def _calculations_of(lake: Place, source_id: str) -> set[str]:
-    rows = lake.sources().filter(pl.col("source_id") == source_id).select(pl.col("calculation_ids").explode().drop_nulls().unique())
+    rows = lake.all_sources().filter(pl.col("source_id") == source_id).select(pl.col("calculation_ids").explode().drop_nulls().unique())
     return set(rows.collect()["calculation_ids"])
 
 

@@ -85,12 +85,12 @@ class Place:
         """
         return self.scan(self.table("calculations", version))
 
-    def sources(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of sources: each object that was read, one row an attempt."""
+    def all_sources(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of sources, whoever may see them: each object that was read, one row an attempt."""
         return self.scan(self.table("sources", version))
 
-    def rejections(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table of members and sources that could not be taken."""
+    def all_rejections(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table of members and sources that could not be taken, whoever may see them."""
         return self.scan(self.table("rejections", version))
 
     def potentials(self, version: int | None = None) -> pl.LazyFrame:

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from lake.embargoes import visible_sources
 from lake.place import Place
 from schemas.errors import UnknownName, closest
 from schemas.json import from_json
@@ -40,7 +41,7 @@ def retracted_calculations(lake: Place) -> set[str]:
 
 def calculations_only_of(lake: Place, source_ids: list[str]) -> set[str]:
     """Return the calculations that were found in these sources and in no others."""
-    sources = lake.sources().select("source_id", pl.col("calculation_ids").alias("calculation_id"))
+    sources = lake.all_sources().select("source_id", pl.col("calculation_ids").alias("calculation_id"))
     inside = pl.col("source_id").is_in(source_ids)
     own = sources.filter(inside).explode("calculation_id").select("calculation_id").drop_nulls().unique().collect()
     if own.is_empty():
@@ -55,9 +56,9 @@ def sources_named(lake: Place, name: str) -> pl.DataFrame:
     Raises UnknownName with the closest key.
     """
     columns = ("source_id", "bucket", "key")
-    rows = lake.sources().select(columns).filter((pl.col("key") == name) | (pl.col("source_id") == name)).unique().sort("source_id")
+    rows = lake.all_sources().select(columns).filter((pl.col("key") == name) | (pl.col("source_id") == name)).unique().sort("source_id")
     found = rows.collect()
     if found.is_empty():
-        keys = lake.sources().select(pl.col("key").unique()).collect()["key"].to_list()
+        keys = visible_sources(lake).select(pl.col("key").unique()).collect()["key"].to_list()
         raise UnknownName(f"{lake.url}: no source {name!r} was read{closest(name, keys)}; write its key as 'atomlake put' sent it")
     return found

@@ -15,7 +15,8 @@ from lake.place import Place
 from lake.query import select_from
 from lake.rows import level_of_theory
 from lake.splits import assign, limit
-from lake.theory import ALIGNABLE, KINDS, conflicts
+from lake.theory import conflicts
+from lake.theory_rules import ALIGNABLE, KINDS
 from lake.visibility import hidden
 from schemas.datasets import Alignment, FrameQuery, Split
 from schemas.errors import MixedTheory, QueryError

@@ -11,7 +11,8 @@ import polars as pl
 
 from lake.place import Place
 from lake.rows import level_of_theory
-from lake.theory import KINDS, SAME, Verdict, verdict
+from lake.theory import Verdict, verdict
+from lake.theory_rules import KINDS, SAME
 from lake.visibility import visible_calculations
 from schemas.errors import UnknownName, closest
 from schemas.theory import LevelOfTheory

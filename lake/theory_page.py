@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from lake.alignment import COMPOSITIONS, LARGE_RESIDUAL, REFERENCES, STRUCTURES
-from lake.theory import ALIGNABLE, COMPATIBLE, INCOMPATIBLE, RULES, SAME, Rule
+from lake.theory_rules import ALIGNABLE, COMPATIBLE, INCOMPATIBLE, RULES, SAME, Rule
 
 _TEXT: Final = """\
 # Levels of theory
 
-Made from `lake/theory.py` by `make docs`; do not edit.
+Made from `lake/theory_rules.py` by `make docs`; do not edit.
 
 Each calculation has a key *theory* (functional with dispersion, U, exact exchange, spin-orbit coupling and charge; basis; code) and
 a key *numerics* (cutoffs, k points, smearing). `atomlake theories` (`Lake.theories()`) lists what the lake holds and how much of it,

@@ -14,8 +14,9 @@ import polars as pl
 
 from lake.embargoes import hidden_projects
 from lake.place import Place
-from lake.retractions import retracted_sources
+from lake.retractions import retracted_sources, retractions
 from lake.transactions import newest_version
+from schemas.sources import Retraction
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ def visible_calculations(lake: Place, version: int | None = None, *, retracted: 
     return rows if seen is None else rows.filter(seen)
 
 
+def visible_retractions(lake: Place) -> list[Retraction]:
+    """Return all retractions, oldest first, but those of sources of projects under embargo that the reader's profile does not name."""
+    found, projects = retractions(lake), hidden_projects(lake)
+    if not found or not projects:
+        return found
+    rows = lake.all_sources().filter(pl.col("project").is_in(list(projects))).select("source_id").collect()
+    closed = set(rows["source_id"])
+    return [retraction for retraction in found if retraction.source_id not in closed]
+
+
 def less_hidden(systems: pl.DataFrame, unseen: Hidden) -> pl.DataFrame:
     """Return rows of element_system, n_frames and so on with what is seen counted only; systems of which nothing is are left out."""
     if not unseen.counts:
@@ -81,7 +92,7 @@ def less_hidden(systems: pl.DataFrame, unseen: Hidden) -> pl.DataFrame:
 @lru_cache(maxsize=16)
 def _look(lake: Place, versions: tuple[int, ...], gone: frozenset[str], days: tuple[tuple[str, str], ...]) -> Hidden:
     projects = dict(days)
-    sources = lake.sources(versions[0]).select("source_id", "project", pl.col("calculation_ids").alias("calculation_id"))
+    sources = lake.all_sources(versions[0]).select("source_id", "project", pl.col("calculation_ids").alias("calculation_id"))
     retracted_here = pl.col("source_id").is_in(sorted(gone))
     is_open = ~retracted_here & ~pl.col("project").is_in(list(projects))
     columns = ("calculation_id", "element_system", "project", "n_frames")

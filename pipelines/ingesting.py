@@ -55,8 +55,8 @@ def waiting_batches(settings: Settings, *, retry: frozenset[str] = frozenset(), 
 
 def failed_by_the_store(opened: Lake, bucket: str) -> frozenset[str]:
     """Return the ids of sources whose newest attempt failed because of the store, not of their bytes, fewer than ATTEMPTS times."""
-    newest = opened.sources().filter(pl.col("bucket") == bucket).group_by("source_id").agg(pl.col("attempt").max())
-    failed = opened.rejections().filter(pl.col("reason").is_in(STORE_REASONS)).select("source_id", "attempt").unique()
+    newest = opened.all_sources().filter(pl.col("bucket") == bucket).group_by("source_id").agg(pl.col("attempt").max())
+    failed = opened.all_rejections().filter(pl.col("reason").is_in(STORE_REASONS)).select("source_id", "attempt").unique()
     again = failed.join(newest, on=["source_id", "attempt"]).filter(pl.col("attempt") < ATTEMPTS)
     return frozenset(again.select("source_id").collect()["source_id"])
 
@@ -124,7 +124,7 @@ def retry_source(settings: Settings, key: str, *, answers: Answers = NO_ANSWERS,
     answers (units, keys, theory of files without units) are written beside it first, so that every later reading has them too.
     """
     bucket = settings.store.inbox_bucket
-    rows = lake.open(settings=settings).sources().filter(pl.col("bucket") == bucket).select("key", "source_id").unique().collect()
+    rows = lake.open(settings=settings).all_sources().filter(pl.col("bucket") == bucket).select("key", "source_id").unique().collect()
     known = dict(rows.iter_rows())
     if key not in known:
         raise UnknownName(f"the lake has never read {key!r} from inbox {bucket!r}{closest(key, known)}; `atomlake rejections` lists keys")

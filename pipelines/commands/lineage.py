@@ -61,6 +61,7 @@ def retract(
 @app.command()
 def retractions(as_json: AsJson = False) -> None:
     """List the retracted sources, why, and what had used them."""
-    from lake.retractions import retractions as all_of
+    from lake.visibility import visible_retractions
 
-    print_rows([asdict(record) for record in all_of(lake.open(settings=load()))], as_json=as_json, empty="no source is retracted")
+    found = visible_retractions(lake.open(settings=load()))
+    print_rows([asdict(record) for record in found], as_json=as_json, empty="no source is retracted")

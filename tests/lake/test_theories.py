@@ -10,7 +10,8 @@ from made_up_readings import CAO, LDA, MGCAO, MGO, PBE, made_calculation, made_r
 from lake.commit import commit_batch, stage
 from lake.lake import Lake
 from lake.theories import compare
-from lake.theory import ALIGNABLE, COMPATIBLE, INCOMPATIBLE, SAME, theory_key
+from lake.theory import theory_key
+from lake.theory_rules import ALIGNABLE, COMPATIBLE, INCOMPATIBLE, SAME
 from schemas.errors import UnknownName
 
 OTHER_MG = replace(PBE, cutoff=520.0, pseudopotentials=(("Mg", "Mg_pv.upf"), ("O", "O.upf")))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.theory import KINDS, RULES, conflicts, numerics_key, rules, theory_key, verdict
+from lake.theory import conflicts, numerics_key, theory_key, verdict
+from lake.theory_rules import KINDS, RULES, rules
 from schemas.theory import LevelOfTheory
 
 MGO = LevelOfTheory(

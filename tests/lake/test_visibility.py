@@ -8,17 +8,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from made_up_readings import CAO, LDA, MGCAO, MGO, made_block, made_calculation, made_reading
+from made_up_readings import BAD, CAO, LDA, MGCAO, MGO, made_block, made_calculation, made_reading
 
 import lake
 from lake.commit import commit_batch, stage
 from lake.embargoes import embargo, embargoes, hidden_projects, lift
 from lake.inbox import upload
 from lake.lake import Lake
-from lake.lineage import restore, retract
+from lake.lineage import origins, restore, retract
 from lake.reading import read_source
 from lake.store import connect
-from lake.visibility import hidden
+from lake.visibility import hidden, visible_retractions
 from schemas.datasets import FrameQuery
 from schemas.errors import QueryError, UnderEmbargo, UnknownName
 from schemas.settings import LimitSettings, ProfileSettings, Settings, StoreSettings, load
@@ -116,6 +116,26 @@ def test_an_embargoed_project_is_seen_by_those_named_only(filled: Lake) -> None:
     assert counts(friend) == counts(named(filled, "*")) == {"Ca-Mg-O": 6, "Ca-O": 4, "Mg-O": 8}
     assert friend.frames(material="wonderstone", only_good=False).collect().height == 3
     assert friend.left_out(ALL).n_frames() == (0, 0)
+
+
+def test_deposits_of_an_embargoed_project_are_shown_to_those_named_only(filled: Lake) -> None:
+    commit(filled, "c", made_reading("broken.tar", metadata={"project": "secret"}, rejections=(BAD,)))
+    dataset = filled.publish("open", FrameQuery(only_good=False, systems=("Mg-O",)))
+    retract(filled, "b.tar", "wrong cell")
+    friend, keys = named(filled, "secret"), {"open.tar", "copy.tar", "a.tar", "b.tar", "broken.tar"}
+    for before in (filled, friend):
+        assert set(before.sources().collect()["key"]) == keys
+    embargo(filled, "secret", LATER)
+    assert set(filled.sources().collect()["key"]) == {"open.tar"}
+    assert (filled.rejections().collect().height, friend.rejections().collect().height) == (0, 1)
+    assert ([each.key for each in visible_retractions(filled)], [each.key for each in visible_retractions(friend)]) == ([], ["b.tar"])
+    assert {each.key for each in origins(friend, dataset.manifest.name)} == {"open.tar", "copy.tar", "a.tar"}
+    shared = filled.publish("shared", FrameQuery(only_good=False, systems=("Mg-O",)))
+    assert {each.key for each in origins(filled, shared.manifest.name)} == {"open.tar"}
+    with pytest.raises(UnknownName) as told:
+        retract(filled, "broke.tar", "why")
+    assert "broken.tar" not in str(told.value)
+    assert set(friend.sources().collect()["key"]) == set(filled.all_sources().collect()["key"]) == keys
 
 
 def test_a_dataset_with_embargoed_frames_is_used_by_those_named_only(filled: Lake) -> None:
