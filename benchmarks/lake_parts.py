@@ -90,10 +90,7 @@ def three_elements(place: lake.Lake) -> Any:
 
 
 def one_frame(place: lake.Lake, name: str) -> pl.DataFrame:
-    rows = place.calculations().filter(pl.col("calculation_id") == name).select("element_system").collect()
-    system = rows["element_system"][0]
-    wanted = (pl.col("calculation_id") == name) & (pl.col("step") == 7)
-    return place.frames(systems=[system]).filter(wanted).collect()
+    return place.frame(f"{name}:7")
 
 
 def transfer(place: lake.Lake) -> int:

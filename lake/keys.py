@@ -34,13 +34,14 @@ def rows_of(
 
 def rows_in(lake: Place, name: str, paths: Sequence[str], column: str, wanted: Sequence[str], *, columns: Sequence[str]) -> pl.DataFrame:
     """Return some columns of the rows of these files of a table whose text column has one of the wanted values."""
+    schema = spec_of(name).arrow_schema()
     if not paths or not wanted:
-        schema = spec_of(name).arrow_schema()
         return pl.DataFrame(pa.schema([schema.field(each) for each in columns]).empty_table())
-    # Files from before a migration lack columns, so the first one's are not those of all.
+    # Files from before a migration lack columns, so the first one's are not those of all; none has that of its partition.
+    kept = [field.remove_metadata() for field in schema if field.name not in spec_of(name).partition_by]
     scan = pl.scan_parquet(
         [f"{lake.table_uri(name)}/{path}" for path in paths], storage_options=lake.scan_options, hive_partitioning=False,
-        extra_columns="ignore", missing_columns="insert",
+        schema=pl.DataFrame(pa.schema(kept).empty_table()).schema, extra_columns="ignore", missing_columns="insert",
     )  # fmt: skip
     return scan.filter(pl.col(column).is_in(list(wanted))).select(columns).collect()
 

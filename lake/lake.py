@@ -13,6 +13,7 @@ from lake.conflicts import ENERGY_TOLERANCE, FORCE_TOLERANCE, conflicts
 from lake.datasets import Dataset, list_datasets, open_dataset, publish
 from lake.embargoes import visible_rejections, visible_sources
 from lake.inbox import Ledger, read_ledger
+from lake.lookup import find_frame
 from lake.place import SPECS, Place
 from lake.query import frame_query, left_out, select, select_scalars, visible_systems
 from lake.search import SearchResult, search
@@ -51,6 +52,10 @@ class Lake(Place):
     def select(self, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> pl.LazyFrame:
         """Return the frames that a query selects, as `frames`; limits in it are the matter of datasets."""
         return select(self, query, version, retracted=retracted)
+
+    def frame(self, frame_id: str, *, retracted: bool = False) -> pl.DataFrame:
+        """Return one frame by its id, a row with all columns; raises UnknownName where there is none that the reader sees."""
+        return find_frame(self, frame_id, retracted=retracted)
 
     def left_out(self, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> Hidden:
         """Return what `select` leaves out of a selection: how many frames for a retraction and for an embargo, and of which projects."""
