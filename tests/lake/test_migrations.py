@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import made_up_earlier
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from made_up_earlier import lacking_at
 from made_up_readings import CAO, MGO, made_calculation, made_reading
 
-import lake
 from lake.commit import commit_batch, stage
 from lake.compaction import compact
 from lake.keys import present
@@ -20,7 +20,7 @@ from lake.lake import Lake
 from lake.migrations import MIGRATIONS, Migration, migrate
 from lake.place import SPECS, VERSION_KEY
 from lake.store import ObjectStore
-from lake.tables import live_files, write_file
+from lake.tables import live_files
 from lake.transactions import try_commit
 from schemas.columns import SCHEMA_VERSION
 from schemas.datasets import FrameQuery
@@ -37,27 +37,8 @@ ALL = FrameQuery(only_good=False)
 
 
 def earlier(today: Lake, url: str, *, version: str = "0", settings: Settings | None = None) -> Lake:
-    """Return a lake as an earlier atomlake would have left it, with the rows and datasets of a lake of today."""
-    old = lake.open(url, settings or today.settings)
-    for spec in SPECS.values():
-        gone = LACKING.get(spec.name, ())
-        schema = pa.schema([field for field in spec.arrow_schema() if field.name not in gone])
-        DeltaTable.create(
-            old.table_uri(spec.name), schema, partition_by=list(spec.partition_by) or None, name=spec.name, description=spec.doc,
-            configuration={VERSION_KEY: version, "delta.enableExpiredLogCleanup": "false"}, storage_options=old.storage_options,
-            raise_if_key_not_exists=False,
-        )  # fmt: skip
-        rows = today.scan(today.table(spec.name)).select(schema.names).collect()
-        parts = rows.partition_by(*spec.partition_by, as_dict=True) if spec.partition_by else {(): rows}
-        files = [
-            write_file(old, spec.name, part.to_arrow().cast(schema), label="old", partition=dict(zip(spec.partition_by, key, strict=True)))
-            for key, part in parts.items()
-            if part.height
-        ]
-        assert try_commit(old.open_table(spec.name), spec.name, "old", [file.action() for file in files])
-    for found in today.store.list("datasets"):
-        old.store.put(found.key, today.store.get(found.key))
-    return old
+    """Return a lake of the made-up earlier schema, with the rows and datasets of a lake of today."""
+    return made_up_earlier.earlier(today, url, LACKING, version=version, settings=settings)
 
 
 @pytest.fixture
@@ -173,14 +154,10 @@ def test_a_writer_that_comes_between_loses_nothing(today: Lake, tmp_path: Path, 
     assert int(old.table("frames").version()) == 3
 
 
-def test_a_lake_of_each_earlier_version_is_brought_to_the_present_one(today: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_of_each_earlier_version_is_brought_to_the_present_one(today: Lake, tmp_path: Path) -> None:
     for version in range(1, SCHEMA_VERSION):
-        lacking: dict[str, tuple[str, ...]] = {}
-        for step in MIGRATIONS[[each.before for each in MIGRATIONS].index(version) :]:
-            for table, added in step.added.items():
-                lacking[table] = (*lacking.get(table, ()), *added)
-        monkeypatch.setattr(sys.modules[__name__], "LACKING", lacking)
-        old = earlier(today, str(tmp_path / f"version-{version}"), version=str(version))
+        lacking = lacking_at(version)
+        old = made_up_earlier.earlier(today, str(tmp_path / f"version-{version}"), lacking, version=str(version))
         with pytest.raises(SchemaMismatch, match="run 'atomlake migrate'"):
             old.calculations()
         assert {each.table: each.added for each in migrate(old)} == {name: lacking.get(name, ()) for name in SPECS}

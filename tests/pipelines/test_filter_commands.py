@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from made_up_homes import run
 from made_up_readings import CAO, LDA, MGCAO, MGO, made_calculation, made_reading
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import lake
 from lake.commit import commit_batch, stage
@@ -34,12 +34,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     commit_batch(opened, [stage(opened, readings, "b" * 64, 0)], "b" * 64)
     return tmp_path
-
-
-def run(*words: str) -> str:
-    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def counts(*words: str) -> dict[str, int]:

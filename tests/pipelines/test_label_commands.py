@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from made_up_homes import example_home, run
 
 import lake
 from lake.commit import commit_batch, stage
 from lake.inbox import discover
 from lake.reading import read_source
 from lake.store import connect
-from pipelines.cli import app
 from schemas.columns import SCHEMA_VERSION
 from schemas.settings import load
 
@@ -25,23 +23,7 @@ from schemas.settings import load
 @pytest.fixture
 def home(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the home of a lake that took two of the examples."""
-    monkeypatch.setenv("ATOMLAKE_HOME", str(tmp_path))
-    monkeypatch.setenv("ATOMLAKE_STORE_LAKE_URL", str(tmp_path / "lake"))
-    opened = lake.open(settings=load()).create()
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-    for file in sorted((root / "examples/mgcao").glob("qe-pbe_mgo_rattle-*.tar.gz"))[:2]:
-        shutil.copy(file, inbox)
-    store = connect(str(inbox), opened.settings.store)
-    sources = discover(store, set(), bucket="inbox", quiet_seconds=0, now=datetime.now(UTC))
-    commit_batch(opened, [stage(opened, [read_source(each, store, opened.settings.limits) for each in sources], "b" * 64, 0)], "b" * 64)
-    return tmp_path
-
-
-def run(*words: str) -> str:
-    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    return example_home(root, tmp_path, monkeypatch, batches=(2,))
 
 
 def test_theories_are_listed_and_compared(home: Path) -> None:

@@ -7,25 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_up_homes import run
 from made_up_readings import MGO, PBE, made_block, made_calculation, made_reading
-from typer.testing import CliRunner
 
 import lake
 from lake.commit import commit_batch, stage
 from lake.inbox import upload
 from lake.store import connect, make_bucket
 from lake.theory import theory_key
-from pipelines.cli import app
 from pipelines.ingesting import ingest_once
 from schemas.settings import Settings, load
 
 VASP = replace(PBE, code="vasp", cutoff=520.0, pseudopotentials=(("Mg", "PAW_PBE Mg"), ("O", "PAW_PBE O")))
-
-
-def run(*words: str, code: int = 0) -> str:
-    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done.stdout
 
 
 @pytest.fixture
