@@ -61,6 +61,8 @@ class Differences:
     """Keys of sources whose bytes are not in the inbox any more."""
     failed: tuple[str, ...] = ()
     """Keys of sources that could not be read this time, with the reason."""
+    departed: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = ()
+    """Rows of those to be taken out, with the structures that each had."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +124,13 @@ def differences(lake: Place, group: Group, readings: Sequence[SourceReading], ta
             changes.append(_change(chosen, "changed", columns=told))
     kept = {name for held in unread for name in held.calculation_ids if name in lost and not heirs[name]}
     changes += [_end(group, read, name, "kept" if name in kept else "gone") for name in lost if name in kept or not heirs[name]]
+    gone_rows = {name: row for name, row in lost.items() if name not in kept}
     return Differences(
-        tuple(changes), n_unchanged, tuple(rows), tuple(frames),
-        {name: row["element_system"] for name, row in lost.items() if name not in kept},
+        tuple(changes), n_unchanged, tuple(rows), tuple(frames), {name: row["element_system"] for name, row in gone_rows.items()},
         tuple((held, good[held.source.source_id]) for held in group if _is_news(held, good.get(held.source.source_id))),
         tuple(held.source.key for held in group if not held.is_there),
         tuple(_failure(held, read[held.source.source_id]) for held in unread if held.is_there),
+        tuple((row, tuple(stored[name]["configuration_hash"]) if name in stored else ()) for name, row in gone_rows.items()),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""One frame by its id: both tables are opened at the same time, and of `frames` only files are read that can hold it."""
+"""One frame by its id: both tables are asked at the same time, of the log of `frames` only the paths, and only files of its system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
-from lake.keys import rows_of
+from lake.keys import rows_in, rows_of
+from lake.log import live_paths
 from lake.place import Place, spec_of
 from lake.visibility import hidden
 from schemas.errors import QueryError, UnknownName
@@ -21,12 +22,13 @@ def find_frame(lake: Place, frame_id: str, *, retracted: bool = False) -> pl.Dat
     if not calculation or not step.isdecimal():
         raise QueryError(f"{frame_id!r} is no id of a frame; it is the id of a calculation, ':' and the number of a step, as in 'frame_id'")
     with ThreadPoolExecutor(3) as pool:
-        opening = pool.submit(lake.table, "frames")
+        listing = pool.submit(live_paths, lake, "frames")
         unseen = pool.submit(hidden, lake, retracted=retracted)
         systems = pool.submit(_systems_of, lake, calculation)
-        table, found_in, left_out = opening.result(), systems.result(), unseen.result()
+        files, found_in, left_out = listing.result(), systems.result(), unseen.result()
     columns = [name for name in spec_of("frames").names() if name != "element_system"]
-    rows = rows_of(lake, table, "calculation_id", {calculation}, columns, systems=found_in).filter(pl.col("frame_id") == frame_id)
+    paths = files.filter(pl.col("element_system").is_in(found_in))["path"].to_list()
+    rows = rows_in(lake, "frames", paths, "calculation_id", [calculation], columns=columns).filter(pl.col("frame_id") == frame_id)
     rows = rows.with_columns(pl.lit("".join(found_in)).alias("element_system")).select(spec_of("frames").names())
     seen = left_out.of(found_in).seen()
     rows = rows if seen is None else rows.filter(seen)

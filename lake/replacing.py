@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
+from lake.departed import keep
 from lake.differences import Change, Differences, differences
 from lake.keys import present, rows_of
 from lake.place import Place, spec_of
@@ -103,7 +104,11 @@ def read_again(
 
 
 def stage_replacement(lake: Place, found: Sequence[Differences], label: str) -> StagedReplacement:
-    """Write the frames that differ beside the table and return what is to be committed; nothing is visible yet."""
+    """Write the frames that differ beside the table and return what is to be committed; nothing is visible yet.
+
+    What splits must know of the calculations that go is kept here, before any of them can go.
+    """
+    keep(lake, [each for one in found for each in one.departed], label)
     by_system: dict[str, list[pa.Table]] = {}
     put_in: dict[str, str] = {}
     for frames in (frames for each in found for frames in each.frames):

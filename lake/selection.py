@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from lake.alignment import COLUMNS as ALIGNED_COLUMNS
 from lake.alignment import align as align_energies
+from lake.departed import departed
 from lake.place import Place
 from lake.query import select_from
 from lake.rows import level_of_theory
@@ -21,6 +22,8 @@ from lake.visibility import hidden
 from schemas.datasets import Alignment, FrameQuery, Split
 from schemas.errors import MixedTheory, QueryError
 
+_DEPARTED = "departed:"
+"""Before the id of a calculation that was taken out: the same one may come back."""
 _INDEX = ("frame_id", "calculation_id", "element_system", "natoms", "step", "configuration_hash", "theory")
 
 
@@ -64,8 +67,9 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
     if align:
         alignment, offsets = align_energies(what, left, described, "" if align is True else align)
         left = left.join(offsets, on="calculation_id", how="left", maintain_order="left")
-    order, former = _order(lake, calculations, index)
-    sides = assign(_links(lake, frames, index), order, split, former)
+    gone = departed(lake, index["element_system"].unique().to_list())
+    order, former = _order(lake, calculations, index, gone)
+    sides = assign(pl.concat([_links(lake, frames, index), *_links_of_departed(gone, order, former)]), order, split, former)
     left = left.join(sides, on="calculation_id", how="left", maintain_order="left")
     salt = f"{split.salt}:{split.draw}" if split.draw else split.salt
     left = limit(left, query.limits, salt).sort("element_system", "calculation_id", "step")
@@ -87,17 +91,34 @@ def _links(lake: Place, table: DeltaTable, index: pl.DataFrame) -> pl.DataFrame:
     return shared.select(columns).unique().collect(engine="streaming")
 
 
-def _order(lake: Place, calculations: DeltaTable, index: pl.DataFrame) -> tuple[list[str], dict[str, list[str]]]:
+def _order(lake: Place, calculations: DeltaTable, index: pl.DataFrame, gone: pl.DataFrame) -> tuple[list[str], dict[str, list[str]]]:
     """Return the calculations of the index's element systems, oldest first, and the first ids of those that came under another one.
 
-    Retracted ones and those under embargo are among them, so that neither moves others.
+    Retracted ones, those under embargo and (under names of their own) those that reading again took out are among them, so that none of
+    these moves others.
     """
     systems = index["element_system"].unique().to_list()
-    rows = lake.scan(calculations).filter(pl.col("element_system").is_in(systems)).select("calculation_id", "ingested_at", "formerly")
+    columns = ("calculation_id", "ingested_at", "formerly")
+    rows = lake.scan(calculations).filter(pl.col("element_system").is_in(systems)).select(columns).collect()
+    roots = pl.col("formerly").fill_null(pl.concat_list("calculation_id"))
+    ghosts = gone.select(columns).with_columns(roots, _DEPARTED + pl.col("calculation_id")).unique("calculation_id", keep="first")
     first = pl.col("formerly").list.first().fill_null(pl.col("calculation_id"))
-    found = rows.sort("ingested_at", first, "calculation_id").collect()
+    ghosts = ghosts.with_columns(pl.lit(0).alias("rank"))
+    both = pl.concat([ghosts, rows.with_columns(pl.lit(1).alias("rank")).cast(dict(ghosts.schema))])
+    found = both.sort("ingested_at", first, "rank", "calculation_id")
     renamed = found.filter(pl.col("formerly").list.len() > 0)
     return found["calculation_id"].to_list(), dict(renamed.select("calculation_id", "formerly").iter_rows())
+
+
+def _links_of_departed(gone: pl.DataFrame, order: Iterable[str], former: Mapping[str, Iterable[str]]) -> list[pl.DataFrame]:
+    """Return the links of calculations that were taken out: to what had a structure of theirs, and to what came in their place."""
+    if gone.is_empty():
+        return []
+    ghost = (_DEPARTED + pl.col("calculation_id")).alias("calculation_id")
+    structures = gone.select("configuration_hash", ghost).explode("configuration_hash").drop_nulls()
+    names = [(f"{_DEPARTED}{root}", name) for name in order for root in former.get(name, (name,))]
+    same = pl.DataFrame(names, schema={"configuration_hash": pl.String, "calculation_id": pl.String}, orient="row")
+    return [structures, same]
 
 
 def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame, *, align: bool) -> None:

@@ -86,13 +86,13 @@ class ObjectStore:
         with self._translated(key):
             return bytes(obstore.get(self._store, key).bytes())
 
-    def open(self, key: str) -> BinaryIO:
-        """Return an object as a seekable, buffered file that reads by ranged GETs of READ_AHEAD bytes.
+    def open(self, key: str, *, read_ahead: int = READ_AHEAD) -> BinaryIO:
+        """Return an object as a seekable, buffered file that reads by ranged GETs of read_ahead bytes.
 
         A changed ETag while reading raises StoreError: no file is ever mixed from two versions.
         """
         found = self.head(key)
-        return cast(BinaryIO, io.BufferedReader(_RangeReader(self, found), buffer_size=READ_AHEAD))
+        return cast(BinaryIO, io.BufferedReader(_RangeReader(self, found), buffer_size=read_ahead))
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         """Return the bytes start:end of an object."""

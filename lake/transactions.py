@@ -88,7 +88,7 @@ def newest_version(lake: Place, name: str) -> int:
     if version < 0 or etag != _etag(lake, name, version):
         version, etag = int(lake.table(name).version()), ""
     seen = version
-    while (text := _entry(lake, name, version + 1)) is not None:
+    while (text := entry_text(lake, name, version + 1)) is not None:
         if b'"metaData"' in text or b'"protocol"' in text:
             version = max(version + 1, int(lake.table(name).version()))
         else:
@@ -97,7 +97,8 @@ def newest_version(lake: Place, name: str) -> int:
     return version
 
 
-def _entry(lake: Place, name: str, version: int) -> bytes | None:
+def entry_text(lake: Place, name: str, version: int) -> bytes | None:
+    """Return an entry of the log of a table, None for one that is not there yet."""
     try:
         return lake.store.get(log_key(name, version))
     except ObjectMissing:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
+from made_up_earlier import earlier, lacking_at
 from made_up_readings import CAO, MGO, made_calculation, made_reading
 from polars.testing import assert_frame_equal
 
@@ -15,7 +17,10 @@ from lake.compaction import compact
 from lake.embargoes import embargo
 from lake.lake import Lake
 from lake.lineage import retract
-from schemas.errors import QueryError, UnknownName
+from lake.log import live_paths
+from lake.migrations import migrate
+from lake.tables import live_files
+from schemas.errors import QueryError, SchemaMismatch, UnknownName
 from schemas.settings import ProfileSettings
 
 
@@ -68,3 +73,34 @@ def test_what_is_not_there_or_not_for_the_reader_is_said(folder_lake: Lake) -> N
     with pytest.raises(UnknownName, match="retracted"):
         friend.frame(name)
     assert friend.frame(name, retracted=True).height == 1
+
+
+def test_paths_out_of_the_log_are_those_of_the_opened_table(folder_lake: Lake) -> None:
+    def agrees() -> None:
+        for name in ("frames", "calculations"):
+            files = pl.DataFrame(live_files(folder_lake.table(name))).rename({"partition.element_system": "element_system"}, strict=False)
+            found = live_paths(folder_lake, name)
+            assert sorted(found.iter_rows()) == sorted(files.select(found.columns).iter_rows())
+
+    assert live_paths(folder_lake, "frames").is_empty()
+    filled(folder_lake)
+    agrees()
+    for name in ("frames", "calculations"):
+        folder_lake.table(name).create_checkpoint()
+    agrees()
+    for n in range(2, 20):
+        made = made_reading(str(n), made_calculation(CAO, 2, n))
+        commit_batch(folder_lake, [stage(folder_lake, [made], f"{n:064}", 0)], f"{n:064}")
+    agrees()
+    compact(folder_lake, "frames")
+    agrees()
+
+
+def test_a_table_of_another_schema_is_not_read_past_its_check(folder_lake: Lake, tmp_path: Path) -> None:
+    old = earlier(filled(folder_lake), str(tmp_path / "old"), lacking_at(1), version="1")
+    for name in ("frames", "calculations"):
+        old.open_table(name).create_checkpoint()
+    with pytest.raises(SchemaMismatch, match="run 'atomlake migrate'"):
+        live_paths(old, "frames")
+    migrate(old)
+    assert live_paths(old, "frames").height == live_files(old.table("frames")).num_rows
