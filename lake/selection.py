@@ -69,21 +69,24 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
         left = left.join(offsets, on="calculation_id", how="left", maintain_order="left")
     gone = departed(lake, index["element_system"].unique().to_list())
     order, former = _order(lake, calculations, index, gone)
-    sides = assign(pl.concat([_links(lake, frames, index), *_links_of_departed(gone, order, former)]), order, split, former)
+    sides = assign(pl.concat([_links(lake, frames, index, gone), *_links_of_departed(gone, order, former)]), order, split, former)
     left = left.join(sides, on="calculation_id", how="left", maintain_order="left")
     salt = f"{split.salt}:{split.draw}" if split.draw else split.salt
     left = limit(left, query.limits, salt).sort("element_system", "calculation_id", "step")
     return Selection(left, {"frames": int(frames.version()), "calculations": int(calculations.version())}, alignment)
 
 
-def _links(lake: Place, table: DeltaTable, index: pl.DataFrame) -> pl.DataFrame:
-    """Return configuration_hash and calculation_id of structures that several calculations of the index's element systems have."""
+def _links(lake: Place, table: DeltaTable, index: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
+    """Return configuration_hash and calculation_id of structures that several calculations of the index's element systems have, or had."""
     systems = index["element_system"].unique().to_list()
     frames = lake.scan(table).filter(pl.col("element_system").is_in(systems))
     # Integers in place of two texts make the pass over all frames small; two structures that share one by chance are parted by `assign`.
     key = pl.col("configuration_hash").hash().alias("key")
     pairs = frames.select(key, pl.col("calculation_id").hash()).unique()
     several = pairs.group_by("key").len().filter(pl.col("len") > 1).select("key").collect(engine="streaming")
+    if gone.height:
+        had = gone.select(pl.col("configuration_hash").explode().drop_nulls().hash().alias("key"))
+        several = pl.concat([several, had]).unique()
     columns = ("configuration_hash", "calculation_id")
     if several.is_empty():
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
@@ -101,9 +104,9 @@ def _order(lake: Place, calculations: DeltaTable, index: pl.DataFrame, gone: pl.
     columns = ("calculation_id", "ingested_at", "formerly")
     rows = lake.scan(calculations).filter(pl.col("element_system").is_in(systems)).select(columns).collect()
     roots = pl.col("formerly").fill_null(pl.concat_list("calculation_id"))
-    ghosts = gone.select(columns).with_columns(roots, _DEPARTED + pl.col("calculation_id")).unique("calculation_id", keep="first")
+    own = pl.col("calculation_id").str.replace("^", _DEPARTED)
+    ghosts = gone.unique("calculation_id", keep="first").select(own, "ingested_at", roots, pl.lit(0).alias("rank"))
     first = pl.col("formerly").list.first().fill_null(pl.col("calculation_id"))
-    ghosts = ghosts.with_columns(pl.lit(0).alias("rank"))
     both = pl.concat([ghosts, rows.with_columns(pl.lit(1).alias("rank")).cast(dict(ghosts.schema))])
     found = both.sort("ingested_at", first, "rank", "calculation_id")
     renamed = found.filter(pl.col("formerly").list.len() > 0)
@@ -114,9 +117,9 @@ def _links_of_departed(gone: pl.DataFrame, order: Iterable[str], former: Mapping
     """Return the links of calculations that were taken out: to what had a structure of theirs, and to what came in their place."""
     if gone.is_empty():
         return []
-    ghost = (_DEPARTED + pl.col("calculation_id")).alias("calculation_id")
+    ghost = pl.col("calculation_id").str.replace("^", _DEPARTED)
     structures = gone.select("configuration_hash", ghost).explode("configuration_hash").drop_nulls()
-    names = [(f"{_DEPARTED}{root}", name) for name in order for root in former.get(name, (name,))]
+    names = [(f"{_DEPARTED}{each}", name) for name in order for each in {*former.get(name, ()), name.removeprefix(_DEPARTED)}]
     same = pl.DataFrame(names, schema={"configuration_hash": pl.String, "calculation_id": pl.String}, orient="row")
     return [structures, same]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from made_up_outputs import MADE_LOG, MADE_READERS, MadeReader, made_run, part, tar_of, written
+from made_up_outputs import ARRAYS, MADE_LOG, MADE_READERS, MadeReader, made_run, part, tar_of, written
 from made_up_readings import CAO, MGO, made_block
 
 import lake.differences
@@ -30,6 +30,7 @@ from lake.vacuum import vacuum
 from schemas.calculations import Run
 from schemas.datasets import FrameQuery, Split
 from schemas.errors import QueryError, UnknownName, UnreadableOutput
+from schemas.frames import FrameBlock
 
 ALL = FrameQuery(only_good=False)
 THIRDS = Split(test=0.3, validation=0.3)
@@ -262,3 +263,65 @@ def test_rows_of_others_in_the_same_file_stay(inbox: Inbox) -> None:
     left = {path.name for path in Path(inbox.lake.url, "frames").rglob("*.parquet") if "_delta_log" not in path.parts}
     assert left < names
     assert inbox.lake.frames(only_good=False).collect().height == 18
+
+
+def drawn(inbox: Inbox, wanted: str, first: int) -> tuple[FrameBlock, str]:
+    """Take runs of one frame until one draws this side by itself, and return its frame and its id."""
+    for seed in range(first, first + 40):
+        block, before = made_block(MGO, 1, seed), ids(inbox)
+        inbox.put(f"p/{wanted}-{seed}.tar", tar_of({"run.log": written(made_run(block))}))
+        inbox.take()
+        (name,) = ids(inbox) - before
+        if side(THIRDS, name) == wanted:
+            return block, name
+    raise AssertionError(f"no run draws {wanted}")
+
+
+def ids(inbox: Inbox) -> set[str]:
+    return set(inbox.lake.calculations().select("calculation_id").collect()["calculation_id"])
+
+
+def side_of(inbox: Inbox, dataset: str, calculation: str) -> str:
+    index = inbox.lake.publish(dataset, ALL, THIRDS).index
+    (found,) = index.filter(pl.col("calculation_id") == calculation)["split"].unique()
+    return str(found)
+
+
+def linked(inbox: Inbox) -> tuple[str, str]:
+    """Take a run that draws train, one that draws test and one with the frames of both; return the ids of the first and the last."""
+    (train, name), (test, _) = drawn(inbox, "train", 20), drawn(inbox, "test", 60)
+    assert side_of(inbox, "alone", name) == "train"
+    both = {each: np.concatenate([getattr(train, each), getattr(test, each)]) for each in (*ARRAYS, "scf_converged", "n_scf_steps")}
+    before = ids(inbox)
+    link = replace(train, **both, step=np.arange(2, dtype=np.int32), flags=((), ()))
+    inbox.put("p/link.tar", tar_of({"run.log": written(made_run(link, kind="relax"))}))
+    inbox.take()
+    (link_id,) = ids(inbox) - before
+    assert side_of(inbox, "linked", name) == side_of(inbox, "linked", link_id) == "test"
+    return name, link_id
+
+
+def test_what_a_calculation_linked_stays_on_its_side_when_it_is_taken_out(inbox: Inbox) -> None:
+    name, link = linked(inbox)
+
+    def refuses(run: Run) -> Run:
+        if run.kind == "relax":
+            raise UnreadableOutput("not_dft", "no numbers of a code", "leave it out")
+        return run
+
+    assert whats(inbox.again(refuses)) == [("gone", "p/link.tar")]
+    assert link not in ids(inbox)
+    vacuum(inbox.lake, older_than_days=0, dry_run=False, alone=True)
+    assert side_of(inbox, "after", name) == "test", "it drew train, but was in test since the link came"
+    for found in list(inbox.lake.store.list("departed")):
+        inbox.lake.store.delete(found.key)
+    assert side_of(inbox, "forgotten", name) == "train", "which only the record of the link knows"
+
+
+def test_what_comes_under_another_id_with_other_structures_stays_where_the_former_was(inbox: Inbox) -> None:
+    _, link = linked(inbox)
+    moved = with_frames(positions=lambda positions: positions + np.random.default_rng(1).normal(0, 0.3, positions.shape))
+    told = inbox.again(lambda run: moved(run) if run.kind == "relax" else run)
+    assert whats(told) == [("renamed", "p/link.tar")]
+    (heir,) = inbox.lake.calculations().filter(pl.col("formerly").list.contains(link)).collect()["calculation_id"]
+    assert side_of(inbox, "after", heir) == "test"
