@@ -195,7 +195,7 @@ def list_datasets(lake: Place) -> list[DatasetManifest]:
 def _store(lake: Place, manifest: DatasetManifest, index: pl.DataFrame) -> Dataset:
     """Write the index, then the manifest, which makes the dataset; of two that publish one name the first one wins."""
     lake.store.put(_index_key(manifest.name, manifest.content_hash), to_parquet(index.to_arrow(), row_group=1_000_000))
-    if lake.store.put_if_absent(_manifest_key(manifest.name), to_json(manifest).encode()):
+    if lake.put_once(_manifest_key(manifest.name), to_json(manifest).encode()):
         return Dataset(lake, manifest)
     first = open_dataset(lake, manifest.name)
     if first.manifest.content_hash == manifest.content_hash:

@@ -34,7 +34,7 @@ class Lake(Place):
     """A lake with everything that can be asked of it; opening it reads nothing. Can be pickled."""
 
     def create(self) -> Lake:
-        """Make the bucket and the tables where they are not there yet, and return the lake."""
+        """Make the bucket and the tables where they are not there yet, and return the lake; raises StoreUnsafe (`lake.probe`)."""
         if self.store.bucket:
             make_bucket(self.store.bucket, self.settings.store)
         create_tables(self)

@@ -100,7 +100,7 @@ def retract(lake: Place, source: str, why: str) -> list[Retraction]:
         potentials = tuple(sorted({name for use in touched for name in use.potentials}))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         record = Retraction(source_id, bucket, key, why, now, len(own), tuple(use.dataset for use in touched), potentials)
-        if lake.store.put_if_absent(retraction_key(source_id), to_json(record).encode()):
+        if lake.put_once(retraction_key(source_id), to_json(record).encode()):
             _mark(lake, record)
     return [retraction for retraction in retractions(lake) if retraction.source_id in set(found["source_id"])]
 

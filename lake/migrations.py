@@ -69,7 +69,7 @@ def _migrate_table(lake: Place, spec: TableSpec, migrations: Sequence[Migration]
         version = int(table.version()) + 1
         # delta-rs has no commit that changes columns and properties together, so the entry of the log is put as the protocol says
         # ("Change Metadata"): who finds the number taken has lost, which is how all writers of the log keep apart.
-        if lake.store.put_if_absent(f"{spec.name}/_delta_log/{version:020d}.json", _entry(table, spec)):
+        if lake.put_once(f"{spec.name}/_delta_log/{version:020d}.json", _entry(table, spec)):
             return Migrated(spec.name, before, SCHEMA_VERSION, added, version)
         wait_for_others(attempt)
     raise CommitConflict(

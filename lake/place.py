@@ -10,6 +10,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from lake.probe import probe_once
 from lake.store import ObjectStore, storage_options
 from schemas.columns import SCHEMA_VERSION, TABLES, TableSpec
 from schemas.errors import SchemaMismatch, TableError, UnknownName, closest
@@ -72,6 +73,11 @@ class Place:
             line = (str(error).strip().splitlines() or ["no message"])[0]
             asked = "" if version is None else f" at version {version}"
             raise TableError(f"{where} cannot be opened{asked}: {line}; check the address of the store and the version") from error
+
+    def put_once(self, key: str, data: bytes) -> bool:
+        """Write an object only where there is none and return whether it was written; raises StoreUnsafe where the store cannot tell."""
+        probe_once(self.store)
+        return self.store.put_if_absent(key, data)
 
     def scan(self, table: DeltaTable) -> pl.LazyFrame:
         """Return the rows of an opened table, at its version, as a lazy frame."""

@@ -45,7 +45,7 @@ def publish_potential(lake: Place, card: PotentialCard, files: Mapping[str, byte
     card = dataclasses.replace(card, files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())})
     folder = _folder(card.name, card.version)
     text = to_json(card).encode()
-    if not lake.store.put_if_absent(f"{folder}/{_CARD}", text) and lake.store.get(f"{folder}/{_CARD}") != text:
+    if not lake.put_once(f"{folder}/{_CARD}", text) and lake.store.get(f"{folder}/{_CARD}") != text:
         raise AlreadyThere(
             f"{lake.url}: potential {card.name!r} version {card.version} is there already and differs; "
             f"take version {next_version(lake, card.name)}"

@@ -25,6 +25,7 @@ from lake.departed import keep
 from lake.differences import Change, Differences, differences
 from lake.keys import present, rows_of
 from lake.place import Place, spec_of
+from lake.probe import probe_once
 from lake.readers import READERS
 from lake.readers.base import ReaderSpec
 from lake.reading import read_source
@@ -201,8 +202,9 @@ def replace_rows(
     """Take all rows of the calculations gone out of a table, put in the files added, in one commit; return the version that shows it.
 
     The calculations of added files must be among those gone, so that a repetition gives the same table; files that hold rows of
-    others are written anew without them. systems says where to look in `frames`. Raises CommitConflict.
+    others are written anew without them. systems says where to look in `frames`. Raises CommitConflict, StoreUnsafe.
     """
+    probe_once(lake.store)
     written: set[str] = set()
     new = {file.path for file in added}
     for attempt in range(ATTEMPTS):

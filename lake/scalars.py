@@ -88,7 +88,7 @@ def summarise(lake: Place, *, progress: Callable[[int, int], None] | None = None
         if progress is not None:
             progress(done, total)
     summary = Summary(version, COLUMNS, tuple(_joined(lake, parts)))
-    lake.store.put_if_absent(_note_key(version), to_json(summary).encode())
+    lake.put_once(_note_key(version), to_json(summary).encode())
     return summary
 
 

@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from lake.place import VERSION_KEY, Place
+from lake.probe import probe_once
 from schemas.columns import SCHEMA_VERSION, TABLES
 
 REMOVED_FILE_DAYS: Final = 30
@@ -58,7 +59,8 @@ class DataFile:
 
 
 def create_tables(lake: Place) -> None:
-    """Make the tables that are not there yet; safe to call at the same time from many places."""
+    """Make the tables that are not there yet; safe to call at the same time from many places. Raises StoreUnsafe."""
+    probe_once(lake.store)
     for spec in TABLES:
         try:
             DeltaTable.create(

@@ -13,6 +13,7 @@ import polars as pl
 
 from lake.compaction import Group, actions, join
 from lake.place import Place
+from lake.probe import probe_once
 from lake.tables import live_files
 from lake.transactions import newest, remove_unused, try_commit
 
@@ -27,6 +28,7 @@ def tidy(lake: Place, name: str) -> int:
 
     Tried once: where another writer comes first it is left to the next commit, and what was written for it is removed.
     """
+    probe_once(lake.store)
     with newest(lake, name) as table:
         group = _largest_class(pl.DataFrame(live_files(table))) if int(table.version()) % (FILES // 2) == 0 else None
         if group is None:

@@ -187,7 +187,7 @@ def put_entry(lake: Place, name: str, version: int, label: str, files: Sequence[
     for file in files:
         add = {"path": quote(file.path, safe="/=-_.~"), "partitionValues": dict(file.partition), "size": file.size}
         actions.append({"add": {**add, "modificationTime": now, "dataChange": True, "stats": file.stats}})
-    return lake.store.put_if_absent(log_key(name, version), "\n".join(json.dumps(action) for action in actions).encode())
+    return lake.put_once(log_key(name, version), "\n".join(json.dumps(action) for action in actions).encode())
 
 
 def _too_many(lake: Place, name: str, batch: str) -> CommitConflict:
