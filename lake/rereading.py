@@ -8,7 +8,6 @@ keeps all its rows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,10 +17,10 @@ import polars as pl
 
 from lake.inbox import sources_in
 from lake.place import Place
+from lake.reader_versions import is_outdated
 from lake.store import ObjectStore
 from schemas.errors import QueryError, UnknownName, closest
 from schemas.sources import SourceObject
-from schemas.version import __version__
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Wanted:
     since: str = ""
     """First ingested on this day (YYYY-MM-DD) or later."""
     outdated: bool = False
-    """Only those read by an earlier atomlake."""
+    """Only those that an earlier version of their reader has read: see `lake.reader_versions`."""
 
 
 def plan(lake: Place, inbox: ObjectStore, bucket: str, wanted: Wanted) -> list[Group]:
@@ -68,7 +67,7 @@ def plan(lake: Place, inbox: ObjectStore, bucket: str, wanted: Wanted) -> list[G
     Costs a listing of the inbox and a look at `sources` and `calculations`. Raises UnknownName for a source or code that is not there,
     QueryError for a day that is none.
     """
-    columns = ("calculation_id", "code", "reader_version", "ingested_at")
+    columns = ("calculation_id", "code", "format", "reader_version", "ingested_at")
     calculations = lake.scan(lake.table("calculations")).select(columns).collect()
     rows = lake.scan(lake.table("sources")).filter(pl.col("bucket") == bucket).sort("attempt").collect()
     chosen = calculations.filter(_conditions(calculations, wanted))
@@ -109,13 +108,10 @@ def _conditions(calculations: pl.DataFrame, wanted: Wanted) -> pl.Expr:
             raise QueryError(f"{wanted.since!r} is no day; write it as YYYY-MM-DD") from error
         condition &= pl.col("ingested_at").dt.date() >= day
     if wanted.outdated:
-        versions = [version for version in calculations["reader_version"].unique() if _order(version) < _order(__version__)]
-        condition &= pl.col("reader_version").is_in(versions)
+        met = calculations.select("format", "reader_version").unique().iter_rows()
+        old = [(pl.col("format") == name) & (pl.col("reader_version") == version) for name, version in met if is_outdated(name, version)]
+        condition &= pl.any_horizontal(*old) if old else pl.lit(value=False)
     return condition
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def _connected(own: Mapping[str, Sequence[str]], start: Sequence[str], newest: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lake.checks import derive
 from lake.identity import configuration_hashes
+from lake.reader_versions import reader_version
 from lake.theory import numerics_key, theory_key
 from schemas.calculations import Calculation
 from schemas.columns import CALCULATIONS, FRAMES, REJECTIONS, SOURCES
@@ -21,7 +22,6 @@ from schemas.flags import DISQUALIFYING
 from schemas.frames import FrameBlock
 from schemas.sources import Rejection, SourceObject, SourceReading
 from schemas.theory import LevelOfTheory
-from schemas.version import __version__
 
 
 def frame_rows(calculation: Calculation, *, project: str, licence: str) -> pa.Table:
@@ -132,7 +132,7 @@ def _calculation_row(calculation: Calculation, metadata: Mapping[str, str]) -> d
         "owner": metadata.get("owner", ""),
         "licence": metadata.get("licence", ""),
         "materials": [name.strip() for name in metadata.get("material", "").split(";") if name.strip()],
-        "reader_version": __version__,
+        "reader_version": reader_version(run.format),
     }
 
 

@@ -149,7 +149,12 @@ CALCULATIONS: Final = TableSpec(
         Column("owner", _TEXT, "Owner named by the depositor.", nullable=False),
         Column("licence", _TEXT, "Licence given by the depositor.", nullable=False),
         Column("materials", _NAMES, "Names of the material given by the depositor, any language.", nullable=False),
-        Column("reader_version", _TEXT, "Version of atomlake that read it.", nullable=False),
+        Column(
+            "reader_version",
+            _TEXT,
+            "Version of its reader, '1.1' (`lake.reader_versions`); of atomlake in rows from before.",
+            nullable=False,
+        ),
         Column("batch_id", _TEXT, "Batch that committed it.", nullable=False),
         Column("ingested_at", _TIME, "When it was committed; if it was read again, when it first was.", nullable=False),
         Column(

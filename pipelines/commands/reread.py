@@ -19,7 +19,7 @@ def reread(
     code: Annotated[str, typer.Option(help="Only sources with calculations of this code.")] = "",
     source: Annotated[str, typer.Option(help="Only this source: its key, or a source id.")] = "",
     since: Annotated[str, typer.Option(help="Only what was first ingested on this day (YYYY-MM-DD) or later.")] = "",
-    outdated: Annotated[bool, typer.Option("--outdated", help="Only what an earlier atomlake read.")] = False,
+    outdated: Annotated[bool, typer.Option("--outdated", help="Only what an earlier version of its reader read.")] = False,
     everything: Annotated[bool, typer.Option("--everything", help="All sources; needed where nothing else narrows.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     as_json: AsJson = False,

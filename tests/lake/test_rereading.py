@@ -13,10 +13,10 @@ import pytest
 from made_up_outputs import ARRAYS, MADE_LOG, MADE_READERS, MadeReader, made_run, part, tar_of, written
 from made_up_readings import CAO, MGO, made_block
 
+import lake.commit
 import lake.differences
+import lake.reader_versions
 import lake.replacing
-import lake.rereading
-import lake.rows
 from lake.commit import commit_batch, stage
 from lake.compaction import compact
 from lake.inbox import discover
@@ -227,14 +227,21 @@ def test_sources_are_chosen_by_code_key_day_and_version(inbox: Inbox, monkeypatc
     for wrong, error in (({"code": "mad"}, UnknownName), ({"source": "p/a.ta"}, UnknownName), ({"since": "yesterday"}, QueryError)):
         with pytest.raises(error):
             keys(**wrong)  # type: ignore[arg-type]
-    monkeypatch.setattr(lake.rereading, "__version__", "9.9.0")
-    for module in (lake.rows, lake.differences, lake.replacing):
+    for module in (lake.commit, lake.differences, lake.replacing):
         monkeypatch.setattr(module, "__version__", "9.9.0")
-    assert keys(outdated=True) == keys()
+    assert keys(outdated=True) == [], "a release in which no reader changed"
+    inbox.lake.table("calculations").update({"reader_version": "'0.1.0'"}, predicate="element_system = 'Ca-O'")
+    assert keys(outdated=True) == [], "from before readers had versions, which is 1.1"
+    monkeypatch.setitem(lake.reader_versions._codes(), "made log", "made")
+    monkeypatch.setitem(lake.reader_versions.VERSIONS, "made", 2)
+    inbox.lake.table("calculations").update({"reader_version": "'1.2'"}, predicate="element_system = 'Ca-O'")
+    assert keys(outdated=True) == [["p/a.tar", "p/copy.tar"]]
     told = inbox.again(outdated=True)
-    assert (told.n_unchanged, told.changes) == (3, ())
-    assert set(inbox.lake.calculations().collect()["reader_version"]) == {"9.9.0"}
+    assert (told.n_unchanged, told.changes) == (2, ())
+    assert set(inbox.lake.calculations().collect()["reader_version"]) == {"1.2"}
     assert keys(outdated=True) == []
+    monkeypatch.setattr(lake.reader_versions, "SHARED", 2)
+    assert keys(outdated=True) == keys()
 
 
 def test_a_column_that_rows_lack_is_filled(inbox: Inbox) -> None:
