@@ -233,7 +233,16 @@ def _manifest(name: str, query: FrameQuery, split: Split, *, chosen: Selection, 
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         atomlake_version=__version__,
         alignment=chosen.alignment,
+        projects=_counts(chosen, "project"),
+        licences=_counts(chosen, "licence"),
     )
+
+
+def _counts(chosen: Selection, column: str) -> dict[str, int]:
+    """Return the frames of each project or licence, '' for none."""
+    frames = chosen.index.group_by("calculation_id").len("n").join(chosen.origins, on="calculation_id", how="left")
+    counted = frames.group_by(pl.col(column).fill_null("")).agg(pl.col("n").sum()).sort(column)
+    return {str(name): int(n) for name, n in counted.iter_rows()}
 
 
 def _content_hash(lake: Place, version: int, index: pl.DataFrame, alignment: Alignment | None) -> str:

@@ -17,13 +17,15 @@ from lake.place import Place
 from lake.tables import to_parquet
 
 FOLDER: Final = "departed"
-_SCHEMA: Final = {
-    "calculation_id": pl.String(),
-    "element_system": pl.String(),
-    "ingested_at": pl.Datetime("us", "UTC"),
-    "formerly": pl.List(pl.String()),
-    "configuration_hash": pl.List(pl.String()),
-}
+_SCHEMA: Final = pl.Schema(
+    {
+        "calculation_id": pl.String(),
+        "element_system": pl.String(),
+        "ingested_at": pl.Datetime("us", "UTC"),
+        "formerly": pl.List(pl.String()),
+        "configuration_hash": pl.List(pl.String()),
+    }
+)
 
 
 def keep(lake: Place, rows: Sequence[tuple[dict[str, Any], Iterable[str]]], label: str) -> None:
@@ -43,5 +45,5 @@ def departed(lake: Place, systems: Sequence[str]) -> pl.DataFrame:
     A calculation that was taken out twice stands there twice. Costs a listing, and a GET for each replacement that there was.
     """
     parts = [pl.read_parquet(io.BytesIO(lake.store.get(found.key))) for found in lake.store.list(FOLDER)]
-    rows = pl.concat([pl.DataFrame(schema=_SCHEMA), *(part.cast(_SCHEMA) for part in parts)])
+    rows = pl.concat([_SCHEMA.to_frame(), *(part.cast(_SCHEMA) for part in parts)])
     return rows.filter(pl.col("element_system").is_in(list(systems))).sort("ingested_at", "calculation_id")

@@ -35,6 +35,8 @@ class Selection:
     """One row a frame: frame_id, calculation_id, element_system, natoms, step, theory, split; energy_offset (eV) where aligned."""
     versions: Mapping[str, int]
     """Versions of the tables that were read."""
+    origins: pl.DataFrame
+    """calculation_id, project and licence of the calculations, as their first deposit gave them."""
     alignment: Alignment | None = None
 
 
@@ -73,7 +75,8 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
     left = left.join(sides, on="calculation_id", how="left", maintain_order="left")
     salt = f"{split.salt}:{split.draw}" if split.draw else split.salt
     left = limit(left, query.limits, salt).sort("element_system", "calculation_id", "step")
-    return Selection(left, {"frames": int(frames.version()), "calculations": int(calculations.version())}, alignment)
+    versions = {"frames": int(frames.version()), "calculations": int(calculations.version())}
+    return Selection(left, versions, described.select("calculation_id", "project", "licence"), alignment)
 
 
 def _links(lake: Place, table: DeltaTable, index: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
@@ -107,7 +110,7 @@ def _order(lake: Place, calculations: DeltaTable, index: pl.DataFrame, gone: pl.
     own = pl.col("calculation_id").str.replace("^", _DEPARTED)
     ghosts = gone.unique("calculation_id", keep="first").select(own, "ingested_at", roots, pl.lit(0).alias("rank"))
     first = pl.col("formerly").list.first().fill_null(pl.col("calculation_id"))
-    both = pl.concat([ghosts, rows.with_columns(pl.lit(1).alias("rank")).cast(dict(ghosts.schema))])
+    both = pl.concat([ghosts, rows.with_columns(pl.lit(1).alias("rank")).cast(ghosts.schema)])
     found = both.sort("ingested_at", first, "rank", "calculation_id")
     renamed = found.filter(pl.col("formerly").list.len() > 0)
     return found["calculation_id"].to_list(), dict(renamed.select("calculation_id", "formerly").iter_rows())

@@ -146,3 +146,7 @@ class DatasetManifest:
     format: int = 1
     alignment: Alignment | None = None
     """None where the energies are as the tables have them."""
+    projects: Mapping[str, int] = field(default_factory=dict)
+    """Frames by project of the first deposit, '' for none; empty in manifests from before these were kept."""
+    licences: Mapping[str, int] = field(default_factory=dict)
+    """Frames by licence as that deposit gave it, '' for none; likewise."""

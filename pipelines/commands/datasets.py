@@ -15,6 +15,7 @@ from pipelines.commands.console import OUT, AsJson, print_json, print_rows, prog
 from pipelines.commands.filters import with_filters
 from schemas.datasets import Alignment, DatasetManifest, FrameQuery, Split
 from schemas.errors import QueryError
+from schemas.json import to_json
 from schemas.settings import load
 
 app = typer.Typer(help="Pin selections of frames: query, table versions, split and content hash.")
@@ -106,10 +107,20 @@ def show(name: Name, as_json: AsJson = False) -> None:
         [{"split": ", ".join(f"{k} {v}" for k, v in row.items() if k != "system"), "system": row["system"]} for row in rows], as_json=False
     )
     OUT.print(f"query     {manifest.query}\nversions  {dict(manifest.table_versions)}\nhash      {manifest.content_hash}", highlight=False)
+    OUT.print(_whose(manifest), highlight=False, markup=False)
     if manifest.alignment is not None:
         _show_alignment(manifest.alignment)
     for key, why in retracted.items():
         OUT.print(f"retracted {key}: {why}", highlight=False)
+
+
+def _whose(manifest: DatasetManifest) -> str:
+    """Return the projects and licences of a dataset in two lines."""
+    lines = []
+    for what, counts in (("projects ", manifest.projects), ("licences ", manifest.licences)):
+        words = ", ".join(f"{name or 'none given'} ({n} frames)" for name, n in sorted(counts.items()))
+        lines.append(f"{what} {words or 'not kept when it was published'}")
+    return "\n".join(lines)
 
 
 @app.command()
@@ -119,14 +130,16 @@ def export(
     split: Annotated[str, typer.Option(help="Only train, validation or test.")] = "",
     form: Annotated[str, typer.Option("--format", help="Format: extxyz, parquet, runner, ase-db, ase-lmdb, mace-hdf5, deepmd.")] = "",
 ) -> None:
-    """Write the frames of a dataset, or of one split of it, for other programs."""
+    """Write the frames of a dataset, or of one split of it, for other programs, and its manifest (licences, projects) beside them."""
     from lake.exports import export as write
 
     dataset = lake.open(settings=load()).dataset(name)
     total = len(dataset.frame_ids(split or None))
     with progress_bar() as report:
         count = write(dataset.frames(split or None), file, form, progress=lambda done: report("frames", done, total))
+    file.with_name(f"{file.name}.dataset.json").write_text(to_json(dataset.manifest) + "\n")
     OUT.print(f"{count} frames of {name}{f', {split}' if split else ''} written to {file}", highlight=False)
+    OUT.print(_whose(dataset.manifest), highlight=False, markup=False)
 
 
 @app.command()

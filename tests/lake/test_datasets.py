@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -288,3 +289,21 @@ def test_a_newcomer_that_links_two_sides_takes_both_to_the_test(folder_lake: Lak
     assert set(after.index["split"]) == {"test"}
     before.verify()
     assert set(before.arrays("test").frame_ids) <= set(after.frame_ids("test")), "no frame leaves the test"
+
+
+def test_a_dataset_says_whose_frames_it_holds_and_under_which_licences(folder_lake: Lake) -> None:
+    readings = [
+        made_reading("a", made_calculation(MGO, 5, 1), metadata={"project": "oxides", "licence": "CC-BY-4.0"}),
+        made_reading("b", made_calculation(MGO, 3, 2), metadata={"project": "oxides", "licence": "CC0-1.0"}),
+        made_reading("c", made_calculation(CAO, 4, 3)),
+    ]
+    commit_batch(folder_lake, [stage(folder_lake, readings, "b" * 64, 0)], "b" * 64)
+    manifest = folder_lake.publish("d", FrameQuery(only_good=False, limits={"Ca-O": 2}), Split(0.0, 0.0)).manifest
+    assert manifest.projects == {"": 2, "oxides": 8}
+    assert manifest.licences == {"": 2, "CC-BY-4.0": 5, "CC0-1.0": 3}
+    key = "datasets/d/manifest.json"
+    before = {name: value for name, value in json.loads(folder_lake.store.get(key)).items() if name not in ("projects", "licences")}
+    folder_lake.store.put(key, json.dumps(before).encode())
+    old = folder_lake.dataset("d")
+    assert (old.manifest.projects, old.manifest.licences) == ({}, {})
+    old.verify()

@@ -9,7 +9,9 @@ import ase.db
 import pytest
 from made_up_homes import example_home, run
 
+from schemas.datasets import DatasetManifest
 from schemas.errors import QueryError
+from schemas.json import from_json
 
 
 @pytest.fixture
@@ -44,6 +46,9 @@ def test_frames_are_exported_in_the_format_that_is_named(home: Path) -> None:
     run("dataset", "create", "d", "--elements", "Mg,O", "--all", "--test", "0", "--validation", "0")
     assert "4 frames of d, train written" in run("dataset", "export", "d", str(home / "d.deepmd"), "--split", "train")
     assert (home / "d.deepmd/Mg4O4/set.000/force.npy").exists()
+    card = from_json(DatasetManifest, (home / "d.deepmd.dataset.json").read_text())
+    assert (card.name, card.projects, card.licences) == ("d", {"": 4}, {"": 4})
+    assert "licences  none given (4 frames)" in run("dataset", "show", "d")
 
 
 def test_a_common_name_finds_its_formula(home: Path) -> None:
