@@ -39,7 +39,6 @@ def reproduce(settings: Settings, name: str, version: int | None, tolerance: flo
     Raises QueryError for a potential that was imported, or that another content of its dataset made.
     """
     import training
-    from training.card import software_versions
     from training.session import pace_of
     from training.settings import settings_from
 
@@ -60,7 +59,7 @@ def reproduce(settings: Settings, name: str, version: int | None, tolerance: flo
     given = settings_from(card.settings, where=f"card of {card.name} version {card.version}")
     pace = pace_of(stored)
     again = training.train(dataset, given, name=folder, work=work, pace=pace)
-    rows = _software(card.software, software_versions())
+    rows = _software(card.software, again.card.software)
     rows.append(_steps(card.steps, again.card.steps))
     if given.max_seconds and not pace:
         rows.append(Reproduced("pace", "not stored", "by the clock", "bits cannot be equal"))

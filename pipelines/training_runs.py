@@ -77,6 +77,8 @@ def decide_retraining(settings: Settings, potential: str) -> Retraining:
     if not versions:
         raise UnknownName(f"there is no potential of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
     card = versions[-1]
+    if not card.settings:
+        return Retraining(f"{card.name} version {card.version} was not trained here: train it where it was, and add that to the registry")
     dataset = opened.dataset(card.dataset)
     query, split, alignment = dataset.manifest.query, dataset.manifest.split, dataset.manifest.alignment
     align = alignment.to if alignment is not None else False

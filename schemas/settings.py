@@ -140,6 +140,14 @@ class ProfileSettings:
 
 
 @dataclass(frozen=True)
+class PartnerSettings:
+    """Programs beside this one."""
+
+    mace_python: str = ""
+    """Python of the environment in which mace-torch is installed; empty where it is this one, or none."""
+
+
+@dataclass(frozen=True)
 class UpkeepSettings:
     """The scheduled upkeep of the lake."""
 
@@ -166,6 +174,7 @@ class Settings:
     retrain: RetrainSettings = RetrainSettings()
     gate: GateSettings = GateSettings()
     profile: ProfileSettings = ProfileSettings()
+    partners: PartnerSettings = PartnerSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
 
     @property

@@ -43,7 +43,7 @@ def make_card(
         metrics=metrics,
         references=dict(job.references),
         notes=job.notes if isinstance(dataset, FrameSplits) else (*job.notes, *alignment_notes(dataset.manifest.alignment)),
-        software=software_versions(),
+        software={**software_versions(), **{library: installed(library) for library in model.libraries()}},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         training_seconds=round(seconds, 1),
         parent=job.settings.start_from,

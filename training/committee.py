@@ -57,6 +57,10 @@ class Committee(EnergyModel):
         for member in self.each():
             member.standardise(kept)
 
+    def libraries(self) -> tuple[str, ...]:
+        """Return the packages of the members."""
+        return self.each()[0].libraries()
+
     def path(self) -> str:
         """Return how energies and forces are computed."""
         return self.each()[0].path()

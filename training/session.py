@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -134,7 +134,7 @@ def _finish(
     empty = make_card(name, dataset, job, model, metrics={}, seconds=sum(_seconds(folder) for folder in folders))
     work = folders[0] if len(models) == 1 else folders[0].parent
     bare = Potential(model, empty, work=work)
-    metrics, picture, notes = _measure(bare, splits)
+    metrics, picture, notes = measure(bare, splits)
     files = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
     paces = [json.loads(file.read_text()) for folder in folders if (file := folder / PACE).is_file()]
     if paces:
@@ -150,7 +150,7 @@ def _finish(
     return dataclasses.replace(bare, card=card, extra_files=files)
 
 
-def _measure(potential: Potential, splits: dict[str, FrameArrays]) -> tuple[dict[str, Metrics], bytes, tuple[str, ...]]:
+def measure(potential: Potential, splits: Mapping[str, FrameArrays]) -> tuple[dict[str, Metrics], bytes, tuple[str, ...]]:
     """Return metrics by split, the parity picture of test (or else validation, train) frames, and what was left out."""
     metrics, notes, picture = {}, [], b""
     for split in reversed(SPLITS):

@@ -19,7 +19,7 @@ CLOCKS: Final = ("wall", "cpu")
 
 SHAPE: Final = (
     "potential", "descriptor", "cutoff", "radial_functions", "channels", "species_channels", "l_max", "four_body", "four_body_l",
-    "symmetry_functions", "hidden", "repulsion", "dtype",
+    "symmetry_functions", "hidden", "layers", "repulsion", "dtype",
 )  # fmt: skip
 """Settings that the weights of a potential belong to."""
 
@@ -56,6 +56,8 @@ class TrainSettings:
     """Symmetry functions of the potential acsf, in Å: each what stands behind symfunction_short in input.nn; none generates a set."""
     hidden: tuple[int, ...] = (32, 32)
     """Widths of the hidden layers."""
+    layers: int = 2
+    """Layers of message passing of the potential nequip."""
     repulsion: bool = False
     """Add the repulsion of nuclei (Ziegler, Biersack, Littmark) at distances well below a bond; the sum is fitted."""
     start_from: str = ""
@@ -134,6 +136,7 @@ class TrainSettings:
             "radial_functions",
             "channels",
             "species_channels",
+            "layers",
             "devices",
             "nodes",
             "validate_every",

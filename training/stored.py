@@ -115,8 +115,13 @@ class Potential:
 def load(name_or_path: str | Path, *, lake: Lake | None = None, version: int | None = None) -> Potential:
     """Return a potential out of a folder, or of the lake by name (the champion, or else the newest, without a version).
 
+    'mace:FILE' is a model that MACE trained; see `training.external`.
     Raises TrainingError for files that do not fit together, and where a name is given without a lake.
     """
+    if str(name_or_path).startswith("mace:"):
+        from training.external import open_external
+
+        return open_external(str(name_or_path))
     folder = Path(name_or_path)
     if (folder / "config.json").is_file():
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -135,6 +140,10 @@ def load(name_or_path: str | Path, *, lake: Lake | None = None, version: int | N
 
 def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -> Potential:
     """Return the potential of these files; where names them in errors. Raises TrainingError for damaged or missing ones."""
+    if card.architecture == "mace":
+        from training.external import external_from_files
+
+        return external_from_files(card, files, where=where)
     for name in ("config.json", "weights.safetensors"):
         if name not in files:
             raise TrainingError(f"{where} has no {name}; its files are {', '.join(sorted(files)) or 'none'}")

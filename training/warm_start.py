@@ -20,6 +20,7 @@ from training.committee import Committee
 from training.job import SPLITS, FrameSplits, Job, PinnedDataset, empty_arrays
 from training.potentials.acsf import Acsf
 from training.potentials.base import EnergyModel
+from training.potentials.nequip import Nequip
 from training.references import References, fit_references
 from training.structures import take
 
@@ -177,6 +178,10 @@ def adopt(model: EnergyModel, parent: EnergyModel) -> None:
     rows = [where[symbol] for symbol in parent.elements]
     if isinstance(model, Acsf) and isinstance(parent, Acsf):
         _adopt_networks(state, before, model, parent)
+    elif isinstance(model, Nequip):
+        for name, value in before.items():
+            # All but the embedding of elements is shared by them; new elements keep their own.
+            state[name][rows if state[name].shape != value.shape else ...] = value
     else:
         _adopt_rows(state, before, rows)
     model.load_state_dict(state)

@@ -162,6 +162,8 @@ def structure(potential_elements: tuple[str, ...], file: Path | None, dataset: s
         from ase.io import read
 
         atoms: Atoms = read(file, index=-1)  # type: ignore[assignment]
+    elif not dataset:
+        raise SettingsError("the potential names no dataset to take a structure from; give one with --structure FILE")
     else:
         from training.structures import to_atoms
 
@@ -249,6 +251,19 @@ def promote(name: Name, version: Annotated[int, typer.Option(help="Version that 
 
     settings = load()
     print_card(judge(lake.open(settings=settings), name, version, settings.gate), as_json=as_json)
+
+
+@registry.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name in the registry.")],
+    reference: Annotated[str, typer.Argument(help="Model of another program: mace:FILE.")],
+    dataset: Annotated[str, typer.Option(help="Pinned dataset that it was trained on and is measured on.")],
+    as_json: AsJson = False,
+) -> None:
+    """Record a potential that another program trained, with its errors on a pinned dataset, as a candidate."""
+    from pipelines.external import add_external
+
+    print_card(add_external(lake.open(settings=load()), name, reference, dataset), as_json=as_json)
 
 
 @registry.command()

@@ -117,6 +117,10 @@ class EnergyModel(nn.Module, ABC):
             stress=virial / batch.volume.to(self.dtype)[:, None, None],
         )
 
+    def libraries(self) -> tuple[str, ...]:
+        """Return the packages, beside those that every potential needs, whose versions decide on the numbers."""
+        return ()
+
     def path(self) -> str:
         """Return how energies and forces are computed."""
         return "torch operations"
