@@ -7,7 +7,7 @@ import dataclasses
 import lake
 from lake.potentials import next_version, publish_potential
 from schemas.errors import QueryError
-from schemas.potentials import PotentialCard
+from schemas.potentials import MACE, PotentialCard
 
 
 def add_external(opened: lake.Lake, name: str, reference: str, dataset: str) -> PotentialCard:
@@ -16,7 +16,7 @@ def add_external(opened: lake.Lake, name: str, reference: str, dataset: str) -> 
     reference is 'mace:FILE'. The registry cannot know what the other program was given: the card says that this was told, not seen.
     Raises QueryError for a reference of another kind.
     """
-    from training.external import MACE, MODEL_FILE, open_external
+    from training.external import MODEL_FILE, open_external
     from training.session import measure
 
     if not reference.startswith(f"{MACE}:"):

@@ -14,7 +14,7 @@ from lake.datasets import preview
 from lake.potentials import list_potentials, read_potential
 from schemas.datasets import DatasetManifest
 from schemas.errors import ServiceFailed, UnknownName
-from schemas.potentials import PotentialCard
+from schemas.potentials import MACE, PotentialCard
 from schemas.settings import Settings, environment_of_child
 
 
@@ -77,7 +77,7 @@ def decide_retraining(settings: Settings, potential: str) -> Retraining:
     if not versions:
         raise UnknownName(f"there is no potential of the name {potential!r}; train one first: atomlake train DATASET --name {potential}")
     card = versions[-1]
-    if not card.settings:
+    if card.architecture == MACE:
         return Retraining(f"{card.name} version {card.version} was not trained here: train it where it was, and add that to the registry")
     dataset = opened.dataset(card.dataset)
     query, split, alignment = dataset.manifest.query, dataset.manifest.split, dataset.manifest.alignment

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+MACE: Final = "mace"
+"""Architecture of potentials that MACE trained, and what stands before the colon where a model of it is named."""
 
 
 @dataclass(frozen=True)

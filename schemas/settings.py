@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -241,6 +241,19 @@ def write_toml(values: Mapping[str, Mapping[str, str | int]], file: Path) -> Non
 def set_in_environment(name: str, value: str) -> None:
     """Set a variable of this process for a library that reads it when it is imported; what the user has set stays."""
     os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def environment_kept(*names: str) -> Iterator[None]:
+    """Give variables of this process back what they were, after a library that sets them."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def environment_of_child(extra: Mapping[str, str]) -> dict[str, str]:

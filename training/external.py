@@ -29,14 +29,13 @@ from torch import Tensor
 from schemas.elements import SYMBOLS
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
-from schemas.potentials import PotentialCard
+from schemas.potentials import MACE, PotentialCard
 from schemas.settings import load as load_settings
 from training.batch import Batch, species_of
 from training.potentials.base import EnergyModel
 from training.stored import Potential, Predictions
 from training.structures import from_atoms
 
-MACE: Final = "mace"
 MODEL_FILE: Final = "mace.model"
 """Name of the model among the files of a registered potential."""
 

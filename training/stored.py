@@ -21,7 +21,7 @@ from safetensors.torch import save as save_weights
 from schemas.errors import TrainingError
 from schemas.frames import Floats, FrameArrays
 from schemas.json import from_json, to_json
-from schemas.potentials import PotentialCard
+from schemas.potentials import MACE, PotentialCard
 from training.batch import collate, graph
 from training.calculator import PotentialCalculator
 from training.committee import Committee
@@ -118,7 +118,7 @@ def load(name_or_path: str | Path, *, lake: Lake | None = None, version: int | N
     'mace:FILE' is a model that MACE trained; see `training.external`.
     Raises TrainingError for files that do not fit together, and where a name is given without a lake.
     """
-    if str(name_or_path).startswith("mace:"):
+    if str(name_or_path).startswith(f"{MACE}:"):
         from training.external import open_external
 
         return open_external(str(name_or_path))
@@ -140,7 +140,7 @@ def load(name_or_path: str | Path, *, lake: Lake | None = None, version: int | N
 
 def from_files(card: PotentialCard, files: Mapping[str, bytes], *, where: str) -> Potential:
     """Return the potential of these files; where names them in errors. Raises TrainingError for damaged or missing ones."""
-    if card.architecture == "mace":
+    if card.architecture == MACE:
         from training.external import external_from_files
 
         return external_from_files(card, files, where=where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import TrainingError, closest
+from schemas.settings import environment_kept
 from training.batch import Batch
 from training.potentials.base import EnergyModel
 from training.settings import TrainSettings
@@ -151,8 +151,8 @@ def _nequip_state() -> Iterator[None]:
     """Let nequip set what it wants of the whole process (seeds, default precision) while it builds, and undo that."""
     before = torch.get_default_dtype(), random.getstate(), np.random.get_state()
     sharing = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
-    seeds = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTORCH_JIT_USE_NNC_NOT_NVFUSER")
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), environment_kept(*names):
         warnings.simplefilter("ignore")
         from nequip.utils.global_state import set_global_state
 
@@ -164,10 +164,6 @@ def _nequip_state() -> Iterator[None]:
             random.setstate(before[1])
             np.random.set_state(before[2])
             torch.multiprocessing.set_sharing_strategy(sharing)  # type: ignore[no-untyped-call]
-            for name, value in seeds.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
 
 
 def _without_constants(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
