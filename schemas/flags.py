@@ -22,6 +22,12 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("missing_forces", False, "The step has no complete force table; forces are null, never zero."),
     Flag("missing_stress", False, "The step has no stress tensor; stress is null, never zero."),
     Flag("malformed_values", True, "A field of the step was overflowed (****), NaN or torn; the value is null."),
+    Flag(
+        "contradictory_values",
+        True,
+        "The output prints a number twice (volume and vectors of the cell, pressure and stress, largest force and table) with different"
+        " values; both are in the calculation's notes.",
+    ),
     Flag("machine_learned", True, "Energy and forces come from a force field learned on the fly, not from DFT."),
     Flag("final_scf_other_basis", True, "Last SCF of a variable-cell run: same structure, another plane-wave set."),
     Flag("pulay_suspect", False, "The cell changed while the plane-wave set stayed that of the first cell: stress and energy drift."),

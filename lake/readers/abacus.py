@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.cross_checks import CrossCheck, other_volume, pressure
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
 from lake.readers.text_steps import NAN, Step, as_floats, symmetric, token_table
@@ -34,6 +35,7 @@ _VECTORS: Final = re.compile(
     rb"\n +Lattice vectors: \(Cartesian coordinate: in unit of a_0\) *\n"
     rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n(?! *[-+.\d]+ +[-+.\d]+ +[-+.\d]+ *\n)"
 )
+_VOLUME: Final = re.compile(rb"\n +Volume \(A\^3\) = (\S+)")
 _PLACES: Final = re.compile(rb"\n +(CARTESIAN|DIRECT) COORDINATES[^\n]*\n +atom +x +y +z[^\n]*\n((?: +tau[cd]_\w+ [^\n]*\n)+)")
 _CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
 _ITERATION: Final = re.compile(rb"\n [^\n]*ALGORITHM -+ ?ION= +\+?\d+ +ELEC= +\+?(\d{1,6})")
@@ -68,6 +70,8 @@ class AbacusRun(RunLog):
     ANCHORS = (_FINAL,)
     ENDS = (b" COORDINATES", b"\n Start  Time  :")
     LAST = (b"\n Finish Time  :",)
+    ONCE = (b"TOTAL-FORCE (eV",)
+    CHECKS = (CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class AbacusRun(RunLog):
         self._failed = False
         self._dft = False
         self._found = 0
+        self._other_volume = ""
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return atoms and level of theory from the text before the first energy."""
@@ -109,7 +114,7 @@ class AbacusRun(RunLog):
         natoms = len(heading.numbers)
         stop = _STOPS.search(piece)
         own = piece if stop is None else piece[: stop.start() + 1]
-        cell, positions, n_scf = self._cell, self._positions, self._iterations
+        cell, positions, n_scf, told = self._cell, self._positions, self._iterations, self._other_volume
         converged = 0 if self._failed else 1 if self._reached else -1
         if not self._dft and n_scf < 0:
             words = "the log of ABACUS has neither cycles of self-consistency nor a functional (esolver_type lj or dp)"
@@ -132,6 +137,7 @@ class AbacusRun(RunLog):
             stress=_tensor(stress.group(1)) * -KBAR if stress else None,
             converged=converged,
             n_scf=n_scf,
+            contradictions=(told,) if told else (),
         )
 
     def run(self) -> Run | None:
@@ -148,6 +154,7 @@ class AbacusRun(RunLog):
         if vectors:
             cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
             self._cell = cell if bool(np.isfinite(cell).all()) else None
+            self._other_volume = other_volume(text, _VOLUME, cell)
         elif (moved and int(moved[-1]) != self._cell_step) or (not moved and b"TOTAL-STRESS" in text):
             self._cell = None
         self._cell_step = int(moved[-1]) if moved else self._cell_step

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from lake.readers.abinit_level import Variables, level_of_theory, read_cell, read_pseudopotentials, read_variables
 from lake.readers.abinit_step import Cycle, Tables, read_cycle, read_logged, read_moving, read_static
 from lake.readers.base import ReaderSpec
+from lake.readers.cross_checks import notes_of, other_value, pressure, volume
 from lake.readers.text_steps import Cutter, Step, make_frames, symmetric
 from schemas.calculations import Run
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
-from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3
+from schemas.units import BOHR, GPA, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3
 
 FORMAT: Final = "ABINIT output"
 LOG_FORMAT: Final = "ABINIT log"
@@ -32,6 +33,8 @@ _DATASET: Final = re.compile(rb"\n== DATASET +(\d+) =")
 _END: Final = b"\n== END DATASET"
 _ITERATION: Final = b"\n--- Iteration: ("
 _ANCHORS: Final = (b"\n== DATASET ", _END, _ITERATION, b"\n.Version ")
+_RESULTS: Final = b"\n---OUTPUT---"
+"""Once in a step of moving atoms."""
 _DYNAMICS: Final = {1, 6, 8, 9, 12, 13, 14, 16, 24, 25}
 """ionmov of molecular dynamics (ABINIT manual); 13 moves the cell too."""
 _MOST_ATOMS: Final = 1_000_000
@@ -133,10 +136,12 @@ class AbinitReader:
         self._complete = False
 
     def _move(self, piece: bytes, dataset: _Dataset) -> None:
+        dataset.torn += 0 if dataset.moving else dataset.first.count(_RESULTS)
         dataset.moving = True
         tables, cycle = read_moving(piece, dataset.natoms), read_cycle(piece, self._variables, dataset.number)
-        if tables is None or cycle is None:
-            dataset.torn += 1
+        merged = piece.count(_RESULTS)
+        if tables is None or cycle is None or merged > 1:
+            dataset.torn += max(1, merged)
         else:
             dataset.steps.append((tables, cycle))
 
@@ -190,7 +195,7 @@ class AbinitReader:
             frames=make_frames(numbers, np.ones(3, dtype=bool), steps, sources, fixed),
             complete=self._complete,
             flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-            notes=(f"dataset {dataset.number}",) if self._variables.integer("ndtset", 0, 1) > 1 else (),
+            notes=(*((f"dataset {dataset.number}",) if self._variables.integer("ndtset", 0, 1) > 1 else ()), *notes_of(steps)),
             n_malformed_steps=dataset.torn,
         )
 
@@ -221,7 +226,7 @@ def _elements(variables: Variables, dataset: _Dataset) -> tuple[NDArray[np.int16
     """Return the atomic numbers, and the nuclear charges of the types."""
     charges = [round(charge) for charge in variables.numbers("znucl", dataset.number)]
     types = [int(kind) for kind in variables.numbers("typat", dataset.number)][: dataset.natoms]
-    types = types or [1] * dataset.natoms
+    types = types or [1] * (dataset.natoms if len(charges) == 1 else 0)
     known = len(types) == dataset.natoms and all(1 <= kind <= len(charges) for kind in types)
     found = [charges[kind - 1] for kind in types] if known else [0]
     if not all(0 < charge < len(SYMBOLS) for charge in found):
@@ -252,7 +257,7 @@ def _cell(variables: Variables, dataset: _Dataset) -> Floats:
 
 def _step(k: int, tables: Tables, cycle: Cycle, start: Floats) -> Step:
     cell = start if tables.cell is None or not bool(np.isfinite(tables.cell).all()) else tables.cell * BOHR
-    return Step(
+    step = Step(
         number=k,
         cell=cell,
         positions=tables.positions * BOHR if tables.cartesian else tables.positions @ cell,
@@ -263,6 +268,15 @@ def _step(k: int, tables: Tables, cycle: Cycle, start: Floats) -> Step:
         converged=cycle.converged,
         n_scf=cycle.steps,
     )
+    told = [
+        words
+        for words in (
+            other_value("volume of the cell", tables.volume, volume(step), BOHR**3),
+            other_value("pressure", tables.pressure, pressure(step), GPA),
+        )
+        if words
+    ]
+    return replace(step, contradictions=tuple(told)) if told else step
 
 
 def _flagged(step: Step) -> Step:

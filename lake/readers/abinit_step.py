@@ -20,6 +20,9 @@ _STRESS_HEAD: Final = b"artesian components of stress tensor (hartree/bohr^3)\n"
 _STRESS_FIELD: Final = re.compile(rb"sigma\(([123]) ([123])\)= *(\S+)(?= *\n| +sigma)")
 _ENTROPY: Final = re.compile(rb"\n +-kT\*entropy += *(\S+)|\n'?-kT\*entropy'? *: *(\S+)")
 _ETOTAL: Final = re.compile(rb"\n Total energy \(etotal\) \[Ha\]= *(\S+) *\n")
+_VOLUME: Final = re.compile(rb"\n Unit cell volume ucvol= +(\S+) bohr\^3")
+_OWN_VOLUME: Final = re.compile(rb"\n Unitary Cell Volume \(ucvol\) \[Bohr\^3\]= +(\S+)")
+_PRESSURE: Final = re.compile(rb"\[Pressure= +(\S+) GPa\]")
 _DONE: Final = b"\n ----iterations are completed or convergence reached----"
 _SLACK: Final = 1.05
 """Residuals are printed with four digits or fewer."""
@@ -52,6 +55,10 @@ class Tables:
     """(3, 3), where the step prints its own"""
     entropy: float
     """-TS"""
+    volume: bytes = b""
+    """As printed beside the cell, in bohr³; '' where it is not."""
+    pressure: bytes = b""
+    """As printed beside the stress, in GPa."""
 
 
 def read_cycle(text: bytes, variables: Variables, dataset: int) -> Cycle | None:
@@ -110,14 +117,14 @@ def read_static(text: bytes, natoms: int, energy: float) -> Tables | None:
     if positions is None:
         return None
     forces = _rows(text, text.find(b"\n cartesian forces (hartree/bohr) at end:", place), natoms, 1)
-    return Tables(energy, positions, False, forces, _stress(text), None, _entropy(text))
+    return Tables(energy, positions, False, forces, _stress(text), None, _entropy(text), _last(_VOLUME, text), _last(_PRESSURE, text))
 
 
 def read_logged(text: bytes, positions: Floats, energy: float) -> Tables | None:
     """Return what a log tells of a dataset with one configuration, whose positions (natoms, 3) only the input has; it prints no forces."""
     if _DONE not in text or not bool(np.isfinite(positions).all()):
         return None
-    return Tables(energy, positions, False, None, _stress(text), None, _entropy(text))
+    return Tables(energy, positions, False, None, _stress(text), None, _entropy(text), _last(_VOLUME, text), _last(_PRESSURE, text))
 
 
 def read_moving(text: bytes, natoms: int) -> Tables | None:
@@ -138,6 +145,8 @@ def read_moving(text: bytes, natoms: int) -> Tables | None:
         stress=_stress(text[:end]),
         cell=_rows(text, text.find(b"\n Real space primitive translations (rprimd) [bohr]", place, end), 3, 0),
         entropy=NAN,
+        volume=_last(_OWN_VOLUME, text[place:end]),
+        pressure=_last(_PRESSURE, text[:end]),
     )
 
 
@@ -158,6 +167,11 @@ def _stress(text: bytes) -> Floats | None:
     for row, column, field in _STRESS_FIELD.findall(lines):
         stress[int(row) - 1, int(column) - 1] = stress[int(column) - 1, int(row) - 1] = number(field)
     return stress
+
+
+def _last(pattern: re.Pattern[bytes], text: bytes) -> bytes:
+    found = pattern.findall(text)
+    return found[-1] if found else b""
 
 
 def _entropy(text: bytes) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep_header import ENERGY_UNITS, LENGTH_UNITS, Settings, read_settings
+from lake.readers.cross_checks import differ, other_volume, pressure
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, symmetric
@@ -39,6 +40,8 @@ _STRESS: Final = re.compile(
     rb" \* -+ \*\n \* +x +y +z +\*\n \* +\*\n"
 )
 _CELL: Final = re.compile(rb"\n +Real Lattice\((\w+)\) +Reciprocal Lattice[^\n]*\n")
+_VOLUME: Final = re.compile(rb"\n +Current cell volume = +(\S+) +A\*\*3")
+_PRESSURE: Final = re.compile(rb"\n \* +Pressure: +(\S+) +\*")
 _PLACES: Final = re.compile(rb"\n +x-+x *\n((?: +x +[^\n]*x *\n)+?) +x{10,} *\n")
 _PLACE: Final = re.compile(rb" +x +(\S+)(?: \[[^\]\n]*\])? +\d+ +(\S+) +(\S+) +(\S+) +x *\n")
 _CUTOFF: Final = re.compile(rb"\n ?Calculating total energy with cut-off of +([0-9.]+) *eV")
@@ -66,6 +69,7 @@ class CastepRun(RunLog):
     ANCHORS = (_CYCLE,)
     ENDS = (b": finished iteration", b"finished MD iteration", b"\n Starting MD iteration", b"\nInitialisation time")
     LAST = (b"\nTotal time          =",)
+    ONCE = (b"\nFinal energy",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,6 +79,7 @@ class CastepRun(RunLog):
         self._cutoff = NAN
         self._energies = 0
         self._fresh = True
+        self._other_volume = ""
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return atoms and settings from the text before the first cycle."""
@@ -84,6 +89,7 @@ class CastepRun(RunLog):
         if cell is None or found is None or numbers is None:
             return None
         self._cell, self._places = cell, found[1]
+        self._other_volume = other_volume(text, _VOLUME, cell)
         self._settings = settings = read_settings(text, cell)
         self._announced(text)
         if settings.response:
@@ -96,7 +102,7 @@ class CastepRun(RunLog):
         own = piece if stop is None else piece[: stop.end()]
         final = _FINAL.search(own)
         own = own if final is None else own[: final.start()]
-        cell, places, cutoff, fresh = self._cell, self._places, self._cutoff, self._fresh
+        cell, places, cutoff, fresh, told = self._cell, self._places, self._cutoff, self._fresh, self._other_volume
         self._next_geometry(piece, len(heading.numbers))
         energies = _read_energies(own)
         settings = self._settings
@@ -121,7 +127,8 @@ class CastepRun(RunLog):
             converged=converged,
             n_scf=n_scf,
         )
-        return self._flagged(step, cutoff, settings)
+        told = told or _other_pressure(own, step)
+        return self._flagged(replace(step, contradictions=(told,)) if told else step, cutoff, settings)
 
     def _flagged(self, step: Step, cutoff: float, settings: Settings) -> Step:
         flags = set()
@@ -143,10 +150,12 @@ class CastepRun(RunLog):
         final = _FINAL.search(piece)
         text = piece if final is None else piece[: final.start()]
         self._announced(text)
-        self._fresh = bool(np.isfinite(self._cutoff)) or _CELL.search(text) is not None or b"Cell Contents" in text
+        listed = b"Cell Contents" in text or _PLACES.search(text) is not None
+        self._fresh = bool(np.isfinite(self._cutoff)) or _CELL.search(text) is not None or listed
         if b"\n" + b" " * 38 + b"Unit Cell" in text or _CELL.search(text) is not None:
             self._cell = _read_cell(text)
-        if b"Cell Contents" in text:
+            self._other_volume = other_volume(text, _VOLUME, self._cell) if self._cell is not None else ""
+        if listed:
             found = _read_places(text)
             self._places = found[1] if found is not None and len(found[1]) == natoms else None
 
@@ -214,6 +223,15 @@ def _read_stress(text: bytes) -> Floats | None:
     whole = [row[:1] for row in rows] == [[b"x"], [b"y"], [b"z"]] and even_decimals([field for row in rows for field in row[1:]])
     values = np.array([as_floats(row[1:]) if whole and len(row) == 4 else np.full(3, NAN) for row in rows])
     return symmetric(values) * _PRESSURES.get(table.group(1), NAN)
+
+
+def _other_pressure(text: bytes, step: Step) -> str:
+    """Return a sentence where the pressure below the table is not that of the stress, in the unit of the table."""
+    table, printed = _STRESS.search(text), _PRESSURE.search(text)
+    unit = _PRESSURES.get(table.group(1), NAN) if table else NAN
+    if printed is None or not differ(printed[1], pressure(step), unit=unit, least=1e-4 * unit):
+        return ""
+    return f"the pressure is printed as {printed[1].decode('latin-1')}, and is {pressure(step) / unit:.6f} by the printed stress"
 
 
 def _read_cell(text: bytes) -> Floats | None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.cross_checks import other_value
 from lake.readers.rows import number
 from lake.readers.text_steps import NAN, as_floats, fixed_table, lines_after, symmetric, token_table
 from schemas.frames import Floats
@@ -22,6 +23,10 @@ _OUTER: Final = re.compile(rb"outer SCF loop (?:converged in|FAILED to converge 
 _INNER: Final = (re.compile(rb"SCF run converged in +(\d+) steps"), re.compile(rb"Leaving inner SCF loop after reaching +(\d+) steps"))
 _GRADIENT: Final = re.compile(rb"outer SCF iter = +\d+ RMS gradient = +(\S+)")
 _CYCLE_ROW: Final = re.compile(rb"\n +\d+ [A-Z]\S*(?: [A-Z]+)? +\S+ +\S+ +(\S+) +-?\d+\.\d+ +-?\d\.\d+E[+-]\d+ *(?=\n)")
+_SUM: Final = b"\n SUM OF ATOMIC FORCES "
+_SUM_ROW: Final = re.compile(rb"\n SUM OF ATOMIC FORCES +(\S+) +(\S+) +(\S+)")
+_LAST_DIGIT: Final = 1e-8
+_TRACE: Final = re.compile(rb"1/3 Trace(?:\(stress tensor\)  ?:)? +(\S+)")
 _ENTROPY: Final = re.compile(rb"Electronic entropic energy: +(\S+)")
 _LENGTHS: Final = re.compile(rb"\n MD\| Cell lengths \[ang\] +(\S+) +(\S+) +(\S+)")
 _ANGLES: Final = re.compile(rb"\n MD\| Cell angles \[deg\] +(\S+) +(\S+) +(\S+)")
@@ -66,6 +71,8 @@ class Labels:
     lengths: Floats | None
     """(6,) lengths in Å and angles in degrees of the cell, where the dynamics prints them."""
     unit_notes: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    """What is printed beside forces and stress and does not fit them."""
 
 
 def read_cycle(text: bytes, threshold: float) -> Cycle:
@@ -107,7 +114,26 @@ def read_labels(text: bytes, natoms: int, *, more: bool = False) -> Labels | Non
         ended=more or any(words in text for words in _ENDED),
         lengths=_lengths(text),
         unit_notes=tuple(note for note in (*notes, force_note, stress_note) if note),
+        contradictions=_contradictions(text, forces, stress),
     )
+
+
+def _contradictions(text: bytes, forces: Floats | None, stress: Floats | None) -> tuple[str, ...]:
+    """Return a sentence where the sum below the forces, or the trace below the stress, is not theirs."""
+    found = []
+    place = text.find(_SUM) if forces is not None else -1
+    row = _SUM_ROW.match(text, place) if place >= 0 else None
+    if forces is not None and row is not None:
+        total, printed = forces.sum(axis=0), as_floats(row.groups()) * HARTREE_PER_BOHR
+        if bool((np.abs(total - printed) > (len(forces) + 1) * _LAST_DIGIT * HARTREE_PER_BOHR).any()):
+            found.append(f"the sum of the forces is printed as {printed.round(6).tolist()} eV/Å, and is {total.round(6).tolist()}")
+    place = text.find(b"1/3 Trace") if stress is not None else -1
+    trace = _TRACE.match(text, place) if place >= 0 else None
+    table = _table(_STRESS, b"STRESS TENSOR [", text) or _table(_NEW_STRESS, b"\n STRESS| ", text)
+    if stress is not None and trace is not None and table is not None:
+        unit = _STRESS_UNITS.get(_unit(table.group(1)), NAN)
+        found.append(other_value("third of the trace of the stress", trace[1], -float(np.trace(stress)) / 3, unit))
+    return tuple(words for words in found if words)
 
 
 def _forces(text: bytes, natoms: int) -> tuple[Floats | None, str]:

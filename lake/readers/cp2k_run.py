@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
 from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
+from lake.readers.cross_checks import notes_of, other_volume
 from lake.readers.text_steps import Step, make_frames
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -20,6 +22,7 @@ from schemas.frames import Floats, FrameBlock
 FORMAT: Final = "CP2K log"
 
 _ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
+_VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
 _NOT_DFT_METHODS: Final = {"xtb", "dftb", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
@@ -38,6 +41,8 @@ class Evaluation:
     cycle: Cycle
     atoms: Atoms | None
     cell: Floats | None
+    told: str = ""
+    """A volume printed beside the cell that is not that of its vectors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ class LogBuilder:
         self._before = self._cycle = b""
         self._evaluations: list[Evaluation] = []
         self._torn = 0
+        self._told = ""
         self._complete = False
 
     @property
@@ -76,6 +82,7 @@ class LogBuilder:
             return
         if self._header is None:
             self._header = read_header(self._head)
+            self._told = other_volume(self._head, _VOLUME, self._header.cell, share=1e-3) if self._header.cell is not None else ""
             self._head = self._head[:2000] + b"PROGRAM STARTED AT"
         self._evaluate(piece, self._header)
 
@@ -96,6 +103,7 @@ class LogBuilder:
                 cycle=read_cycle(cycle or before, header.threshold),
                 atoms=header.atoms if first else read_atoms(before),
                 cell=header.cell if first else read_cell(before),
+                told=self._told if first else "",
             )
         )
 
@@ -150,7 +158,7 @@ def finish(log: Log, beside: Sequence[Companions]) -> tuple[Run, tuple[str, ...]
         frames=frames,
         complete=log.complete,
         flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-        notes=(*_notes(log, lost, fixed, frames), *found.notes),
+        notes=(*_notes(log, lost, fixed, frames), *found.notes, *notes_of(steps)),
         n_malformed_steps=lost,
     )
     return run, names
@@ -198,6 +206,7 @@ def _steps(log: Log, cell: Floats, geometries: Mapping[int, Geometry], fixed: ND
                 internal=labels.energy - cycle.entropy,
                 converged=cycle.converged,
                 n_scf=cycle.steps,
+                contradictions=(*labels.contradictions, *((evaluation.told,) if evaluation.told else ())),
             )
         )
     return steps

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.base import ReaderSpec
+from lake.readers.cross_checks import CrossCheck, volume
 from lake.readers.elk_input import INPUT, first_step
 from lake.readers.elk_optimisation import FILES, Last, Record, number_of_last, read_records, steps_of
 from lake.readers.qe_level import mesh_spacing
@@ -72,6 +73,8 @@ class ElkRun(RunLog):
     ANCHORS = (_LOOP,)
     ENDS = (b" stopped |\n\n+", b"\nTimings (CPU seconds)")
     LAST = (b"\nTimings (CPU seconds)",)
+    ONCE = (b"\n| Self-consistent loop stopped |",)
+    HEAD_CHECKS = (CrossCheck("volume of the cell", b"\nUnit cell volume ", re.compile(rb"\nUnit cell volume +: +(\S+)"), volume, BOHR**3),)
 
     def __init__(self, beside: dict[str, bytes] | None = None) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.cross_checks import CrossCheck, pressure, volume
 from lake.readers.fhi_aims_input import Given, read_input
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
@@ -67,6 +68,9 @@ class FhiAimsRun(RunLog):
     ANCHORS = (_BEGIN,)
     ENDS = _ENDED
     LAST = (b"\n          Have a nice day.",)
+    ONCE = (b"\n  Energy and forces in a compact form:",)
+    CHECKS = (CrossCheck("pressure", b"|  Pressure:", re.compile(rb"\|  Pressure: +(\S+) +\[eV/A\*\*3\]"), pressure),)
+    HEAD_CHECKS = (CrossCheck("volume of the cell", b"| Unit cell volume ", re.compile(rb"\| Unit cell volume +: +(\S+) +A\^3"), volume),)
 
     def __init__(self) -> None:
         super().__init__()

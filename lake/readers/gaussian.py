@@ -14,9 +14,11 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.cross_checks import CrossCheck, largest_component
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
+from schemas.calculations import Run
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
@@ -40,6 +42,7 @@ _ORIENTATION: Final = re.compile(
     rb"\n +(Input|Standard|Z-Matrix) orientation: *\n -+\n[^\n]*\n[^\n]*\n -+\n((?: +\d+ +-?\d+ +-?\d+ [^\n]*\n)+) -+(?=\n)"
 )
 _FORCES: Final = re.compile(rb"\n Center +Atomic +Forces \(Hartrees/Bohr\)\n Number +Number +X +Y +Z\n -+\n")
+_LARGEST: Final = re.compile(rb"\n Cartesian Forces: +Max +(\S+) ")
 _STOPS: Final = re.compile(rb"\n Cartesian Forces: +Max|\n Normal termination of Gaussian|\n Error termination ")
 
 _FUNCTIONALS: Final = {
@@ -81,6 +84,8 @@ class GaussianRun(RunLog):
     ANCHORS = (_DONE,)
     ENDS = (b"\n Cartesian Forces:", b"\n Normal termination of Gaussian", b"\n Error termination ")
     LAST = (b"\n Normal termination of Gaussian",)
+    ONCE = (b" Forces (Hartrees/Bohr)\n", b"\n SCF Done:")
+    CHECKS = (CrossCheck("largest component of the forces", b"\n Cartesian Forces:", _LARGEST, largest_component, HARTREE_PER_BOHR),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +94,9 @@ class GaussianRun(RunLog):
         self._wanted = NAN
         self._fresh = False
         self._found = 0
+        self._turned: set[int] = set()
+        """Steps of which only the standard orientation was read."""
+        self._other_orientation = False
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return atoms and level of theory; the functional is named by the first step."""
@@ -123,6 +131,8 @@ class GaussianRun(RunLog):
             self._once("steps of another method or without a geometry are left out")
             return None
         change = number(energy.group(4))
+        self._turned |= {self._found - 1} if geometry.turned else set()
+        self._other_orientation = self._other_orientation or not geometry.turned
         return Step(
             number=self._found - 1,
             cell=np.zeros((3, 3)),
@@ -132,6 +142,14 @@ class GaussianRun(RunLog):
             converged=-1 if np.isnan(wanted) or np.isnan(change) else int(change <= 1.05 * wanted),
             n_scf=int(energy.group(3)),
         )
+
+    def run(self) -> Run | None:
+        """Return the run; steps in another orientation than the others are left out: a line of their geometry is damaged."""
+        if self._other_orientation and self._turned:
+            kept = [step for step in self.steps if step.number not in self._turned]
+            self.lost += len(self.steps) - len(kept)
+            self.steps = kept
+        return super().run()
 
     def _first_method(self, method: str, heading: Heading) -> None:
         if self._method:

@@ -30,6 +30,9 @@ _POSITIONS: Final = b"\nPositions:"
 _AXIS: Final = re.compile(rb"\n +([123])\. axis: +(yes|no) +(\S+) +(\S+) +(\S+)(?: +\d+ +\S+)? *(?=\n)")
 _ENERGY: Final = re.compile(rb"\n[Ff]ree [Ee]nergy: +(\S+) *\n(?:[Ee]xtrapolated|Zero Kelvin): +(\S+) *(?=\n)")
 _LABELLED: Final = (b"\nForces in eV/Ang", b"\nFree energy:", b"\nExtrapolated:", b"\nStress tensor:")
+_TERM: Final = re.compile(rb"\n(?:Kinetic|Potential|External|XC|Entropy \(-ST\)|Local|SIC): +(\S+)(?= *\n)")
+_ROUNDED: Final = 1e-5
+"""eV; each term of the energy is printed with six decimals."""
 _ITERATION: Final = re.compile(rb"\niter: +(\d{1,6}) +\S+([^\n]*)(?=\n)")
 _FORCES: Final = re.compile(rb"\n[Ff]orces in eV/Ang(?:strom)?:\n")
 _STRESS: Final = re.compile(rb"\n[Ss]tress tensor:[^\n]*\n")
@@ -59,6 +62,7 @@ class GpawRun(RunLog):
     ANCHORS = (_POSITIONS,)
     ENDS = (b"\nSystem changes:", b"\nTiming:", b"\nMemory usage:")
     LAST = ()
+    ONCE = (b"\nFree energy:",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +136,7 @@ class GpawRun(RunLog):
             sigma0=number(energy.group(2)),
             converged=converged,
             n_scf=n_scf,
+            contradictions=_other_sum(own[: energy.start() + 1], number(energy.group(1))),
         )
 
     def _cycle(self, text: bytes) -> tuple[int, int]:
@@ -149,6 +154,15 @@ class GpawRun(RunLog):
         change = number(fields[-1][2]) if modern and len(fields[-1]) > 2 else NAN
         over = spread > limit * 1.05 + 1e-6 or (density > 0 and change > math.log10(density) + 0.02)
         return int(not over), n_scf
+
+
+def _other_sum(text: bytes, energy: float) -> tuple[str, ...]:
+    """Return a sentence where the terms printed above the free energy (eV) add up to another one."""
+    terms = _TERM.findall(text, max(0, text.rfind(b"\nEnergy contributions")))
+    total = sum(number(term) for term in terms)
+    if not terms or not abs(total - energy) > _ROUNDED:
+        return ()
+    return (f"the free energy is printed as {energy}, and is {total:.6f} by the sum of its terms",)
 
 
 def _rows(text: bytes) -> list[tuple[bytes, ...]]:

@@ -164,6 +164,9 @@ class NwchemReader:
             self._end(complete=True)
         if piece.startswith(_GEOMETRY):
             self._geometry, self._fresh = _read_geometry(piece), True
+            if b"\n                         DFT ENERGY GRADIENTS" in piece:
+                self._task.energies += 1
+                self._task.lost += 1
         if piece.startswith(_ENERGY):
             self._waiting = (piece, self._settings)
         self._settings = _updated(self._settings, piece)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from lake.readers.base import ReaderSpec
+from lake.readers.cross_checks import notes_of, other_volume
 from lake.readers.openmx_input import Input, read_input
 from lake.readers.openmx_md import MD_FORMAT, OpenmxMdReader, Snapshot, read_snapshots, recognises_md, split_runs
 from lake.readers.rows import number
@@ -23,12 +24,16 @@ from lake.readers.text_steps import Cutter, Step, lines_after, make_frames, toke
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
-from schemas.units import HARTREE, HARTREE_PER_BOHR
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 FORMAT: Final = "OpenMX output"
 
 _HISTORY: Final = b"\n                  SCF history at MD="
 _RESULT: Final = b"\n       xyz-coordinates (Ang) and forces (Hartree/Bohr)"
+_NUMBER: Final = re.compile(rb"\n +SCF history at MD= *(\d{1,9})")
+_MOST_MISSING: Final = 1000
+_ENERGY: Final = b"\n  Utot. "
+_VOLUME: Final = re.compile(rb"\n +Cell_Volume = +(\S+) \(Bohr\^3\)")
 _CYCLE_ROW: Final = re.compile(rb"\n +SCF= *(\d+) +NormRD= *(\S+) +Uele= *(\S+)")
 _UTOT: Final = re.compile(rb"\n +Utot\. +(-?\d+\.\d+) *\n")
 _TABLE: Final = re.compile(rb"\n<coordinates\.forces\n +(\d+)\n")
@@ -74,6 +79,7 @@ class OpenmxReader:
         self._trajectories: dict[str, list[list[Snapshot]]] = {}
         self._used: tuple[str, ...] = ()
         self._complete = False
+        self._told = ""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -114,6 +120,8 @@ class OpenmxReader:
             raise UnreadableOutput(
                 "no_complete_step", f"the output of OpenMX {given.version} has no energy", "deposit the run when a step is complete"
             )
+        if self._told:
+            steps = [replace(step, contradictions=(self._told,)) for step in steps]
         lost = len(self._cycles) - len(steps) + torn
         flags = {
             "truncated": not self._complete,
@@ -135,7 +143,7 @@ class OpenmxReader:
                 frames=make_frames(given.numbers, np.ones(3, dtype=bool), steps, ("OpenMX Utot", "")),
                 complete=self._complete,
                 flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-                notes=tuple(notes),
+                notes=(*notes, *notes_of(steps[:1])),
                 n_malformed_steps=lost,
             ),
         )
@@ -145,10 +153,15 @@ class OpenmxReader:
         if piece.startswith(_HISTORY):
             if self._input is None:
                 self._input = read_input(self._head)
+                self._told = other_volume(self._head, _VOLUME, self._input.cell, BOHR**3) if self._input is not None else ""
                 named = _NAME.search(self._head)
                 self._head = self._head[:2000] + (named.group() if named else b"")
             if self._input is not None:
-                self._cycles.append(_read_cycle(piece, self._input))
+                counted = _NUMBER.match(piece)
+                missing = int(counted.group(1)) - 1 - len(self._cycles) if counted else 0
+                self._cycles += [None] * (missing if 0 < missing < _MOST_MISSING else 0)
+                merged = piece.count(_ENERGY)
+                self._cycles += [_read_cycle(piece, self._input)] if merged < 2 else [None] * merged
         elif piece.startswith(_RESULT):
             self._final = _read_final(piece, self._input) if self._input is not None else None
         else:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
+from lake.readers.cross_checks import CrossCheck, norm_of_forces
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
@@ -78,6 +79,13 @@ class OrcaRun(RunLog):
     ANCHORS = (_PLACES,)
     ENDS = (b"* GEOMETRY OPTIMIZATION CYCLE", b"GEOMETRY OPTIMIZATION CYCLE", b"****ORCA TERMINATED NORMALLY****", b"*** FINAL ENERGY EVAL")
     LAST = (b"****ORCA TERMINATED NORMALLY****",)
+    ONCE = (b"\nFINAL SINGLE POINT ENERGY",)
+    CHECKS = (
+        CrossCheck(
+            "norm of the gradient", b"Norm of the cartesian gradient", re.compile(rb"Norm of the cartesian gradient +\.\.\. +(\S+)"),
+            norm_of_forces, HARTREE_PER_BOHR,
+        ),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ import numpy as np
 
 from lake.readers.anchors import Anchor, seek, seek_back
 from lake.readers.base import ReaderSpec
+from lake.readers.outcar_checks import flag_contradictions, may_begin_with_energies, printed_beside
 from lake.readers.outcar_header import Head, read_header
 from lake.readers.rows import number
 from lake.readers.vasp_frames import (
@@ -45,13 +46,15 @@ _REGULAR_END: Final = b"General timing and accounting"
 _MOST_OPEN: Final = 256 << 20
 _ENERGY_BLOCK: Final = 2048
 """Bytes within which the energies of a step stand together."""
-_ITERATION: Final = re.compile(rb"Iteration\s+(?:\d+|\*+)\(\s*(\d{1,6})\)")
+_ITERATION: Final = re.compile(rb"Iteration\s+(\d{1,9}|\*+)\(\s*(\d{1,6})\)")
 _CHANGE: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)")
 _ENERGIES: Final = re.compile(
     rb"free  energy[^=]*=[ \t]*([^\s]*)[ \t]*eV.*?without entropy=[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)"
     rb".*?energy\(sigma->0\) =[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)",
     re.DOTALL,
 )
+_COMPONENTS: Final = 6
+"""Numbers of a row of lattice vectors: of the cell and of its reciprocal."""
 _VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
 """Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
 
@@ -196,6 +199,7 @@ class OutcarReader:
             if current is None:
                 current = _OpenRun(bytes(self._buffer[start:end]), energies_first=False)
             current.complete |= seek(self._buffer, _REGULAR_END, b"G", start, end) >= 0
+            current.lost += current.complete and any(seek(self._buffer, words, words[:1], start, end) >= 0 for words in (_ENERGY, _TABLE))
             self._runs.append(current.finish())
         except UnreadableOutput as refusal:
             self._refusals.append(refusal)
@@ -206,7 +210,7 @@ class _OpenRun:
 
     def __init__(self, text: bytes, *, energies_first: bool) -> None:
         self._head = Head(text)
-        self.energies_first = energies_first
+        self.energies_first = energies_first and may_begin_with_energies(text)
         self.atomic_energy = NAN
         self.complete = False
         self.lost = 0
@@ -217,6 +221,10 @@ class _OpenRun:
         self._stress = BlockBatch(1, SIX)
         self._cell = _lattice(text, 0, len(text))
         self._taken = 0
+        self._counted = 0
+        self._lost_before = 0
+        self._learned = False
+        self._beside: list[tuple[float, float]] = []
 
     def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
         """Take one step: places are where its text starts, where its force table stands (-1 for none), and where its text ends."""
@@ -226,15 +234,18 @@ class _OpenRun:
         if bounds is None or (b"(ML)" in buffer[table : buffer.find(b"\n", table)]) != learned:
             self.lost += 1
             return
+        self._learned = self._learned or learned
         results = seek_back(buffer, b"Iteration ", b"I", start, min(table, energy))
         self._cell = _lattice(buffer, max(start, results), table) or self._cell
+        judged = Judgement() if learned else self._judge(buffer, results, max(table, energy))
         self._steps.add(
             self._taken + self.lost,
             _energies(buffer, energy),
-            Judgement() if learned else self._judge(buffer, results, max(table, energy)),
+            judged,
             ("machine_learned",) if learned else (),
         )
         self._taken += 1
+        self._beside.append(printed_beside(buffer, max(start, results), table))
         self._cells.add(self._cell)
         self._tables.add(bytes(buffer[bounds[0] : bounds[1]]))
         self._stress.add(_stress_line(buffer, max(start, results), table))
@@ -248,13 +259,24 @@ class _OpenRun:
         printed = _CHANGE.match(buffer, place) if place >= 0 else None
         change = number(printed.group(1)) if printed else NAN
         said = left >= 0 and buffer.find(b"EDIFF was not reached", left, left + 120) >= 0
-        return self._criterion.judge(int(match.group(1)), change, said_unconverged=said)
+        self._count(match.group(1))
+        return self._criterion.judge(int(match.group(2)), change, said_unconverged=said)
+
+    def _count(self, printed: bytes) -> None:
+        """Compare the number of a step that VASP prints with that of the step before: those between are lost."""
+        if not printed.isdigit():
+            return
+        step, before, known = int(printed), self._counted, self.lost - self._lost_before
+        if not self._learned:
+            self.lost += max(0, step - before - 1 - known)
+        self._counted, self._lost_before = step, self.lost
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""
         header: Header = read_header(self._head, self.atomic_energy)
         cell, table, stress = self._cells.blocks(), self._tables.blocks(), self._stress.blocks()
         positions, forces = table.values[:, :, :3], table.values[:, :, 3:]
+        told = flag_contradictions(self._steps, cell.values[:, :, :3], stress.values[:, 0, :], self._beside, self._head.tags)
         geometry = Geometry(
             cell=cell.values[:, :, :3],
             positions=positions,
@@ -269,7 +291,7 @@ class _OpenRun:
             stress_source="VASP in kB",
             complete=self.complete,
             lost_steps=self.lost,
-            notes=(f"{self.lost} steps have an energy but no force table, so no geometry (NWRITE)",) if self.lost else (),
+            notes=((f"{self.lost} steps have an energy but no force table, so no geometry (NWRITE)",) if self.lost else ()) + told,
         )
         return finish_run(header, self._steps, geometry, ending)
 
@@ -283,7 +305,7 @@ def _table_bounds(buffer: bytearray, table: int, end: int) -> tuple[int, int] | 
 
 
 def _lattice(buffer: bytes | bytearray, start: int, end: int) -> bytes:
-    """Return the last three rows of lattice vectors between two places, b'' for none."""
+    """Return the last rows of lattice vectors between two places, b'' for none: three, or four where a row too many stands there."""
     place = buffer.rfind(b"direct lattice vectors", start, end)
     first = buffer.find(b"\n", place, end) + 1 if place >= 0 else 0
     last = first
@@ -291,7 +313,8 @@ def _lattice(buffer: bytes | bytearray, start: int, end: int) -> bytes:
         last = buffer.find(b"\n", last, end) + 1
         if last <= 0:
             return b""
-    return bytes(buffer[first:last])
+    after = buffer.find(b"\n", last, min(end, last + 200)) + 1 if last > 0 else 0
+    return bytes(buffer[first : after if buffer.count(b".", last, max(last, after)) >= _COMPONENTS else last])
 
 
 def _stress_line(buffer: bytearray, start: int, end: int) -> bytes:

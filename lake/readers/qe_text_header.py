@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.cross_checks import other_volume
 from lake.readers.qe_level import (
     find_mesh,
     functional_name,
@@ -27,6 +28,7 @@ Floats = NDArray[np.float64]
 _FLOAT: Final = rb"([-+.\dEeDd]+)"
 _SITE: Final = re.compile(rb"^ *[\d*]+ +(\S+) +tau\([ \d*]+\) = \((.*)\) *$", re.M)
 _AXIS: Final = re.compile(rb"^ +a\([123]\) = \((.*)\) *$", re.M)
+_VOLUME: Final = re.compile(rb"\n +unit-cell volume +=([^\n]*?)\((?:a\.u\.\)\^3)")
 _PSEUDO: Final = re.compile(rb"PseudoPot\. # *(\d+) +for +(\S+) +read from file:?\s+(\S+)(?:\s+MD5 check sum: *([0-9a-f]+))?")
 _KPOINT: Final = re.compile(rb"^ +k\([ \d*]+\) = \((.*)\), wk = *([\d.]+)", re.M)
 _XC: Final = re.compile(rb"Exchange-correlation *= *([^\n(]*?) *\n? *\(((?: *\d+)+) *\)")
@@ -79,6 +81,8 @@ class Header:
     """(natoms, 3)"""
     level: LevelOfTheory
     hybrid: bool
+    told: str = ""
+    """A volume printed beside the cell that is not that of its vectors."""
 
 
 def read_header(text: bytes) -> Header | None:
@@ -104,6 +108,7 @@ def read_header(text: bytes) -> Header | None:
         fixed=_fixed(text, natoms),
         level=_level(text, species, labels, cell, alat),
         hybrid=b"EXX-fraction" in text or b"EXX: grid" in text,
+        told=other_volume(text, _VOLUME, cell, BOHR**3) if cell.shape == (3, 3) else "",
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.anchors import find_all
+from lake.readers.cross_checks import summed_up
+from lake.readers.qe_text_checks import contradictions, other_new_volume
 from lake.readers.qe_text_header import Header, element_numbers, read_header
 from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
@@ -42,7 +44,7 @@ _WATCHED: Final = (
     (b"EXX: now go back", b"X"),
 )  # fmt: skip
 _THRESHOLDS: Final = ((b"convergence threshold ", b"v"), (b"new conv_thr", b"_"))
-_FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect")
+_FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect", "contradictory_values")
 _PULAY_TOLERANCE: Final = 1e-5
 """Relative change of a cell vector that counts as a change: the first cell is printed with six decimals."""
 
@@ -77,6 +79,7 @@ class _Frame(NamedTuple):
     factor: float
     cell: Floats
     final: bool
+    told: str
 
 
 class RunBuilder:
@@ -95,13 +98,11 @@ class RunBuilder:
         self._rows: dict[str, RowBatch] = {}
         self._pending: tuple[_Frame, Positions, Tables] | None = None
         self._motion = ""
-        self._variable_cell = False
-        self._final = False
+        self._variable_cell = self._final = False
         self._malformed = 0
         self._notes: list[str] = []
-        self._bands_only = False
-        self._done = False
-        self._tail = b""
+        self._bands_only = self._done = False
+        self._tail, self._told = b"", ""
 
     def add(self, piece: bytes, news: News) -> None:
         """Take the next piece."""
@@ -110,6 +111,7 @@ class RunBuilder:
             self._begin(piece)
         elif piece.startswith(b"\nCELL_PARAMETERS"):
             self._cell = read_cell(piece, self._header.alat)
+            self._told = other_new_volume(self._tail, self._cell)
             self._variable_cell = self._variable_cell or b"\nBegin final coordinates" not in self._tail
         elif piece.startswith(b"\nATOMIC_POSITIONS"):
             self._move(piece, self._header)
@@ -127,7 +129,7 @@ class RunBuilder:
         self._first = piece[: end if end > 0 else None]
         self._header = read_header(self._first)
         if self._header is not None:
-            self._cell = self._header.cell
+            self._cell, self._told = self._header.cell, self._header.told
             self._positions = Positions(self._header.site_rows, "alat", self._header.alat)
             self._variable_cell = b"press convergence thresh" in self._first or b"cell mass =" in self._first
 
@@ -164,13 +166,17 @@ class RunBuilder:
         if found is None:
             return
         labels, tables = found
-        step, self._seen = self._seen, self._seen + 1
+        step, self._seen = self._seen, self._seen + labels.merged
+        if labels.merged > 1:
+            self._malformed += labels.merged
+            self._notes.append(f"steps {step} to {self._seen - 1} run into each other, for no geometry stands between; they were left out")
+            return
         if self._positions is None or self._cell is None or not np.isfinite(labels.energy):
             self._malformed += 1
             what = "energy" if self._positions is not None and self._cell is not None else "geometry"
             self._notes.append(f"step {step}: the {what} cannot be read; the step was left out")
             return
-        frame = _Frame(step, labels, self._positions.unit, self._positions.factor, self._cell, self._final)
+        frame = _Frame(step, labels, self._positions.unit, self._positions.factor, self._cell, self._final, self._told)
         self._pending = (frame, self._positions, tables)
 
     def _settle(self, *, more: bool) -> None:
@@ -259,7 +265,9 @@ class RunBuilder:
         stress, stress_holes = _scaled(self._rows["stress"].values(), -np.where(kbar, KBAR, RYDBERG_PER_BOHR3))
         odd = np.abs(stress - stress.transpose(0, 2, 1)).max(axis=(1, 2)) > ASYMMETRY * np.abs(stress).max(axis=(1, 2))
         stress[odd], stress_holes[odd] = np.nan, True
-        flags = self._flags(cell, force_holes, stress_holes)
+        told = contradictions(self._frames, forces, self._held(), stress)
+        self._notes += summed_up(told)
+        flags = self._flags(cell, force_holes, stress_holes, {step for step, _ in told})
         chosen = [int(place) for place in np.flatnonzero(good)]
         kept = [self._frames[place] for place in chosen]
         hybrid = any(frame.labels.hybrid for frame in kept)
@@ -291,7 +299,9 @@ class RunBuilder:
             return ""
         return f"pw.x total stress, {'kbar' if bool(kbar.any()) else 'Ry/bohr**3'} columns, sign turned"
 
-    def _flags(self, cell: Floats, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+    def _flags(
+        self, cell: Floats, force_holes: NDArray[np.bool_], stress_holes: NDArray[np.bool_], told: set[int]
+    ) -> list[tuple[str, ...]]:
         scale = np.linalg.norm(cell[0], axis=1).max()
         moved = np.abs(cell - cell[0]).max(axis=(1, 2)) > _PULAY_TOLERANCE * scale
         combined: dict[tuple[bool, ...], tuple[str, ...]] = {}
@@ -304,6 +314,7 @@ class RunBuilder:
                 labels.torn or bool(force_holes[place] and labels.has_forces) or bool(stress_holes[place] and labels.has_stress),
                 frame.final and self._variable_cell,
                 bool(moved[place]) and not frame.final,
+                frame.step in told,
             )
             if marks not in combined:
                 combined[marks] = tuple(sorted(name for name, holds in zip(_FLAGS, marks, strict=True) if holds))

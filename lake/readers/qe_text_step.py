@@ -50,6 +50,12 @@ class Labels(NamedTuple):
     torn: bool
     """A table was begun but its rows cannot be read."""
     hybrid: bool
+    merged: int = 1
+    """Steps whose results the text holds: more than one where the line of a geometry is lost."""
+    pressure: float = _NAN
+    """kbar, as printed beside the stress"""
+    total_force: float = _NAN
+    """Ry/bohr, the norm of all forces as printed below their table"""
 
 
 class Tables(NamedTuple):
@@ -108,6 +114,9 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
         stress_in_kbar=in_kbar,
         torn=force_torn or stress_torn,
         hybrid=hybrid,
+        merged=1 if hybrid else len(lines),
+        pressure=_behind(text, b"P=", text.find(b" total   stress ", place), 120) if stress is not None else _NAN,
+        total_force=_behind(text, b"Total force =", place, None) if forces is not None else _NAN,
     )
     return labels, Tables(forces, stress, text[place:])
 
@@ -164,6 +173,13 @@ def _internal(text: bytes, place: int, energy: float) -> float:
     start = text.find(b"smearing contrib. (-TS)", place, end if end > 0 else place + 2500)
     match = _SMEARING.match(text, start) if start > 0 else None
     return energy - number(match.group(1)) if match else _NAN
+
+
+def _behind(text: bytes, words: bytes, start: int, reach: int | None) -> float:
+    """Return the number behind words that stand at most reach bytes behind a place, NaN for none."""
+    place = text.find(words, start, None if reach is None else start + reach) if start >= 0 else -1
+    fields = text[place + len(words) : place + len(words) + 24].split(None, 1) if place >= 0 else []
+    return number(fields[0]) if fields else _NAN
 
 
 def _force_rows(text: bytes, place: int, natoms: int) -> tuple[bytes | None, bool]:

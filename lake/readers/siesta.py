@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import ReaderSpec
+from lake.readers.cross_checks import CrossCheck, contradictions, largest_component, notes_of, pressure, volume
 from lake.readers.rows import number
 from lake.readers.siesta_header import Header, read_header
 from lake.readers.text_steps import NAN, Cutter, Step, as_floats, fixed_table, lines_after, make_frames, numbered, symmetric, token_table
@@ -38,6 +39,15 @@ _TENSOR: Final = b"\nsiesta: Stress tensor (static) (eV/Ang**3):\n"
 _CELL: Final = b"\noutcell: Unit cell vectors (Ang):\n"
 _COORDINATES: Final = re.compile(rb"\noutcoor: Atomic coordinates \((\w+)\): *\n")
 _ENDED: Final = (b"\nTarget enthalpy (eV/cell)", b"\nsiesta: Temp_ion", b"\nsiesta: Final energy (eV):", b"\n>> End of run")
+_ENERGY: Final = b"\nsiesta: E_KS(eV) ="
+_CHECKS: Final = (
+    CrossCheck("volume of the cell", b"\noutcell: Cell volume", re.compile(rb"\noutcell: Cell volume \(Ang\*\*3\) +: +(\S+)"), volume),
+    CrossCheck("largest component of the forces", b"\n   Max ", re.compile(rb"\n   Max +(\S+) *\n"), largest_component),
+    CrossCheck(
+        "pressure", b"\nsiesta: Pressure (static):",
+        re.compile(rb"\nsiesta: Pressure \(static\):\n[^\n]*\n[^\n]*\nsiesta: +(\S+) +\S+ +eV/Ang\*\*3"), pressure, least=2e-6,
+    ),
+)  # fmt: skip
 _CRITERIA_SLACK: Final = 1.05
 
 
@@ -84,7 +94,7 @@ class SiestaReader:
         lost = sum(self._lost.values())
         sources = ("SIESTA free energy FreeEng", "SIESTA stress tensor")
         flags = {"truncated": not self._complete, "malformed_steps": lost > 0}
-        notes = [f"{count} steps {words}" for words, count in self._lost.items()]
+        notes = [f"{count} steps {words}" for words, count in self._lost.items()] + notes_of(self._steps)
         if not header.exact and self._steps[0].number == 0 and self._steps[0].positions is header.positions:
             notes.append("the positions of the first step have five decimals of a bohr")
         return (
@@ -111,6 +121,7 @@ class SiestaReader:
             cell = _cell(piece)
             if cell is not None:
                 self._header = read_header(self._head, cell)
+            self._lose("run into what stands before them", count=_ENERGY in self._head)
             self._head = self._head[:4000]
             self._lose("have no cell that can be read", count=self._header is None)
         if self._header is not None and (closed or any(words in piece for words in _ENDED)):
@@ -122,8 +133,12 @@ class SiestaReader:
         single = piece.startswith(_SINGLE)
         cycle, ks = _read_cycle(piece, header), _KS.search(piece)
         reported = b"\nsiesta: Cell volume" in piece or b"\n>> End of run" in piece
+        merged = piece.count(_ENERGY)
+        if merged > 1:
+            self._lost["run into each other, for a line that begins one is missing"] = merged
+            return
         if cycle is None or ks is None or (single and not reported):
-            whole = cycle is not None and (b"\nsiesta: Atomic forces" in piece or b"\nsiesta: E_KS" in piece)
+            whole = b"\nsiesta: Atomic forces" in piece or _ENERGY in piece
             self._lose("have no energy that can be read", count=whole and (reported or not single))
             return
         cell, positions = _cell(piece), _positions(piece, header)
@@ -143,7 +158,9 @@ class SiestaReader:
             converged=cycle.converged,
             n_scf=cycle.steps,
         )
-        self._steps.append(_with_final(step, piece) if single else step)
+        step = _with_final(step, piece) if single else step
+        told = contradictions(piece, step, _CHECKS)
+        self._steps.append(replace(step, contradictions=told) if told else step)
 
     def _lose(self, words: str, *, count: bool = True) -> None:
         if count:

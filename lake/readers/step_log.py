@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.cross_checks import CrossCheck, contradictions, notes_of
 from lake.readers.text_steps import Cutter, Step, make_frames
 from schemas.calculations import Run
 from schemas.elements import NUMBERS
@@ -52,6 +53,12 @@ class RunLog(ABC):
     """Behind each of these words a step is whole."""
     LAST: ClassVar[tuple[bytes, ...]]
     """Words of the regular end of a run."""
+    ONCE: ClassVar[tuple[bytes, ...]] = ()
+    """Words that a step has once at most: more of them in one piece are steps whose beginning is lost."""
+    CHECKS: ClassVar[tuple[CrossCheck, ...]] = ()
+    """Numbers that a step prints twice."""
+    HEAD_CHECKS: ClassVar[tuple[CrossCheck, ...]] = ()
+    """Numbers of the first step that stand before it."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -62,6 +69,8 @@ class RunLog(ABC):
         self.lost = 0
         self.pieces = 0
         self.complete = False
+        self.whole = True
+        """The end of the piece taken last was seen."""
 
     @abstractmethod
     def read_heading(self, text: bytes) -> Heading | None:
@@ -85,16 +94,32 @@ class RunLog(ABC):
             self.heading = self.read_heading(self.head)
             self.lost += self.heading is None
         self.pieces += 1
-        if self.heading is not None and (closed or any(words in piece for words in self.ENDS)):
+        self._merged(self.head, 0) if self.pieces == 1 else None
+        self.whole = closed or any(words in piece for words in self.ENDS)
+        if self.heading is not None and self.whole:
             step = self.read_step(piece, self.heading)
-            if step is not None:
-                self.steps.append(step)
+            if self._merged(piece, 1) or step is None:
+                return
+            told = contradictions(piece, step, self.CHECKS) + (contradictions(self.head, step, self.HEAD_CHECKS) if not self.steps else ())
+            self.steps.append(replace(step, contradictions=(*step.contradictions, *told)) if told else step)
+
+    def _merged(self, text: bytes, most: int) -> bool:
+        """Return whether a text has the words of more steps than it should, and count those steps as lost."""
+        count = max((text.count(words) for words in self.ONCE), default=0)
+        if count <= most:
+            return False
+        self.lost += count
+        self.notes.append(f"{count} steps run into each other, for a line that begins one is missing; they are left out")
+        return True
 
     def run(self) -> Run | None:
         """Return the run, or None where it has no step."""
         if self.heading is None or not self.steps:
             return None
         here = self.heading
+        if self.complete and not self.whole:
+            self.lost += 1
+            self.notes.append("the last step has no end although the run has, and is left out")
         flags = self.flags | ({"truncated"} if not self.complete else set()) | ({"malformed_steps"} if self.lost else set())
         return Run(
             code=self.CODE,
@@ -105,7 +130,7 @@ class RunLog(ABC):
             frames=make_frames(here.numbers, here.pbc, self.steps, self.SOURCES, here.fixed),
             complete=self.complete,
             flags=tuple(sorted(flags)),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *notes_of(self.steps)),
             n_malformed_steps=self.lost,
         )
 

@@ -92,6 +92,8 @@ class Step:
     """1, 0, or -1 where the text does not tell."""
     n_scf: int = -1
     flags: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    """What the text of the step prints twice with different values (`cross_checks`)."""
 
 
 def lines_after(text: bytes, start: int, count: int) -> bytes | None:
@@ -225,4 +227,5 @@ def _flags(step: Step) -> tuple[str, ...]:
     tables = [values for values in (step.forces, step.stress) if values is not None]
     torn = not np.isfinite(step.energy) or any(not bool(np.isfinite(values).all()) for values in tables)
     flags |= {"malformed_values"} if torn else set()
+    flags |= {"contradictory_values"} if step.contradictions else set()
     return tuple(sorted(flags))

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_logs import make_steps
 from made_up_rare_logs import (
-    abacus_text,
     assert_chunks_and_line_ends_do_not_matter,
     assert_cut_gives_first_steps,
     assert_damage_never_escapes,
     read,
 )
+from made_up_solids import abacus_text
 
 from lake.readers import find_reader
 from lake.readers.abacus import ABACUS_LOG

@@ -11,9 +11,9 @@ from made_up_rare_logs import (
     assert_chunks_and_line_ends_do_not_matter,
     assert_cut_gives_first_steps,
     assert_damage_never_escapes,
-    castep_text,
     read,
 )
+from made_up_solids import castep_text
 
 from lake.readers import find_reader
 from lake.readers.castep import CASTEP_OUTPUT

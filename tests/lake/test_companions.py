@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_logs import cp2k_text, make_steps, openmx_md_text, openmx_text, xyz_text
+from made_up_logs import cp2k_text, make_steps, xyz_text
+from made_up_orbitals import openmx_md_text, openmx_text
 from made_up_outputs import tar_of
 
 from lake.reading import Contents, read_stream

@@ -15,7 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import made_up_logs as logs
+import made_up_molecules as molecules
+import made_up_orbitals as orbitals
 import made_up_rare_logs as rare
+import made_up_solids as solids
 import made_up_vasp as vasp
 import numpy as np
 import pytest
@@ -38,18 +41,18 @@ SAMPLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "CP2K log": ("CP2K log", lambda: logs.cp2k_text(logs.make_steps(1))),
     "ABINIT, moving": ("ABINIT output", lambda: logs.abinit_text([STEPS], moving=True)),
     "ABINIT, static": ("ABINIT output", lambda: logs.abinit_text([logs.make_steps(1)])),
-    "SIESTA, moving": ("SIESTA output", lambda: logs.siesta_text(STEPS, single=False)),
-    "SIESTA, static": ("SIESTA output", lambda: logs.siesta_text(logs.make_steps(1))),
-    "OpenMX output": ("OpenMX output", lambda: logs.openmx_text(STEPS, kind="opt")),
-    "OpenMX .md": ("OpenMX .md", lambda: logs.openmx_md_text(STEPS, [0.0, 1.0, 2.0])),
+    "SIESTA, moving": ("SIESTA output", lambda: orbitals.siesta_text(STEPS, single=False)),
+    "SIESTA, static": ("SIESTA output", lambda: orbitals.siesta_text(logs.make_steps(1))),
+    "OpenMX output": ("OpenMX output", lambda: orbitals.openmx_text(STEPS, kind="opt")),
+    "OpenMX .md": ("OpenMX .md", lambda: orbitals.openmx_md_text(STEPS, [0.0, 1.0, 2.0])),
     "FHI-aims output": ("FHI-aims output", lambda: rare.fhi_aims_text(STEPS)),
-    "CASTEP output": ("CASTEP output", lambda: rare.castep_text(STEPS)),
+    "CASTEP output": ("CASTEP output", lambda: solids.castep_text(STEPS)),
     "GPAW text": ("GPAW text", lambda: rare.gpaw_text(STEPS)),
-    "Gaussian log": ("Gaussian log", lambda: rare.gaussian_text(STEPS)),
-    "ORCA output": ("ORCA output", lambda: rare.orca_text(STEPS)),
-    "ABACUS log": ("ABACUS log", lambda: rare.abacus_text(STEPS)),
-    "Elk INFO.OUT": ("Elk INFO.OUT", lambda: rare.elk_text(logs.make_steps(1))),
-    "NWChem log": ("NWChem log", lambda: rare.nwchem_text(STEPS)),
+    "Gaussian log": ("Gaussian log", lambda: molecules.gaussian_text(STEPS)),
+    "ORCA output": ("ORCA output", lambda: molecules.orca_text(STEPS)),
+    "ABACUS log": ("ABACUS log", lambda: solids.abacus_text(STEPS)),
+    "Elk INFO.OUT": ("Elk INFO.OUT", lambda: solids.elk_text(logs.make_steps(1))),
+    "NWChem log": ("NWChem log", lambda: molecules.nwchem_text(STEPS)),
 }
 """Made-up outputs: what they are, the reader, the text."""
 EVEN = {"GPAW text", "Gaussian log", "ORCA output", "NWChem log", "CASTEP output", "ABINIT, moving"}

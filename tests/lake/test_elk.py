@@ -11,9 +11,9 @@ from made_up_rare_logs import (
     assert_chunks_and_line_ends_do_not_matter,
     assert_cut_gives_first_steps,
     assert_damage_never_escapes,
-    elk_text,
     read,
 )
+from made_up_solids import elk_text
 
 from lake.readers import find_reader
 from lake.readers.elk import ELK_INFO

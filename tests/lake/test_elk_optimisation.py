@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_logs import make_steps
 from made_up_outputs import tar_of
-from made_up_rare_logs import elk_text, read
+from made_up_rare_logs import read
+from made_up_solids import elk_text
 
 from lake.reading import read_stream
 from schemas.calculations import Run

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_logs import abinit_text, make_steps, siesta_text
+from made_up_logs import abinit_text, make_steps
+from made_up_orbitals import siesta_text
 from made_up_outputs import tar_of
 from made_up_vasp import make_run, outcar_text, xml_text
 

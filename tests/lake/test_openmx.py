@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_logs import make_steps, openmx_md_text, openmx_text
+from made_up_logs import make_steps
+from made_up_orbitals import openmx_md_text, openmx_text
 
 from lake.readers import find_reader
 from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT, OpenmxReader

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_up_logs import Made, make_steps, openmx_md_text, openmx_text
+from made_up_logs import Made, make_steps
+from made_up_orbitals import openmx_md_text, openmx_text
 from made_up_outputs import tar_of
 
 from lake.readers.openmx_given import recognises_input

@@ -113,7 +113,7 @@ def test_t9_cut_file_of_an_old_version() -> None:
 
 @pytest.mark.parametrize("old", [False, True])
 def test_t10_steps_without_a_force_table(old: bool) -> None:
-    made = make_run(4)
+    made = make_run(4, version="5.2.12" if old else "6.3.0")
     bodies = [outcar_step(step, k + 1, old=old) for k, step in enumerate(made.steps)]
     for k in (1, 2):
         start = bodies[k].index("  FORCE on cell")
@@ -283,7 +283,7 @@ def test_chunk_size_does_not_matter(natoms: int, chunk: int) -> None:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["new", "old"])
 def text(request: pytest.FixtureRequest) -> tuple[bytes, list[int]]:
-    made = make_run(4)
+    made = make_run(4, version="5.2.12" if request.param else "6.3.0")
     data = outcar_text(made, [outcar_step(step, k + 1, old=request.param) for k, step in enumerate(made.steps)])
     anchor = b"    total drift" if request.param else b"\n\n% ion-electron"
     ends = [place for place in range(len(data)) if data.startswith(anchor, place)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_logs import make_steps, siesta_text
+from made_up_logs import make_steps
+from made_up_orbitals import siesta_text
 
 from lake.readers import find_reader
 from lake.readers.siesta import SIESTA_OUTPUT, SiestaReader

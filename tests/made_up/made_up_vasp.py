@@ -204,7 +204,8 @@ def _lattice(cell: np.ndarray) -> list[str]:
         "   " + "".join(f"{v:13.9f}" for v in a) + "   " + "".join(f"{v:13.9f}" for v in b)
         for a, b in zip(cell, np.linalg.inv(cell).T, strict=True)
     ]
-    return ["      direct lattice vectors                 reciprocal lattice vectors", *rows, ""]
+    volume = f"  volume of cell : {abs(np.linalg.det(cell)):11.2f}"
+    return [volume, "      direct lattice vectors                 reciprocal lattice vectors", *rows, ""]
 
 
 def outcar_cycle(step: Step, number: int) -> list[str]:
@@ -230,7 +231,7 @@ def outcar_energies(step: Step, *, ml: bool = False, vdw: bool = False) -> list[
     ]
 
 
-def outcar_stress(step: Step) -> list[str]:
+def outcar_stress(step: Step, pullay: float = 0.0) -> list[str]:
     if step.stress is None:
         return []
     s = step.stress
@@ -239,7 +240,7 @@ def outcar_stress(step: Step) -> list[str]:
         "  FORCE on cell =-STRESS in cart. coord.  units (eV):",
         "  Direction    XX          YY          ZZ          XY          YZ          ZX",
         "  in kB" + "".join(f"{value:12.5f}" for value in six),
-        "  external pressure =       -2.65 kB  Pullay stress =        0.00 kB",
+        f"  external pressure = {(s[0, 0] + s[1, 1] + s[2, 2]) / 3 - pullay:11.2f} kB  Pullay stress = {pullay:11.2f} kB",
         "  Total+kin.    99.000      99.000      99.000       9.000       9.000       9.000",
         "",
     ]

@@ -1,0 +1,147 @@
+"""Small outputs of Gaussian, ORCA and NWChem in the layouts that they print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from made_up_logs import Made
+from made_up_rare_logs import lines_of
+
+from schemas.units import BOHR
+
+
+def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str = "0.23D-08", extra: Sequence[str] = ()) -> bytes:
+    """Return a log; positions of the standard orientation are other numbers than those of the input orientation."""
+    text = [
+        " Entering Gaussian System, Link 0=g16",
+        " Entering Link 1 = l1.exe PID=     15028.",
+        " Gaussian 16:  ES64L-G16RevA.03 25-Dec-2016",
+        " --------------------",
+        " #p opt pbepbe/6-31g* EmpiricalDispersion=GD3BJ",
+        " --------------------",
+        " Charge =  1 Multiplicity = 2",
+    ]
+    for step in steps:
+        for name, places in (("Input", step.positions), ("Standard", -step.positions)):
+            text += [
+                f"                          {name} orientation:                          ",
+                " ---------------------------------------------------------------------",
+                " Center     Atomic      Atomic             Coordinates (Angstroms)",
+                " Number     Number       Type             X           Y           Z",
+                " ---------------------------------------------------------------------",
+                *(
+                    f"{n + 1:7d}{z:11d}{0:12d}    " + "".join(f"{x:12.6f}" for x in row)
+                    for n, (z, row) in enumerate(zip((12, 8), places, strict=True))
+                ),
+                " ---------------------------------------------------------------------",
+            ]
+        text += [
+            " Standard basis: 6-31G(d) (6D, 7F)",
+            " Requested convergence on RMS density matrix=1.00D-08 within 128 cycles.",
+            f" SCF Done:  E({method}) = {step.energy:16.10f}     A.U. after    8 cycles",
+            f"            NFock=  8  Conv={change}     -V/T= 2.0111",
+            *extra,
+            " Center     Atomic                   Forces (Hartrees/Bohr)",
+            " Number     Number              X              Y              Z",
+            " -------------------------------------------------------------------",
+            *(
+                f"{n + 1:7d}{z:9d}       " + "".join(f"{x:15.9f}" for x in row)
+                for n, (z, row) in enumerate(zip((12, 8), step.forces, strict=True))
+            ),
+            " -------------------------------------------------------------------",
+            f" Cartesian Forces:  Max     {abs(step.forces).max():.9f} RMS     {(step.forces**2).mean() ** 0.5:.9f}",
+        ]
+    return lines_of(text, " Normal termination of Gaussian 16 at Tue Jun 25 00:14:07 2019.")
+
+
+def orca_text(steps: Sequence[Made], *, change: float = 1e-10, settings: Sequence[str] = (), suffix: str = "") -> bytes:
+    """Return an output of an optimisation; change is the last change of energy of each cycle."""
+    text = [
+        "",
+        "                                 *****************",
+        "                                 * O   R   C   A *",
+        "                                 *****************",
+        "                         Program Version 5.0.1 -  RELEASE  -",
+        "Your calculation utilizes the basis: def2-SVP",
+        "|  1> ! PBE0 D3BJ def2-SVP opt CPCM(water)",
+    ]
+    for k, step in enumerate(steps):
+        text += [
+            f"         *                GEOMETRY OPTIMIZATION CYCLE {k + 1:3d}            *",
+            "CARTESIAN COORDINATES (ANGSTROEM)",
+            "---------------------------------",
+            *(f"  {s:<2s}" + "".join(f"{x:14.6f}" for x in row) for s, row in zip(("Mg", "O"), step.positions, strict=True)),
+            "",
+            " Density Functional     Method          .... DFT(GTOs)",
+            *settings,
+            "   Fraction HF Exchange ScalHFX         ....  0.250000",
+            " Hartree-Fock type      HFTyp           .... UKS",
+            " Total Charge           Charge          ....    -1",
+            "               *           SCF CONVERGED AFTER  12 CYCLES          *",
+            f"  Last Energy change         ...    {change:.4e}  Tolerance :   1.0000e-08",
+            f"FINAL SINGLE POINT ENERGY      {step.energy:.12f}{suffix}",
+            "CARTESIAN GRADIENT",
+            "------------------",
+            "",
+            *(
+                f"{n + 1:4d}   {s:<2s}  :" + "".join(f"{x:15.9f}" for x in row)
+                for n, (s, row) in enumerate(zip(("Mg", "O"), -step.forces, strict=True))
+            ),
+            "",
+            f"Norm of the cartesian gradient     ...   {(step.forces**2).sum() ** 0.5:15.10f}",
+        ]
+    return lines_of(text, "                             ****ORCA TERMINATED NORMALLY****")
+
+
+def nwchem_text(steps: Sequence[Made], *, change: str = "-8.95D-09", tasks: Sequence[int] = (0,), searched: bool = False) -> bytes:
+    """Return a log with a task of the steps for each charge; searched puts an energy without a geometry behind the first one."""
+    text = ["              Northwest Computational Chemistry Package (NWChem) 7.0.2"]
+    for charge in tasks:
+        text += ["                           NWChem Geometry Optimization"]
+        for k, step in enumerate(steps):
+            text += [
+                " Output coordinates in angstroms (scale by  1.889725989 to convert to a.u.)",
+                "  No.       Tag          Charge          X              Y              Z",
+                *(
+                    f"{n + 1:5d} {s:<16s} {z:10.4f}" + "".join(f"{x:15.8f}" for x in row)
+                    for n, (s, z, row) in enumerate(zip(("Mg", "O"), (12, 8), step.positions, strict=True))
+                ),
+                "",
+                "      Atomic Mass ",
+                "       Tag                 Description            Shells   Functions and Types",
+                " ---------------- ------------------------------  ------  ---------------------",
+                " Mg                          6-31G*                  6       14   3s2p1d",
+                " O                           6-31G*                  6       14   3s2p1d",
+                "",
+                "          Wavefunction type:  closed shell.",
+                f"          Charge           :  {charge:4d}",
+                "          Convergence on energy requested:  1.00D-06",
+                "          Convergence on density requested:  1.00D-05",
+                "              XC Information",
+                "              --------------",
+                "                       PBE0 Method XC Functional",
+                "                     Hartree-Fock (Exact) Exchange  0.250          ",
+                "",
+                *_nwchem_energy(step.energy, change),
+                "                         DFT ENERGY GRADIENTS",
+                "",
+                "    atom               coordinates                        gradient",
+                "                 x          y          z           x          y          z",
+                *(
+                    f"{n + 1:4d} {s:<2s}  " + "".join(f"{x / BOHR:11.6f}" for x in row) + "".join(f"{-x:11.6f}" for x in force)
+                    for n, (s, row, force) in enumerate(zip(("Mg", "O"), step.positions, step.forces, strict=True))
+                ),
+                "",
+            ]
+            text += _nwchem_energy(step.energy + 0.5, change) if searched and k == 0 else []
+        text += [" Task  times  cpu:        1.7s     wall:        1.8s"]
+    return lines_of(text)
+
+
+def _nwchem_energy(energy: float, change: str) -> list[str]:
+    return [
+        f" d= 0,ls=0.0,diis     7 {energy:17.10f} {change}  2.90D-09  6.36D-16     0.3",
+        "",
+        f"         Total DFT energy = {energy:22.12f}",
+        "      One electron energy =      -79.811246351576",
+    ]
