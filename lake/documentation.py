@@ -10,6 +10,7 @@ from lake.readers import READERS
 from lake.readers.base import ReaderSpec
 from lake.readers.described import READER_DOCS
 from lake.readers.reader_doc import ReaderDoc
+from lake.readers.traps import TRAPS
 
 _NONE = "none is printed"
 
@@ -34,6 +35,7 @@ def _section(spec: ReaderSpec, doc: ReaderDoc) -> list[str]:
         ("`energy`", doc.energy),
         ("stress as printed", doc.stress or _NONE),
         ("proof of its sign and unit", proof or ("" if not doc.stress else "by other readers alone")),
+        ("proof of the forces", f"`{doc.forces}`" if doc.forces else ""),
         ("takes trajectories beside it", beside),
     ]
     lines = [f"## {spec.name}", "", *_table(("what", ""), [fact for fact in facts if fact[1]])]
@@ -57,19 +59,26 @@ def readers_page() -> str:
         "Sign and unit of the stress of Quantum ESPRESSO, CP2K, ABINIT and GPAW, of their forces and those of Elk and NWChem, and that",
         "`energy` is the free energy, are proved by finite differences of energies of runs made for it (`tests/data/strain`); of VASP by",
         "the energies of relaxations whose cell moves; the stress of SIESTA, FHI-aims, CASTEP and ABACUS by the pressure that the code",
-        "itself prints. The forces of ORCA are checked by the work that they do in an optimisation; of those of SIESTA, OpenMX, FHI-aims,",
-        "CASTEP, ABACUS and Gaussian only the magnitudes, by expected values of real outputs: no runs of these codes could be made.",
+        "itself prints, and that of ABACUS by the forces of a molecule, too. The forces of VASP, Quantum ESPRESSO, CP2K, GPAW, CASTEP,",
+        "FHI-aims, OpenMX, ORCA, ABACUS and NWChem do the work that the energy loses between the steps of real runs",
+        "(`tests/golden/test_golden_work.py`); those of SIESTA are the stress of a molecule, and those of Gaussian predict the change of",
+        "energy that its optimiser prints: no output of these two with several steps was at hand.",
         "",
         "Damage: a field that is no number, a number cut in two, and a row of a table that is lost, doubled or cut leave the number out or",
         "the step, with a flag (`malformed_values`, `malformed_steps`), and give no other number; `tests/lake/test_damage.py` shows it",
-        "for rows with three or more numbers. Not told are a digit that became another digit, a line that alone announces a step and is",
-        "lost as a whole, and damage to some single lines of a header (the lattice constant that pw.x prints, say).",
+        "for rows with three or more numbers. A lost line that alone announces a step shows by the words of two steps in one and by the",
+        "numbers that codes give their steps. Where a number is printed twice (volume and vectors of the cell, pressure and stress,",
+        "largest or total force and table, terms and sum of an energy) both places are compared; where they differ the frame is flagged",
+        "`contradictory_values`, with both values in the notes (`tests/lake/test_cross_checks.py`). Not told is a digit that became",
+        "another digit where nothing repeats it; vasprun.xml, the XML of pw.x, the .md of OpenMX and NWChem repeat little that is.",
         "",
         *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
     ]
     for spec in READERS:
         if spec.name in described:
             lines += _section(spec, described[spec.name])
+    lines += ["## Traps", "", "All traps of the list, each with the tests that show that no reader is caught in it.", ""]
+    lines += _table(("trap", "what misleads", "tests"), [(t.number, t.words, ", ".join(f"`{test}`" for test in t.tests)) for t in TRAPS])
     lines += ["## Levels of theory", "", "How two levels are compared, and by which rules, is in [theory.md](theory.md).", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 

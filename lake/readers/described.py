@@ -6,6 +6,7 @@ from typing import Final
 
 from lake.readers.described_binary import BINARY_DOCS
 from lake.readers.described_collections import COLLECTION_DOCS
+from lake.readers.described_vasp import OUTCAR_DOC, VASPRUN_DOC
 from lake.readers.reader_doc import ReaderDoc, Trap
 
 _PW_STDOUT: Final = ReaderDoc(
@@ -16,6 +17,7 @@ _PW_STDOUT: Final = ReaderDoc(
     energy="`!` (of hybrids `!!`): total energy F = E - TS; `internal energy` is energy_internal",
     stress="compression positive; the kbar columns, where they are absent those in Ry/bohr³",
     proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap(
@@ -51,58 +53,6 @@ _PW_XML: Final = ReaderDoc(
         Trap("a cut file", "test_qe_xml::test_any_prefix_gives_the_prefix_of_the_frames"),
     ),
 )
-_VASPRUN: Final = ReaderDoc(
-    name="vasprun.xml",
-    file="`vasprun.xml`, also `vasprun.xml.relax1` and the like; INCAR, KPOINTS, POTCAR titles beside it",
-    reads="Every ionic step, also those of a learned force field (flagged); densities of states are passed over.",
-    versions="4.6 to 6.6 (seen: 4.6.35, 5.2 to 6.6.0)",
-    energy="`e_fr_energy` = F, PSTRESS times volume taken out; `e_0_energy` is energy_sigma0, `e_wo_entrp` energy_internal",
-    stress="compression positive, kbar",
-    proof="test_golden_stress::test_vasp_stress_is_the_strain_derivative_of_the_energy",
-    traps=(
-        Trap("T1: before 6.1 the final energies have each other's names", "test_vasp_xml::test_t1_final_energies_shifted_by_one_name"),
-        Trap("T2: dispersion stands in the final energy only", "test_vasp_xml::test_t2_dispersion_stands_in_the_final_energy_only"),
-        Trap("T3: linear response behind the step", "test_vasp_xml::test_t3_linear_response_behind_the_step"),
-        Trap("T4: PSTRESS makes the energy an enthalpy", "test_vasp_xml::test_t4_pressure_is_taken_out_of_the_enthalpy"),
-        Trap("T5: a cycle that hit NELM", "test_vasp_xml::test_t5_cycle_of_nelm_steps_is_not_converged"),
-        Trap("T6: parameters that are there twice", "test_vasp_xml::test_t6_first_of_repeated_parameters_stands"),
-        Trap("T8: steps of a learned force field", "test_vasp_xml::test_t8_learned_steps_stand_outside"),
-        Trap("T12: two processes in one file, damaged XML", "test_vasp_xml::test_t12_steps_outside_are_stray"),
-        Trap("T13: a cut run", "test_vasp_xml::test_t13_last_step_counts_when_its_energy_is_closed"),
-        Trap("T14: `****`", "test_vasp_xml::test_t14_overflowed_field_is_null_and_flagged"),
-        Trap("T15: wrong symbols (X, r)", "test_vasp_xml::test_t15_element_of_title_symbol_and_mass"),
-        Trap("T16: one element in two POTCAR blocks", "test_vasp_xml::test_t16_element_in_two_blocks"),
-        Trap("T18: sign of the stress", "test_vasp_xml::test_t18_stress_sign_and_asymmetric_stress"),
-        Trap("T27: forces are not constrained", "test_vasp_xml::test_t27_forces_are_not_constrained_and_fixed_is_kept"),
-        Trap("T28: a total with kinetic energy", "test_vasp_xml::test_t28_kinetic_energy_is_left_out"),
-        Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
-        Trap("an INCAR edited after the run", "test_vasp_inputs::test_a_contradiction_is_a_flag_with_both_values_and_nothing_is_filled_in"),
-    ),
-)
-_OUTCAR: Final = ReaderDoc(
-    name="OUTCAR",
-    file="`OUTCAR`, also `OUTCAR.relax1` and the like; INCAR, KPOINTS, POTCAR titles beside it",
-    reads="Every ionic step with a force table; gives the labels where there is no vasprun.xml, else checks it.",
-    versions="4.6 to 6.6 (seen: 5.3.5 to 6.4.1)",
-    energy="`free  energy   TOTEN` = F; `energy(sigma->0)`; `energy without entropy` is energy_internal",
-    stress="`in kB`: compression positive, kbar, XX YY ZZ XY YZ ZX",
-    proof="test_golden_stress::test_vasp_stress_is_the_strain_derivative_of_the_energy",
-    traps=(
-        Trap("T5: 'EDIFF is reached' at NELM", "test_outcar::test_t5_cycle_of_nelm_steps_is_not_converged_though_the_text_says_so"),
-        Trap("T8: steps of a learned force field", "test_outcar::test_t8_learned_steps_between"),
-        Trap("T9: old versions print energies before forces", "test_outcar::test_t9_old_versions_print_the_energies_first"),
-        Trap("T10: steps without a force table", "test_outcar::test_t10_steps_without_a_force_table"),
-        Trap("T11: a second force table beside the first", "test_outcar::test_t11_table_with_forces_without_dispersion"),
-        Trap("T14: `****`", "test_outcar::test_t14_overflowed_field_is_null_and_flagged"),
-        Trap("T15, T16: elements follow the titles", "test_outcar::test_t15_t16_elements_follow_the_titles"),
-        Trap("T18: order of the stress, glued columns", "test_outcar::test_t18_order_and_sign_of_stress_and_glued_columns"),
-        Trap("T18: a stress with the kinetic part", "test_outcar::test_t18_static_stress_not_that_with_the_kinetic_part"),
-        Trap("T19: glued lattice rows", "test_outcar::test_t19_glued_lattice_rows"),
-        Trap("T29: bytes that are no text", "test_outcar::test_t29_bytes_that_are_no_text"),
-        Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
-        Trap("ions per type cut after ten types, or glued", "test_outcar::test_list_of_ions_cut_after_ten_types_is_completed"),
-    ),
-)
 _CP2K: Final = ReaderDoc(
     name="CP2K log",
     file="The log, with `PROJECT-pos-N.xyz`, `PROJECT-frc-N.xyz`, `PROJECT-N.cell` of its folder",
@@ -111,6 +61,7 @@ _CP2K: Final = ReaderDoc(
     energy="`ENERGY| Total FORCE_EVAL`, in which -TS is contained; less the printed electronic entropic energy it is energy_internal",
     stress="compression positive, in the unit that is printed beside it",
     proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap("T26: layouts and units of 2.6 to 2025", "test_cp2k::test_reads_what_is_printed"),
@@ -135,6 +86,7 @@ _ABINIT: Final = ReaderDoc(
     energy="`etotal`, with -kT times the entropy where states are smeared",
     stress="tension positive, Ha/bohr³",
     proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("which energy the forces belong to", "test_stress_derivative::test_the_energy_is_the_free_energy"),
         Trap("several datasets", "test_abinit::test_each_dataset_is_a_run"),
@@ -152,6 +104,7 @@ _SIESTA: Final = ReaderDoc(
     energy="`FreeEng` = E_KS - TS; steps of a relaxation print E_KS with four decimals, the entropy of their cycle is added",
     stress="tension positive, eV/Å³ or kbar; the pressure beside it has the other sign",
     proof="test_golden_other_codes::test_sign_of_stress_in_abinit_and_siesta",
+    forces="test_golden_work::test_forces_of_siesta_are_the_stress_of_a_molecule",
     traps=(
         Trap("E_KS is not the free energy", "test_siesta::test_steps_of_a_relaxation_have_four_decimals_and_the_entropy_of_their_cycle"),
         Trap("coordinates are not always printed", "test_siesta::test_without_coordinates_only_the_first_step_has_positions"),
@@ -167,6 +120,7 @@ _OPENMX: Final = ReaderDoc(
     energy="`Utot`; no entropy term is printed (300 K unless set)",
     stress="",
     proof="",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("the geometry after the last energy", "test_openmx::test_the_end_of_a_dynamics_is_not_taken_for_its_last_step"),
         Trap("an .md that several runs wrote", "test_openmx::test_a_trajectory_that_several_runs_wrote"),
@@ -183,6 +137,7 @@ _OPENMX_MD: Final = ReaderDoc(
     energy="`Energy` = Utot",
     stress="",
     proof="",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("it says neither functional nor convergence", "test_openmx::test_a_trajectory_alone_says_what_it_lacks"),
         Trap("an input of another run or structure", "test_openmx_given::test_an_input_of_another_structure_or_run_is_not_used"),
@@ -200,6 +155,7 @@ _FHI_AIMS: Final = ReaderDoc(
     energy="electronic free energy; 'corrected' is energy_sigma0, 'uncorrected' energy_internal",
     stress="tension positive, eV/Å³; the pressure beside it has the other sign",
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("three energies of one step", "test_fhi_aims::test_reads_what_is_printed"),
         Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
@@ -216,6 +172,7 @@ _CASTEP: Final = ReaderDoc(
     energy="`Final free energy (E-TS)` without the constant for the finite basis; `NB est. 0K energy` is energy_sigma0",
     stress="tension positive, in the unit that is printed beside it; the pressure below has the other sign",
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("energies of other cutoffs", "test_golden_long_tail::test_castep_energies_of_other_cutoffs_are_flagged"),
         Trap("'Final energy, E' is not the free energy", "test_castep::test_reads_what_is_printed"),
@@ -233,6 +190,7 @@ _GPAW: Final = ReaderDoc(
     energy="`Free energy`, relative to the sum of the reference atoms' energies; `Extrapolated` is energy_sigma0",
     stress="tension positive, eV/Å³",
     proof="test_stress_derivative::test_stress_is_the_strain_derivative_of_the_energy",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
         Trap("the word 'Converged'", "test_gpaw::test_convergence_is_judged_from_the_energies"),
@@ -248,6 +206,7 @@ _GAUSSIAN: Final = ReaderDoc(
     energy="`SCF Done`, in hartree",
     stress="",
     proof="",
+    forces="test_golden_work::test_forces_of_gaussian_predict_its_change_of_energy",
     traps=(
         Trap("two orientations, forces in one of them", "test_gaussian::test_forces_are_not_taken_with_the_standard_orientation"),
         Trap("semi-empirical methods, MP2, double hybrids, excited states", "test_gaussian::test_energies_of_other_theories_are_refused"),
@@ -263,6 +222,7 @@ _ORCA: Final = ReaderDoc(
     energy="`FINAL SINGLE POINT ENERGY`, in hartree, dispersion and solvent included",
     stress="",
     proof="",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_orca_gradient_is_that_of_a_falling_energy"),
         Trap("semi-empirical methods, coupled cluster, excited states", "test_orca::test_energies_of_other_theories_are_refused"),
@@ -279,6 +239,7 @@ _NWCHEM: Final = ReaderDoc(
     energy="`Total DFT energy`, in hartree",
     stress="",
     proof="",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("plane waves, Hartree-Fock, coupled clusters", "test_nwchem::test_a_log_of_other_modules_is_refused_by_name"),
@@ -296,6 +257,7 @@ _ABACUS: Final = ReaderDoc(
     energy="`final etot`, in eV",
     stress="compression positive, kbar; the pressure below is a third of the trace",
     proof="test_golden_long_tail::test_sign_of_stress_in_abacus",
+    forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
         Trap("the last energy is printed twice", "test_golden_long_tail::test_dft"),
         Trap("a cycle that fails prints no energy (2)", "test_abacus::test_a_cycle_that_fails_is_counted"),
@@ -313,6 +275,7 @@ _ELK: Final = ReaderDoc(
     energy="`total energy` with its entropic term; without that it is energy_internal",
     stress="",
     proof="",
+    forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
@@ -333,7 +296,7 @@ _ELK: Final = ReaderDoc(
 )
 
 READER_DOCS: Final[tuple[ReaderDoc, ...]] = (
-    _PW_STDOUT, _PW_XML, _VASPRUN, _OUTCAR, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
+    _PW_STDOUT, _PW_XML, VASPRUN_DOC, OUTCAR_DOC, _CP2K, _ABINIT, _SIESTA, _OPENMX, _OPENMX_MD, _FHI_AIMS,
     _CASTEP, _GPAW, _NWCHEM, _GAUSSIAN, _ORCA, _ABACUS, _ELK, *BINARY_DOCS, *COLLECTION_DOCS,
 )  # fmt: skip
 """One record for each reader of `lake.readers.READERS`."""

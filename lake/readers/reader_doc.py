@@ -15,6 +15,17 @@ class Trap:
 
 
 @dataclass(frozen=True)
+class KnownTrap:
+    """A trap of the list that the readers were built against."""
+
+    number: str
+    """'T1'"""
+    words: str
+    tests: tuple[str, ...]
+    """Each 'file::function' below tests/, without the ending of the file."""
+
+
+@dataclass(frozen=True)
 class ReaderDoc:
     """What a user of the lake must know of one reader."""
 
@@ -32,3 +43,5 @@ class ReaderDoc:
     proof: str
     """How sign and unit of the stress were proved, as a test 'file::function' or in words; '' where there is none."""
     traps: tuple[Trap, ...]
+    forces: str = ""
+    """How sign and unit of the forces were proved, as a test 'file::function'; '' where none are read or the format defines them."""

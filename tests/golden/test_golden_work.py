@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from lake.readers import READERS
+from lake.readers.described import READER_DOCS
 from lake.reading import Part, read_parts
 from schemas.calculations import Calculation
 from schemas.frames import Floats, FrameBlock
@@ -100,6 +101,21 @@ def test_forces_do_the_work_that_the_energy_loses(shared: Path, code: str, recor
     assert len(work) >= 2
     assert slope == pytest.approx(1.0, abs=WITHIN.get(code, 0.1))
     assert np.abs(work - change).sum() < 0.15 * np.abs(change).sum()
+
+
+def test_every_code_with_a_stress_has_its_proof(shared: Path) -> None:
+    """Where a real output gives a stress its reader names a test: a strain derivative, the code's own pressure, or a file that has one."""
+    proofs = {doc.name: doc.proof for doc in READER_DOCS}
+    files = [file for file in (shared / "dft").rglob("*") if file.is_file() and file.stat().st_size < 2_000_000 and file.suffix != ".csv"]
+    given = {
+        calculation.run.format
+        for file in files
+        for calculation in read_parts([Part(file.name, "", partial(file.open, "rb"))], LimitSettings()).calculations
+        if np.isfinite(calculation.run.frames.stress).any()
+    }
+    assert given >= {"pw.x stdout", "pw.x XML", "vasprun.xml", "OUTCAR", "CP2K log", "ABINIT output", "SIESTA output", "CASTEP output"}
+    assert given >= {"FHI-aims output", "ABACUS log", "ABINIT GSR.nc", "ABINIT log"}
+    assert [name for name in given - {"ASE trajectory"} if "::" not in proofs[name]] == []
 
 
 def test_every_code_with_forces_has_its_evidence() -> None:

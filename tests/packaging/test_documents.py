@@ -14,6 +14,7 @@ from typer.main import get_command
 from lake.documentation import readers_page
 from lake.readers import READERS
 from lake.readers.described import READER_DOCS
+from lake.readers.traps import TRAPS
 from lake.theory_page import theory_page
 from pipelines.cli import app
 from schemas.documentation import tables_page
@@ -52,7 +53,8 @@ def test_theory_page_is_fresh(root: Path) -> None:
 def test_every_reader_is_described_and_the_tests_it_names_exist(root: Path) -> None:
     assert {doc.name for doc in READER_DOCS} == {spec.name for spec in READERS}
     texts = {file.stem: file.read_text() for file in (root / "tests").rglob("test_*.py")}
-    named = [trap.test for doc in READER_DOCS for trap in doc.traps] + [doc.proof for doc in READER_DOCS if "::" in doc.proof]
+    named = [trap.test for doc in READER_DOCS for trap in doc.traps] + [test for trap in TRAPS for test in trap.tests]
+    named += [proof for doc in READER_DOCS for proof in (doc.proof, doc.forces) if "::" in proof]
     missing = [test for test in named if f"def {test.split('::')[1]}(" not in texts.get(test.split("::")[0], "")]
     assert missing == []
 
