@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lake
@@ -15,6 +16,7 @@ from schemas.potentials import ErrorSummary, Metrics
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
+    from training.settings import TrainSettings
     from training.stored import Potential
 
 EQUAL, WITHIN, DIFFERS = "equal", "within", "DIFFERS"
@@ -57,6 +59,7 @@ def reproduce(settings: Settings, name: str, version: int | None, tolerance: flo
     # No potential is named so, and the copies of datasets are shared.
     work, folder = settings.home / "training", f"{card.name}@{card.version}"
     given = settings_from(card.settings, where=f"card of {card.name} version {card.version}")
+    given = _with_weights(given, stored, work / folder)
     pace = pace_of(stored)
     again = training.train(dataset, given, name=folder, work=work, pace=pace)
     rows = _software(card.software, again.card.software)
@@ -67,6 +70,16 @@ def reproduce(settings: Settings, name: str, version: int | None, tolerance: flo
     rows.append(_weights(stored, again, tolerance))
     shutil.rmtree(work / folder, ignore_errors=True)
     return rows
+
+
+def _with_weights(given: TrainSettings, stored: Potential, folder: Path) -> TrainSettings:
+    """Return the settings with the table of weights that is stored with the potential, written into the folder."""
+    if not given.weights_file:
+        return given
+    name = f"weights{Path(given.weights_file).suffix}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(stored.extra_files[name])
+    return replace(given, weights_file=str(folder / name))
 
 
 def is_reproduced(rows: list[Reproduced]) -> bool:

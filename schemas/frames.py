@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from schemas.errors import ShapeMismatch
 
 Floats = NDArray[np.float64]
+
+WEIGHED: Final = ("energy", "forces", "stress")
+"""Labels that `FrameArrays.weights` has columns for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,10 @@ class FrameArrays:
     """n names of the frames, in order."""
     element_systems: Sequence[str] = field(default_factory=tuple)
     """n element systems, in order."""
+    theories: Sequence[str] = field(default_factory=tuple)
+    """n levels of theory, in order; empty where they are not told apart."""
+    weights: Floats = field(default_factory=lambda: np.zeros((0, 3)))
+    """(n, 3) by how much energy, forces and stress of a frame count in a training; empty where all count alike."""
 
     def __post_init__(self) -> None:
         n, atoms = len(self.offsets) - 1, int(self.offsets[-1])
@@ -108,6 +116,8 @@ class FrameArrays:
             "numbers": (atoms,), "positions": (atoms, 3), "cell": (n, 3, 3), "pbc": (n, 3), "energy": (n,),
             "forces": (atoms, 3), "stress": (n, 3, 3),
         }  # fmt: skip
+        if len(self.weights):
+            expected["weights"] = (n, len(WEIGHED))
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:

@@ -44,6 +44,8 @@ class Batch:
     """(atoms, 3) float64"""
     stress: Tensor
     """(frames, 3, 3) float64"""
+    weight: Tensor
+    """(frames, 3) float64, by how much energy, forces and stress count in a loss; one over all training frames, on average."""
     width: int
     """Most neighbours of any atom, at least 1."""
 
@@ -85,12 +87,16 @@ class Graph:
     energy: float
     forces: Floats
     stress: Floats
+    weight: Floats
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         arrays = (self.species, self.positions, self.edges.index, self.edges.shift, self.offset, self.forces, self.stress)
         return sum(array.nbytes for array in arrays)
+
+
+_EVEN = np.ones(3)
 
 
 def species_of(numbers: NDArray[np.int16] | NDArray[np.int64], elements: Sequence[str]) -> NDArray[np.int64]:
@@ -121,6 +127,7 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
         float(arrays.energy[frame]),
         arrays.forces[atoms],
         arrays.stress[frame],
+        arrays.weights[frame] if len(arrays.weights) else _EVEN,
     )
 
 
@@ -144,6 +151,7 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         "energy": np.array([g.energy for g in graphs], dtype=np.float64),
         "forces": _joined([g.forces for g in graphs], (0, 3)),
         "stress": np.array([g.stress for g in graphs], dtype=np.float64).reshape(-1, 3, 3),
+        "weight": np.array([g.weight for g in graphs], dtype=np.float64).reshape(-1, 3),
     }
     # Memory of torch, whose alignment is always the same: sums and products round differently with it.
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)).clone() for name, value in arrays.items()}

@@ -30,6 +30,7 @@ from training.progress import Progress
 from training.settings import TrainSettings
 from training.task import FittingTask
 from training.warm_start import adopt
+from training.weights import drawn
 
 STANDARD_FRAMES = 256
 """Most frames that the means and spreads of descriptors are taken from."""
@@ -205,8 +206,8 @@ def _loggers(settings: TrainSettings, folder: Path, part: str) -> list[Logger]:
 
 def standardise(model: EnergyModel, data: FrameData) -> None:
     """Let the model see training frames evenly out of all, in the same way in every process."""
-    count = data.train_cache.arrays.count
-    frames = sorted({round(place) for place in torch.linspace(0, count - 1, min(count, STANDARD_FRAMES)).tolist()})
+    arrays = data.train_cache.arrays
+    frames = drawn(arrays.weights, arrays.count, STANDARD_FRAMES).tolist()
     model.standardise(data.train_cache.batch(frames[start : start + 8]) for start in range(0, len(frames), 8))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
 from training.references import elements_of, fit_references, isolated_atoms
 from training.settings import TrainSettings, settings_from
+from training.weights import counting, mean_weights
 
 if TYPE_CHECKING:
     from training.potentials.base import EnergyModel
@@ -87,21 +89,43 @@ def make_job(
 ) -> Job:
     """Return the run that fits these frames; known are elements that the weights to begin with know already.
 
+    Frames that count nothing (all weights zero) are left out, as if they were not there.
     Raises TrainingError where there is nothing to fit, or an element only to validate.
     """
     if train.count == 0:
         raise TrainingError("the training split has no frames; widen the query, or lower the shares of validation and test")
+    given = {"train": train, "validation": validation}
+    train, validation, told = _weighed(train, validation)
+    # A copy is that of a split's frames as long as none of them was left out.
+    whole = [split for split, arrays in (("train", train), ("validation", validation)) if arrays.count == given[split].count]
+    copies = {split: folder for split, folder in (copies or {}).items() if split in whole}
     elements = elements_of(train)
     strange = sorted(set(elements_of(validation)) - {*elements, *known})
     if strange:
         raise TrainingError(f"elements {', '.join(strange)} stand in validation but not in training frames; split otherwise")
-    references = fit_references(train, known=isolated_atoms(train, validation) if settings.references == "atoms" else None)
-    notes = references.notes
+    atoms = isolated_atoms(train, validation) if settings.references == "atoms" else None
+    references = fit_references(train, weights=train.weights[:, 0] if len(train.weights) else None, known=atoms)
+    notes = (*references.notes, *told)
     if not np.isfinite(train.forces).any():
         notes = (*notes, "No training frame has forces: energies alone were fitted.")
     if validation.count == 0 and settings.patience:
         notes = (*notes, "No validation frames: training could not stop early, the last average of the weights was kept.")
-    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation, copies or {})
+    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation, copies)
+
+
+def _weighed(train: FrameArrays, validation: FrameArrays) -> tuple[FrameArrays, FrameArrays, tuple[str, ...]]:
+    """Return the frames that count, weights being one on average, and a sentence on those left out."""
+    if not len(train.weights):
+        return train, counting(validation), ()
+    counted = counting(train)
+    if not counted.count:
+        raise TrainingError(f"all {train.count} training frames have the weight 0; give some of them more")
+    gone = train.count - counted.count
+    told = (f"{gone} of {train.count} train frames have the weight 0 and were left out.",) if gone else ()
+    means = mean_weights(counted)
+    both = [counted, counting(validation)]
+    scaled = [dataclasses.replace(arrays, weights=arrays.weights / means) if len(arrays.weights) else arrays for arrays in both]
+    return scaled[0], scaled[1], told
 
 
 def fingerprint(job: Job) -> str:
@@ -112,6 +136,8 @@ def fingerprint(job: Job) -> str:
             column = getattr(arrays, name)
             for start in range(0, len(column), CHUNK):
                 digest.update(np.ascontiguousarray(column[start : start + CHUNK]).tobytes())
+        if len(arrays.weights):
+            digest.update(np.ascontiguousarray(arrays.weights).tobytes())
     if job.pace:
         digest.update(json.dumps(job.pace).encode())
     if job.start is not None:
@@ -135,10 +161,11 @@ def write_job(job: Job, work: Path) -> None:
             )
         return
     for split in ("train", "validation"):
-        if split in job.copies:
-            continue
         arrays = getattr(job, split)
         (work / split).mkdir(exist_ok=True)
+        np.save(work / split / "weights.npy", arrays.weights)
+        if split in job.copies:
+            continue
         for name in _ARRAYS:
             np.save(work / split / f"{name}.npy", getattr(arrays, name))
     if job.start is not None:
@@ -238,23 +265,27 @@ def mapped(copy: LocalCopy) -> FrameArrays:
 
 def _read_arrays(work: Path, split: str, copy: str | None) -> FrameArrays:
     """Return frames mapped from files, or out of the archive in which earlier runs have them."""
+    beside = work / split / "weights.npy"
+    weights = np.load(beside) if beside.is_file() else np.zeros((0, 3))
     if copy is not None:
-        return mapped(open_copy(Path(copy)))
+        return dataclasses.replace(mapped(open_copy(Path(copy))), weights=weights)
     old = work / f"{split}.npz"
     if old.is_file():
         with np.load(old) as stored:
             return FrameArrays(**{name: stored[name] for name in _ARRAYS})
     columns: dict[str, Any] = {name: np.asarray(np.load(work / split / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS}
-    return FrameArrays(**columns)
+    return FrameArrays(**columns, weights=weights)
 
 
 def _energy_scale(train: FrameArrays) -> float:
     """Return the root mean square force times 1 Å, or the spread of energies per atom, or 1 eV."""
-    squares, count = 0.0, 0
+    squares, count = 0.0, 0.0
+    weights = np.repeat(train.weights[:, 1], train.natoms)[:, None] if len(train.weights) else None
     for start in range(0, len(train.forces), CHUNK):
         forces = train.forces[start : start + CHUNK]
-        known = forces[np.isfinite(forces)]
-        squares, count = squares + float(np.square(known).sum()), count + known.size
+        known = np.isfinite(forces)
+        counts = np.broadcast_to(1.0 if weights is None else weights[start : start + CHUNK], forces.shape)[known]
+        squares, count = squares + float((np.square(forces[known]) * counts).sum()), count + float(counts.sum())
     if count and squares / count > 1e-12:
         return float(np.sqrt(squares / count))
     spread = float(np.nanstd(train.energy / train.natoms))

@@ -26,9 +26,13 @@ from training.stored import Potential
 from training.structures import frames_of_elements, take
 from training.times import Times
 from training.warm_start import Start, begin, kept_apart, start_in_lake
+from training.weights import weighted
 
 EVALUATED_FRAMES = 100_000
 """Most frames of a split that the errors on the card are taken from."""
+
+WEIGHTS: Final = "weights"
+"""File, with the ending of the one that was given, of the weights of single frames."""
 
 PACE: Final = "pace.json"
 """File of a potential whose training time was limited: the pace of each member."""
@@ -59,10 +63,11 @@ def train(
     if start is None and settings.start_from:
         start = start_in_lake(dataset, settings.start_from)
     splits, copies = _splits(dataset, settings, work)
-    left_out: tuple[str, ...] = ()
+    splits, left_out = weighted(dataset, splits, settings)
     if start is not None:
         settings = dataclasses.replace(settings, start_from=start.name)
-        whole_splits, (splits, left_out) = splits, kept_apart(dataset, splits, start)
+        whole_splits, (splits, apart) = splits, kept_apart(dataset, splits, start)
+        left_out = (*left_out, *apart)
         copies = {split: copy for split, copy in copies.items() if splits[split] is whole_splits[split]}
     known = start.potential.model.elements if start is not None else ()
     whole = make_job(splits["train"], splits["validation"], settings, copies, known)
@@ -135,7 +140,10 @@ def _finish(
     work = folders[0] if len(models) == 1 else folders[0].parent
     bare = Potential(model, empty, work=work)
     metrics, picture, notes = measure(bare, splits)
-    files = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
+    files: dict[str, bytes] = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
+    if job.settings.weights_file:
+        table = Path(job.settings.weights_file)
+        files[f"{WEIGHTS}{table.suffix}"] = table.read_bytes()
     paces = [json.loads(file.read_text()) for folder in folders if (file := folder / PACE).is_file()]
     if paces:
         files[PACE] = json.dumps(paces).encode()

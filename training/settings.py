@@ -82,6 +82,12 @@ class TrainSettings:
     """Weight of the mean square force error, Å²/eV²."""
     stress_weight: float = 1.0
     """Weight of the mean square error of the virial per atom, 1/eV²."""
+    theory_weights: tuple[str, ...] = ()
+    """Weights of levels of theory, each LEVEL=WEIGHT (PBE=1, LDA=0.1), LEVEL being a key or its beginning up to a '/'."""
+    frame_weights: tuple[str, ...] = ()
+    """Factors of frames' weights, each [energy|forces|stress:] VALUE [where CONDITION | in dataset NAME], in SQL of their columns."""
+    weights_file: str = ""
+    """CSV or Parquet file with frame_id and weight (or energy_weight, forces_weight, stress_weight) of single frames; empty for none."""
     energy_huber: float = 0.0
     """Error of the energy per atom (eV) beyond which the loss grows linearly, not as the square; 0 for squares everywhere."""
     force_huber: float = 0.0

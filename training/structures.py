@@ -53,6 +53,8 @@ def take(arrays: FrameArrays, frames: NDArray[np.int64]) -> FrameArrays:
         stress=arrays.stress[frames],
         frame_ids=[arrays.frame_ids[int(frame)] for frame in frames] if len(arrays.frame_ids) else (),
         element_systems=[arrays.element_systems[int(frame)] for frame in frames] if len(arrays.element_systems) else (),
+        theories=[arrays.theories[int(frame)] for frame in frames] if len(arrays.theories) else (),
+        weights=arrays.weights[frames] if len(arrays.weights) else arrays.weights,
     )
 
 

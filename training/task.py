@@ -27,22 +27,24 @@ CLOCK_STEPS = 10
 def error_sums(prediction: Prediction, batch: Batch, huber: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     """Return (3, 3) float64 sums of squared errors, absolute errors and counts (columns) of energy, force and virial (rows).
 
-    Energies are per atom (eV), forces by component (eV/Å), virials per atom by component (eV). A missing label counts nothing.
+    Energies are per atom (eV), forces by component (eV/Å), virials per atom by component (eV). A missing label counts nothing, nor does
+    one of weight zero; squares alone are weighted: weights are one on average, so that the counts are what they are to be divided by.
     Beyond huber (of energies and of forces, where above zero) the square e² goes over into the line 2 h |e| - h² (Huber, 1964).
     """
     natoms = batch.natoms
-    virial = batch.stress * batch.volume[:, None, None]
+    virial, weight = batch.stress * batch.volume[:, None, None], batch.weight
     pairs = (
-        ((prediction.energy - batch.energy.nan_to_num()) / natoms, batch.energy.isfinite()),
-        (prediction.forces.double() - batch.forces.nan_to_num(), batch.forces.isfinite()),
-        ((prediction.virial.double() - virial.nan_to_num()) / natoms[:, None, None], virial.isfinite()),
+        ((prediction.energy - batch.energy.nan_to_num()) / natoms, batch.energy.isfinite(), weight[:, 0]),
+        (prediction.forces.double() - batch.forces.nan_to_num(), batch.forces.isfinite(), weight[batch.frame, 1:2]),
+        ((prediction.virial.double() - virial.nan_to_num()) / natoms[:, None, None], virial.isfinite(), weight[:, 2, None, None]),
     )
     rows = []
-    for (error, known), limit in zip(pairs, (*huber, 0.0), strict=True):
+    for (error, label, counts), limit in zip(pairs, (*huber, 0.0), strict=True):
+        known = label & (counts > 0)
         counted = torch.where(known, error, torch.zeros_like(error))
         size = counted.abs().clamp(max=limit) if limit > 0 else counted
         squares = size * (2 * counted.abs() - size) if limit > 0 else counted.square()
-        rows.append(torch.stack([squares.sum(), counted.detach().abs().sum(), known.sum().double()]))
+        rows.append(torch.stack([(squares * counts).sum(), counted.detach().abs().sum(), known.sum().double()]))
     return torch.stack(rows)
 
 

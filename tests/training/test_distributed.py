@@ -22,6 +22,14 @@ from training.settings import TrainSettings
 
 pytestmark = pytest.mark.slow
 
+
+@pytest.fixture(scope="module")
+def splits(splits: FrameSplits) -> FrameSplits:
+    """Return frames that count differently: a mean over each process's own would show."""
+    weights = np.random.default_rng(5).uniform(0.2, 3.0, size=(splits.train.count, 3))
+    return dataclasses.replace(splits, train=dataclasses.replace(splits.train, weights=weights))
+
+
 PARENT = """
 import pickle, sys, pathlib, training
 splits, settings, work = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
