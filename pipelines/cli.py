@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipelines.commands import access, datasets, inbox, labels, lineage, migrate, potentials, query, reread, stack, upkeep
+from pipelines.commands import access, datasets, inbox, labels, lineage, migrate, potentials, query, reread, stack, trials, upkeep
 from schemas.errors import AtomlakeError
 from schemas.version import __version__
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stack, inbox, query, access, labels, potentials, lineage, migrate, reread):
+for group in (stack, inbox, query, access, labels, potentials, trials, lineage, migrate, reread):
     app.registered_commands.extend(group.app.registered_commands)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(potentials.registry, name="potentials")

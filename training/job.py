@@ -97,8 +97,8 @@ def make_job(
     given = {"train": train, "validation": validation}
     train, validation, told = _weighed(train, validation)
     # A copy is that of a split's frames as long as none of them was left out.
-    whole = [split for split, arrays in (("train", train), ("validation", validation)) if arrays.count == given[split].count]
-    copies = {split: folder for split, folder in (copies or {}).items() if split in whole}
+    changed = [split for split, arrays in (("train", train), ("validation", validation)) if arrays.count < given[split].count]
+    copies = {split: folder for split, folder in (copies or {}).items() if split not in changed}
     elements = elements_of(train)
     strange = sorted(set(elements_of(validation)) - {*elements, *known})
     if strange:

@@ -62,7 +62,7 @@ def train(
     settings = settings or TrainSettings()
     if start is None and settings.start_from:
         start = start_in_lake(dataset, settings.start_from)
-    splits, copies = _splits(dataset, settings, work)
+    splits, copies = frames_of_splits(dataset, settings, work)
     splits, left_out = weighted(dataset, splits, settings)
     if start is not None:
         settings = dataclasses.replace(settings, start_from=start.name)
@@ -91,12 +91,14 @@ def _theories(dataset: PinnedDataset | FrameSplits) -> tuple[str, ...]:
     return dataset.theories if isinstance(dataset, FrameSplits) else dataset.manifest.theories
 
 
-def _splits(dataset: PinnedDataset | FrameSplits, settings: TrainSettings, work: Path) -> tuple[dict[str, FrameArrays], dict[str, str]]:
-    """Return the frames of each split, those of a lake mapped from a copy on the local disk, and the folders of such copies."""
+def frames_of_splits(
+    dataset: PinnedDataset | FrameSplits, settings: TrainSettings, work: Path, names: Sequence[str] = SPLITS
+) -> tuple[dict[str, FrameArrays], dict[str, str]]:
+    """Return the frames of each named split, those of a lake mapped from a copy on the local disk, and the folders of such copies."""
     if isinstance(dataset, FrameSplits) or not hasattr(dataset, "local_copy"):
-        return {split: dataset.arrays(split) for split in SPLITS}, {}
+        return {split: dataset.arrays(split) for split in names}, {}
     room = int(settings.copy_gb * 1e9)
-    made = {split: dataset.local_copy((work / "copies").absolute(), split, max_bytes=room) for split in SPLITS}
+    made = {split: dataset.local_copy((work / "copies").absolute(), split, max_bytes=room) for split in names}
     return {split: mapped(copy) for split, copy in made.items()}, {split: str(copy.folder) for split, copy in made.items()}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import json
 import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, get_type_hints
 
 from schemas.errors import SettingsError, closest
@@ -208,6 +212,25 @@ def settings_from_toml(text: str, *, where: str = "training settings") -> TrainS
         return settings_from(tomllib.loads(text), where=where)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{where}: the text is not TOML: {error}") from error
+
+
+def settings_to_toml(settings: TrainSettings) -> str:
+    """Return the settings that differ from the defaults as TOML, each with its sentence; `settings_from_toml` reads them back."""
+    documents, defaults, lines = _documents(), TrainSettings(), []
+    for name, value in settings.to_mapping().items():
+        if getattr(settings, name) != getattr(defaults, name):
+            lines += [f"# {documents[name]}", f"{name} = {json.dumps(value, ensure_ascii=False)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _documents() -> dict[str, str]:
+    """Return the sentence under each field."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(TrainSettings)).body if isinstance(node, ast.ClassDef))
+    found = {}
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = str(ast.literal_eval(text.value))
+    return found
 
 
 _EXPECTED = (

@@ -35,7 +35,7 @@ def weighted(
     rules = [*map(rule_of_theory, settings.theory_weights), *map(parse_rule, settings.frame_weights)]
     table = Path(settings.weights_file) if settings.weights_file else None
     found = {}
-    for split in ("train", "validation"):
+    for split in set(splits) - {"test"}:
         arrays = splits[split]
         place, rows = (dataset.lake, ordered_frames(dataset, split)) if isinstance(dataset, Dataset) else (None, scalars_of(arrays))
         weights = weigh(place, rows, rules, table)

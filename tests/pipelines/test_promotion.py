@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from made_up_alloys import alloy_calculation
@@ -19,6 +21,7 @@ from pipelines.cli import app
 from pipelines.promotion import judge
 from schemas.datasets import FrameQuery, Split
 from schemas.settings import Settings, StoreSettings
+from training.settings import settings_from_toml
 
 TINY = ("cutoff=4.0", "channels=3", "l_max=1", "radial_functions=4", "hidden=[6]", "epochs=15", "loggers=[]", "learning_rate=0.02")
 CU, AL, BOTH = [29] * 4, [13] * 4, [29, 29, 13, 13]
@@ -125,6 +128,23 @@ def test_a_potential_is_trained_again_from_its_card(settings: Settings, run) -> 
     assert "within" in run("reproduce", "false", "--tolerance", "1e9")
     publish_potential(opened, replace(card, name="imported", version=1, settings={}), files)
     assert "was not trained here" in run("reproduce", "imported", code=1)
+
+
+def test_settings_are_found_and_a_curve_is_drawn_without_the_test(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    few = [word for each in (*TINY, "epochs=2") for word in ("--set", each)]
+    found = tmp_path / "found"
+    search = ("--epochs", "2", "--candidates", "2", "--keep", "2", "--cutoff", "4", "--channels", "3", "--decay", "0.1", "--width", "6")
+    told = run("tune", "copper", *search, *few, "--output", str(found))
+    assert f"atomlake train copper --config {found}" in told
+    rows = list(csv.DictReader((found / "trials.csv").open()))
+    assert [row["candidate"] for row in rows if row["goes on"]] == [min(rows, key=lambda row: float(row["loss"]))["candidate"]]
+    assert settings_from_toml((found / "settings.toml").read_text()).channels == 3
+    assert json.loads((found / "tune.json").read_text())["settings"]["cutoff"] == 4.0
+    drawn = json.loads(run("curve", "copper", "--points", "3", "--repeats", "1", *few, "--output", str(found), "--json", "--target", "30"))
+    assert len(drawn["points"]) == 3
+    assert any("one training at a number of frames" in doubt for doubt in drawn["forecast"]["doubts"])
+    assert (found / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(csv.DictReader((found / "curve.csv").open()))) == 3
 
 
 def test_a_training_that_time_ended_is_repeated_to_the_bit(settings: Settings, run) -> None:  # type: ignore[no-untyped-def]
