@@ -162,11 +162,10 @@ def write_job(job: Job, work: Path) -> None:
         return
     for split in ("train", "validation"):
         arrays = getattr(job, split)
-        (work / split).mkdir(exist_ok=True)
-        np.save(work / split / "weights.npy", arrays.weights)
-        if split in job.copies:
-            continue
-        for name in _ARRAYS:
+        names = [*([] if split in job.copies else _ARRAYS), *(["weights"] if len(arrays.weights) else [])]
+        if names:
+            (work / split).mkdir(exist_ok=True)
+        for name in names:
             np.save(work / split / f"{name}.npy", getattr(arrays, name))
     if job.start is not None:
         (work / _START).mkdir(exist_ok=True)

@@ -136,7 +136,7 @@ def test_settings_are_found_and_a_curve_is_drawn_without_the_test(run, tmp_path:
     search = ("--epochs", "2", "--candidates", "2", "--keep", "2", "--cutoff", "4", "--channels", "3", "--decay", "0.1", "--width", "6")
     told = run("tune", "copper", *search, *few, "--output", str(found))
     assert f"atomlake train copper --config {found}" in told
-    rows = list(csv.DictReader((found / "trials.csv").open()))
+    rows = list(csv.DictReader((found / "trials.csv").read_text().splitlines()))
     assert [row["candidate"] for row in rows if row["goes on"]] == [min(rows, key=lambda row: float(row["loss"]))["candidate"]]
     assert settings_from_toml((found / "settings.toml").read_text()).channels == 3
     assert json.loads((found / "tune.json").read_text())["settings"]["cutoff"] == 4.0
@@ -144,7 +144,7 @@ def test_settings_are_found_and_a_curve_is_drawn_without_the_test(run, tmp_path:
     assert len(drawn["points"]) == 3
     assert any("one training at a number of frames" in doubt for doubt in drawn["forecast"]["doubts"])
     assert (found / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list(csv.DictReader((found / "curve.csv").open()))) == 3
+    assert len(list(csv.DictReader((found / "curve.csv").read_text().splitlines()))) == 3
 
 
 def test_a_training_that_time_ended_is_repeated_to_the_bit(settings: Settings, run) -> None:  # type: ignore[no-untyped-def]
