@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
+import json
 import resource
 import sqlite3
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -202,6 +205,8 @@ def copy(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
     figures["frames"], figures["GB"] = local.count, sum(local.card.sizes.values()) / 1e9
     figures["verified"] = timed(local.verify, 1)
     figures["shuffled"] = shuffled(local.gather, local.count, 256)
+    command = [sys.executable, str(Path(__file__).with_name("bounded_reading.py")), str(local.folder)]
+    figures["less memory than the copy"] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     few = min(local.count, given.peer_frames)
     structures = to_ase(local.gather(np.arange(few)))
     figures["peers"] = {name: shuffled(reader, few, 16) for name, reader in peer_readers(structures, settings.home / "peers").items()}
