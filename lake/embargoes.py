@@ -93,6 +93,15 @@ def visible_sources(lake: Place, version: int | None = None) -> pl.LazyFrame:
     return rows.filter(~pl.col("project").is_in(list(projects))) if projects else rows
 
 
+def hidden_deposits(lake: Place) -> dict[str, int]:
+    """Return the number of objects that `visible_sources` leaves out, by project."""
+    projects = hidden_projects(lake)
+    if not projects:
+        return {}
+    rows = lake.all_sources().filter(pl.col("project").is_in(list(projects)))
+    return dict(rows.group_by("project").agg(pl.col("source_id").n_unique()).sort("project").collect().iter_rows())
+
+
 def visible_rejections(lake: Place, version: int | None = None) -> pl.LazyFrame:
     """Return the rows of `rejections` but those of the sources that `visible_sources` leaves out."""
     rows, projects = lake.all_rejections(version), hidden_projects(lake)

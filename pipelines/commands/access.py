@@ -29,6 +29,16 @@ def say_left_out(unseen: Hidden, *, as_json: bool = False) -> None:
         out.print(f"{embargoed} frames of embargoed projects left out ({days})", highlight=False, markup=False)
 
 
+def say_deposits_left_out(opened: lake.Lake, *, as_json: bool = False) -> None:
+    """Say how many deposits of embargoed projects were left out, beside the JSON where there is some."""
+    from lake.embargoes import hidden_deposits
+
+    found = hidden_deposits(opened)
+    if found:
+        words = ", ".join(f"{n} of {project}" for project, n in found.items())
+        (ERR if as_json else OUT).print(f"deposits of embargoed projects left out: {words}", highlight=False, markup=False)
+
+
 @app.command()
 def embargo(
     project: Annotated[str, typer.Argument(help="Project, as its depositors named it.")],

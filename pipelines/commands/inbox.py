@@ -12,6 +12,7 @@ import polars as pl
 import typer
 
 import lake
+from pipelines.commands.access import say_deposits_left_out
 from pipelines.commands.console import OUT, AsJson, print_frame, print_json, print_rows, progress_bar
 from schemas.settings import load
 
@@ -87,7 +88,8 @@ def ingest(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show what was seen and taken, by state of the source at the newest attempt; `needs_units` waits for an answer."""
-    sources = lake.open(settings=load()).sources()
+    opened = lake.open(settings=load())
+    sources = opened.sources()
     newest = sources.group_by("bucket", "key").agg(pl.col("ingested_at").max())
     sources = sources.join(newest, on=["bucket", "key", "ingested_at"], how="semi")
     counts = sources.group_by("state").agg(
@@ -96,6 +98,7 @@ def status(as_json: AsJson = False) -> None:
     print_frame(
         counts.sort("state").collect(), as_json=as_json, empty="nothing has been seen yet: put archives into the inbox with `atomlake put`"
     )
+    say_deposits_left_out(opened, as_json=as_json)
 
 
 @app.command()
@@ -104,12 +107,14 @@ def rejections(
     as_json: AsJson = False,
 ) -> None:
     """List what could not be taken, why, and what to do about it."""
-    rows = lake.open(settings=load()).rejections()
+    opened = lake.open(settings=load())
+    rows = opened.rejections()
     if reason:
         rows = rows.filter(pl.col("reason") == reason)
     print_frame(
         rows.select("key", "member", "reason", "detail", "remedy").sort("key", "member").collect(), as_json=as_json, empty="no rejections"
     )
+    say_deposits_left_out(opened, as_json=as_json)
 
 
 @app.command()

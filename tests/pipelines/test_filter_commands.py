@@ -102,6 +102,9 @@ def test_an_embargo_is_kept_and_told(home: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UnderEmbargo):
         run("dataset", "export", "mixed", str(home / "d.xyz"))
     assert "hidden from you" in run("embargoes")
+    for command in ("status", "rejections"):
+        assert "deposits of embargoed projects left out: 1 of secret" in run(command)
+    assert sum(row["sources"] for row in json.loads(run("status", "--json"))) == 2
     monkeypatch.setenv("ATOMLAKE_PROFILE_PROJECTS", "secret")
     assert counts() == {"Ca-Mg-O": 6, "Ca-O": 4, "Mg-O": 8}
     assert "seen by you" in run("embargoes")
