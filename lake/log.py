@@ -81,7 +81,7 @@ def live_paths(lake: Place, name: str) -> pl.DataFrame:
     """
     keys = spec_of(name).partition_by
     held = _checkpoint(lake, name, ["add.path", *(["add.partitionValues"] if keys else []), "metaData.configuration"])
-    came = None if held is None or not _is_ours(held[1]) else _entries_after(lake, name, held[0])
+    came = None if held is None or not _is_ours(held[1]) else entries_after(lake, name, held[0])
     if held is None or came is None:
         files = pl.DataFrame(live_files(lake.table(name)))
         names = {"path": "path", **{f"partition.{key}": key for key in keys}}
@@ -111,8 +111,8 @@ def _is_ours(checkpoint: pa.Table) -> bool:
     return any(dict(each).get(VERSION_KEY) == str(SCHEMA_VERSION) for each in configuration)
 
 
-def _entries_after(lake: Place, name: str, version: int) -> list[LogEntry] | None:
-    """Return the entries of a log after a version; None where one of them changes the table itself."""
+def entries_after(lake: Place, name: str, version: int, *, most: int = 10_000) -> list[LogEntry] | None:
+    """Return the entries of a log after a version; None where one of them changes the table itself, or there are more than most."""
     found: list[LogEntry] = []
     with ThreadPoolExecutor(_GETS) as pool:
         while True:
@@ -122,8 +122,8 @@ def _entries_after(lake: Place, name: str, version: int) -> list[LogEntry] | Non
             if any(b'"metaData"' in text or b'"protocol"' in text for text in there if text is not None):
                 return None
             found += [_parsed(start + n, text) for n, text in enumerate(there) if text is not None]
-            if len(there) < len(texts):
-                return found
+            if len(there) < len(texts) or len(found) > most:
+                return found if len(found) <= most else None
 
 
 def application_ids(lake: Place, name: str, version: int) -> set[str]:

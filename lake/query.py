@@ -10,9 +10,10 @@ import polars as pl
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from lake.log import live_paths
 from lake.materials import calculations_of
 from lake.place import Place
-from lake.scalars import COLUMNS, scan_scalars
+from lake.scalars import COLUMNS, scan_newest_scalars, scan_scalars
 from lake.tables import live_files
 from lake.visibility import Hidden, hidden, less_hidden, visible_calculations
 from schemas.datasets import FrameQuery
@@ -87,11 +88,16 @@ def select(lake: Place, query: FrameQuery, version: int | None = None, *, retrac
 
 def select_scalars(lake: Place, query: FrameQuery, version: int | None = None, *, retracted: bool = False) -> pl.LazyFrame:
     """Return what `select` does, without the arrays: `lake.scalars.COLUMNS`, read from a few files however many systems there are."""
-    table = lake.table("frames", version)
     if query.with_forces:
         return select(lake, query, version, retracted=retracted).select(COLUMNS)
-    frames, left_out = _selected(lake, table, query, retracted=retracted, rows=scan_scalars(lake, table))
-    seen = left_out.seen()
+    rows = scan_newest_scalars(lake) if version is None else None
+    if rows is None:
+        table = lake.table("frames", version)
+        rows, there = scan_scalars(lake, table), systems_of(table)
+    else:
+        there = live_paths(lake, "frames")["element_system"].unique().sort().to_list()
+    frames, systems = _matching(lake, query, rows, there)
+    seen = hidden(lake, retracted=retracted).of(systems).seen()
     return frames if seen is None else frames.filter(seen)
 
 
@@ -109,27 +115,23 @@ def left_out(lake: Place, query: FrameQuery, version: int | None = None, *, retr
 
 def select_from(lake: Place, table: DeltaTable, query: FrameQuery) -> pl.LazyFrame:
     """Return the frames that a query selects from an opened table, pruned to the element systems that match; nothing is left out."""
-    return _matching(lake, table, query)[0]
+    return _matching(lake, query, lake.scan(table), systems_of(table))[0]
 
 
-def _selected(
-    lake: Place, table: DeltaTable, query: FrameQuery, *, retracted: bool, rows: pl.LazyFrame | None = None
-) -> tuple[pl.LazyFrame, Hidden]:
-    frames, systems = _matching(lake, table, query, rows)
+def _selected(lake: Place, table: DeltaTable, query: FrameQuery, *, retracted: bool) -> tuple[pl.LazyFrame, Hidden]:
+    frames, systems = _matching(lake, query, lake.scan(table), systems_of(table))
     return frames, hidden(lake, retracted=retracted).of(systems)
 
 
-def _matching(lake: Place, table: DeltaTable, query: FrameQuery, rows: pl.LazyFrame | None = None) -> tuple[pl.LazyFrame, list[str]]:
-    """Return the frames that match (out of rows, which are those of the table), and the element systems that they can be of."""
+def _matching(lake: Place, query: FrameQuery, frames: pl.LazyFrame, there: list[str]) -> tuple[pl.LazyFrame, list[str]]:
+    """Return the frames that match, out of those of the element systems that are there, and the systems that they can be of."""
     check(query)
-    there = systems_of(table)
     systems = matching_systems(query, there)
     conditions = _conditions(query)
     own = _calculations_that_match(lake, query)
     if own is not None:
         systems = sorted(set(systems) & set(own["element_system"].unique()))
         conditions.append(pl.col("calculation_id").is_in(own["calculation_id"].implode()))
-    frames = lake.scan(table) if rows is None else rows
     if len(systems) == 1:
         frames = frames.filter(pl.col("element_system") == systems[0])
     elif len(systems) < len(there):

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake.log import AddedFile, LogEntry, entries
+from lake.log import AddedFile, LogEntry, entries, entries_after
 from lake.place import Place
 from lake.tables import live_files, to_parquet
 from schemas.columns import FRAMES
@@ -60,10 +60,26 @@ def scan_scalars(lake: Place, table: DeltaTable) -> pl.LazyFrame:
     came = None if summary is None else _appended(lake, summary, int(table.version()))
     if summary is None or came is None:
         return lake.scan(table).select(COLUMNS)
+    found = _scans(lake, summary, came)
+    return pl.concat(found) if found else lake.scan(table).select(COLUMNS)
+
+
+def _scans(lake: Place, summary: Summary, came: Sequence[AddedFile]) -> list[pl.LazyFrame]:
+    """Return the rows of a summary, and those of the files that came after it; nothing where there are none."""
     found = [_scan(lake, [f"{lake.url}/{part.key}" for part in summary.parts])] if summary.parts else []
     if came:
         found.append(_scan(lake, [f"{lake.table_uri('frames')}/{file.path}" for file in came], hive=True))
-    return pl.concat(found) if found else lake.scan(table).select(COLUMNS)
+    return found
+
+
+def scan_newest_scalars(lake: Place) -> pl.LazyFrame | None:
+    """Return what `scan_scalars` does of the newest version, without opening the table; None where the table itself has to be read."""
+    summary = newest_summary(lake)
+    came = None if summary is None else entries_after(lake, "frames", summary.version, most=_ENTRIES)
+    if summary is None or came is None or any(entry.removed for entry in came):
+        return None
+    found = _scans(lake, summary, [file for entry in came for file in entry.added])
+    return pl.concat(found) if found else None
 
 
 def summarise(lake: Place, *, progress: Callable[[int, int], None] | None = None) -> Summary:
@@ -92,9 +108,9 @@ def summarise(lake: Place, *, progress: Callable[[int, int], None] | None = None
     return summary
 
 
-def newest_summary(lake: Place, version: int) -> Summary | None:
+def newest_summary(lake: Place, version: int | None = None) -> Summary | None:
     """Return the newest summary of a version of `frames` up to this one, or None; one with other columns than ours counts for nothing."""
-    versions = sorted((found for found in _versions(lake) if found <= version), reverse=True)
+    versions = sorted((found for found in _versions(lake) if version is None or found <= version), reverse=True)
     for each in versions[:2]:
         summary = from_json(Summary, lake.store.get(_note_key(each)))
         if summary.columns == COLUMNS:
