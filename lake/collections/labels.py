@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from schemas.errors import QueryError, closest
 from schemas.frames import Floats, FrameBlock
 from schemas.theory import LevelOfTheory
 
+_DIGESTS: Final[WeakKeyDictionary[Collection, str]] = WeakKeyDictionary()
+"""Names of collections that are still there."""
 _NO_ENERGY: Final = re.compile(
     r"tol|cut|kinetic|ekin|per_atom|threshold|converg|zero_point|zpe|correct|fermi|smear|error|diff|weight|delta"
 )
@@ -209,12 +212,15 @@ def level_of(collection: Collection, answers: Answers, index: int = 0) -> LevelO
 
 
 def _digest(collection: Collection) -> str:
-    """Return a name (12 hex digits) of what a collection holds, whatever its file is called."""
-    digest = hashlib.sha256()
-    for series in collection.series:
-        for values in (series.numbers, series.positions, series.cell):
-            digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:12]
+    """Return a name (12 hex digits) of what a collection holds, whatever its file is called; made once, for it is asked by each series."""
+    known = _DIGESTS.get(collection)
+    if known is None:
+        digest = hashlib.sha256()
+        for series in collection.series:
+            for values in (series.numbers, series.positions, series.cell):
+                digest.update(np.ascontiguousarray(values).tobytes())
+        known = _DIGESTS[collection] = digest.hexdigest()[:12]
+    return known
 
 
 def _charges(collection: Collection, series: Series) -> Floats:

@@ -27,6 +27,12 @@ PAIRS: Final = 200
 """Pairs of neighbouring frames whose energies are compared."""
 NEAR: Final = 0.3
 """Largest root mean square displacement between two frames whose energies are compared, in typical distances of neighbours."""
+_TRIED: Final = 10 * PAIRS
+"""Pairs that are looked at at most, near each other or not."""
+_WIDEST: Final = 3.0
+"""Nearest neighbours are never further apart, in sums of covalent radii."""
+_SAME_CELL: Final = 1e-5
+"""In the unit of the file."""
 FORCE_SCALE: Final = 0.7
 """eV/Å; root mean square of force components in typical sets, from 0.02 (relaxed) to 20 (random)."""
 POSITIVE: Final = 50.0
@@ -218,17 +224,21 @@ def _work(collection: Collection, chosen: Chosen) -> tuple[float, float, int]:
     """Return (ratio, correlation, pairs) of changes of energy to the work -F dx (mean force of both frames) between frames in a row."""
     energies: list[float] = []
     works: list[float] = []
+    tried = 0
     for series in collection.series:
         vectors = series.vectors.get(chosen.forces)
-        if not chosen.energy or vectors is None or len(energies) >= PAIRS:
+        if not chosen.energy or vectors is None or len(energies) >= PAIRS or tried >= _TRIED:
             break
+        if series.count < 2:
+            continue
         labels = collection.columns[chosen.energy].at(series.places)[:, 0]
         for i in range(min(series.count - 1, PAIRS - len(energies))):
-            if not np.allclose(series.cell[i], series.cell[i + 1], atol=1e-6):
+            tried += 1
+            if np.abs(series.cell[i] - series.cell[i + 1]).max() > _SAME_CELL:
                 continue
             moved = _displacement(series, i)
-            scale = _neighbour_distance(series, i)
-            if 0 < float(np.sqrt((moved**2).sum(axis=1).mean())) < NEAR * scale:
+            length = math.sqrt(float((moved**2).sum()) / len(moved))
+            if 0 < length < NEAR * _WIDEST * _smallest_bond(series) and length < NEAR * _neighbour_distance(series, i):
                 works.append(float(-0.5 * ((vectors[i] + vectors[i + 1]) * moved).sum()))
                 energies.append(float(labels[i + 1] - labels[i]))
     x, y = np.array(works), np.array(energies)
@@ -252,5 +262,8 @@ def _displacement(series: Series, i: int) -> Floats:
 
 def _neighbour_distance(series: Series, i: int) -> float:
     ratio = _distance_ratio(series, i) if i % 16 == 0 or series.count < 16 else math.nan
-    smallest = 2 * float(covalent_radii[series.numbers].min())
-    return (ratio if math.isfinite(ratio) else 1.0) * smallest
+    return (ratio if math.isfinite(ratio) else 1.0) * _smallest_bond(series)
+
+
+def _smallest_bond(series: Series) -> float:
+    return 2 * float(covalent_radii[series.numbers].min())

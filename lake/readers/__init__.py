@@ -8,6 +8,7 @@ from lake.readers.abacus import ABACUS_LOG
 from lake.readers.abinit import ABINIT_LOG, ABINIT_OUTPUT
 from lake.readers.abinit_netcdf import ABINIT_GSR, ABINIT_HIST
 from lake.readers.ase_database import ASE_DATABASE
+from lake.readers.ase_json import ASE_JSON
 from lake.readers.ase_trajectory import ASE_TRAJECTORY
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.castep import CASTEP_OUTPUT
@@ -60,6 +61,7 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
     DEEPMD_NPY,
     ASE_TRAJECTORY,
     ASE_DATABASE,
+    ASE_JSON,
 )
 """All readers, in the order in which they are asked."""
 

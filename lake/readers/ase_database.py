@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from schemas.errors import QueryError, UnreadableOutput
 
 _DAMAGE: Final[tuple[type[Exception], ...]] = (sqlite3.Error, *DAMAGE)
 _MAGIC: Final = b"SQLite format 3\0"
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "numbers", "positions", "cell", "pbc", "constraints", "calculator", "calculator_parameters", "energy", "free_energy", "forces",
     "stress", "key_value_pairs", "data",
 )  # fmt: skip
@@ -56,13 +56,22 @@ class AseDatabaseReader(Unlabelled):
 
 
 def _collection(base: sqlite3.Connection) -> Collection:
+    there = {row[1] for row in base.execute("PRAGMA table_info(systems)")}
+    wanted = ", ".join(name if name in there else f"NULL AS {name}" for name in COLUMNS)
+    rows = (dict(zip(COLUMNS, row, strict=True)) for row in base.execute(f"SELECT {wanted} FROM systems ORDER BY id"))
+    described = base.execute("SELECT value FROM information WHERE name = 'metadata'").fetchall()
+    return collection_of_rows("ASE db", rows, json.loads(described[0][0]) if described else {})
+
+
+def collection_of_rows(name: str, rows: Iterable[Mapping[str, Any]], metadata: Any, *, truncated: bool = False) -> Collection:
+    """Return the frames of rows with the columns of COLUMNS, arrays as bytes and the others as SQLite has them.
+
+    metadata is what the database says of itself. Raises UnreadableOutput where no row can be read.
+    """
     frames: list[AseFrame] = []
     others: list[AseFrame] = []
     malformed: list[str] = []
-    there = {row[1] for row in base.execute("PRAGMA table_info(systems)")}
-    wanted = ", ".join(name if name in there else f"NULL AS {name}" for name in _COLUMNS)
-    for place, row in enumerate(base.execute(f"SELECT {wanted} FROM systems ORDER BY id")):
-        values = dict(zip(_COLUMNS, row, strict=True))
+    for place, values in enumerate(rows):
         try:
             (others if values["energy"] is None else frames).append(_frame(place, values))
         except DAMAGE as error:
@@ -71,17 +80,15 @@ def _collection(base: sqlite3.Connection) -> Collection:
         raise UnreadableOutput("no_complete_step", "; ".join(malformed[:3]) or "no row", "deposit the file as ASE wrote it")
     if frames:
         malformed += [f"row {frame.place}: it has no energy" for frame in others]
-        return collection_of("ASE db", frames, malformed)
-    return collection_of("ASE db", others, malformed, units=_units(base))
+        return collection_of(name, frames, malformed, truncated=truncated)
+    return collection_of(name, others, malformed, truncated=truncated, units=_units(metadata))
 
 
-def _units(base: sqlite3.Connection) -> Units:
+def _units(given: Any) -> Units:
     """Return the units that the metadata of the database name (SchNetPack's way); '' where they name none, or several for energies."""
-    rows = base.execute("SELECT value FROM information WHERE name = 'metadata'").fetchall()
-    given = json.loads(rows[0][0]) if rows else {}
     named = given.get("_property_unit_dict", {}) if isinstance(given, dict) else {}
     energies = {str(unit) for name, unit in named.items() if "energy" in name.lower()}
-    length = str(given.get("_distance_unit", ""))
+    length = str(given.get("_distance_unit", "")) if isinstance(given, dict) else ""
     try:
         energy = energy_unit(energies.pop()).name if len(energies) == 1 else ""
         return Units(energy, length_unit(length).name if length else "")

@@ -1,5 +1,7 @@
 """Systems of DeePMD-kit: a folder with type.raw, type_map.raw and set.*/*.npy, read together wherever its files stand in a source.
 
+A folder without sets may have the same numbers as text, one frame a line: coord.raw, box.raw, energy.raw, force.raw, virial.raw ("Raw
+data" in the manual); beside sets these are what the sets were made of, and are passed over.
 Names, shapes and the virial's sign as in the DeePMD-kit manual ("Formats of a system"): coord and force (frames, 3 atoms), box and virial
 (frames, 9), energy (frames,), `nopbc` for no cell; mixed systems have set.*/real_atom_types.npy (frames, atoms), -1 for no atom.
 """
@@ -25,7 +27,7 @@ from lake.readers.unlabelled import Unlabelled
 from schemas.errors import UnreadableOutput
 
 _SET_FILE: Final = re.compile(r"(?:(?P<folder>.*)/)?set\.[^/]+/(?:box|coord|energy|force|virial|real_atom_types)\.npy\Z")
-_SYSTEM_FILE: Final = re.compile(r"(?:(?P<folder>.*)/)?(?:type\.raw|type_map\.raw|nopbc)\Z")
+_SYSTEM_FILE: Final = re.compile(r"(?:(?P<folder>.*)/)?(?:(?:type|type_map|box|coord|energy|force|virial)\.raw|nopbc)\Z")
 _WIDTHS: Final = {"box": 9, "energy": 1, "virial": 9}
 _MAGIC: Final = b"\x93NUMPY"
 
@@ -60,7 +62,7 @@ class Systems:
     def whole(self) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the folders that are systems, with their files."""
         for folder, held in self.files.items():
-            if "type.raw" in held and any(_SET_FILE.match(name) for name in held):
+            if "type.raw" in held and ("coord.raw" in held or any(_SET_FILE.match(name) for name in held)):
                 yield folder, held
 
 
@@ -85,21 +87,24 @@ def _system(held: Mapping[str, bytes], type_map: str) -> Collection:
     kinds = np.array(held["type.raw"].split(), dtype=int)
     elements = _elements(held, type_map)
     sets = sorted({name.split("/")[0] for name in held if "/" in name})
-    parts = [_read_set(held, name, kinds) for name in sets]
+    parts = [_read_set(held, name, kinds) for name in sets] or [_checked(held, _read_raw(held, kinds), "the folder")]
     whole = {name: [part[name] for part in parts if name in part] for name in dict.fromkeys(key for part in parts for key in part)}
     torn = [name for name, values in whole.items() if len(values) != len(parts)]
     if torn or "coord" not in whole or "energy" not in whole:
-        raise _unreadable(f"{', '.join(torn) or 'coord.npy or energy.npy'} is not in every set ({', '.join(sets)})")
+        where = f"in every set ({', '.join(sets)})" if sets else "there as .raw"
+        raise _unreadable(f"{', '.join(torn) or 'coord or energy'} is not {where}")
     joined = {name: np.concatenate(values) for name, values in whole.items()}
     n = len(joined["coord"])
     places = np.arange(n, dtype=np.int64)
-    notes = tuple(f"{name}: frames {start} to {start + len(part['coord']) - 1}" for name, start, part in _starts(sets, parts))
+    notes = tuple(
+        f"{name}: frames {start} to {start + len(part['coord']) - 1}" for name, start, part in _starts(sets or ["the folder"], parts)
+    )
     columns: dict[str, Column] = {}
     for name in ("energy", "virial"):
         if name in joined:
             columns[name] = Column(places, joined[name].reshape(n, -1))
     return Collection(
-        format="DeePMD npy",
+        format="DeePMD npy" if sets else "DeePMD raw",
         code="deepmd",
         series=tuple(_series(joined, kinds, elements, places)),
         columns=columns,
@@ -142,11 +147,31 @@ def _read_set(held: Mapping[str, bytes], name: str, kinds: NDArray[np.int_]) -> 
         if array.ndim == 0 or array.size != len(array) * width:
             raise _unreadable(f"{name}/{key}.npy has shape {array.shape}, expected {width} numbers a frame for {len(kinds)} atoms")
         found[key] = array.reshape(len(array), width) if key == "real_atom_types" else array.reshape(len(array), width).astype(float)
+    return _checked(held, found, name)
+
+
+def _read_raw(held: Mapping[str, bytes], kinds: NDArray[np.int_]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a folder of texts, frames first; each line is a frame."""
+    found: dict[str, NDArray[Any]] = {}
+    for key in ("coord", "box", "energy", "force", "virial"):
+        lines = [line for line in held.get(f"{key}.raw", b"").split(b"\n") if line.strip()]
+        width = _WIDTHS.get(key, 3 * len(kinds))
+        wrong = next((k for k, line in enumerate(lines) if len(line.split()) != width), None)
+        if wrong is not None:
+            count = len(lines[wrong].split())
+            raise _unreadable(f"line {wrong + 1} of {key}.raw has {count} numbers, expected {width} a frame for {len(kinds)} atoms")
+        if lines:
+            found[key] = np.array([field for line in lines for field in line.split()]).astype(float).reshape(len(lines), width)
+    return found
+
+
+def _checked(held: Mapping[str, bytes], found: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
+    """Return arrays of equally many frames, which have a box or say that there is none; raises UnreadableOutput for others."""
     counts = {key: len(array) for key, array in found.items()}
     if len(set(counts.values())) > 1:
         raise _unreadable(f"{name} has {', '.join(f'{count} frames of {key}' for key, count in counts.items())}")
     if "box" not in found and "nopbc" not in held:
-        raise _unreadable(f"{name} has no box.npy, and there is no file nopbc")
+        raise _unreadable(f"{name} has no box, and there is no file nopbc")
     return found
 
 

@@ -61,7 +61,7 @@ _TRAJECTORY: Final = ReaderDoc(
 )
 _DATABASE: Final = ReaderDoc(
     name="ASE db",
-    file="`*.db` of SQLite; not the JSON, MySQL or PostgreSQL kinds",
+    file="`*.db` of SQLite; not the MySQL or PostgreSQL kinds",
     reads="Every row with an energy; where no row has one, the numbers in `data` and key-value pairs, which wait for keys and units.",
     versions="ASE db 8 and 9 (seen: 9)",
     energy="`free_energy` where it is there, else `energy`; of other numbers that which the depositor names",
@@ -73,9 +73,22 @@ _DATABASE: Final = ReaderDoc(
         Trap("a damaged database", "test_ase_files::test_damaged_bytes_never_raise_anything_else"),
     ),
 )
+_JSON: Final = ReaderDoc(
+    name="ASE JSON db",
+    file="`*.json` of `ase.db`",
+    reads="As the database of SQLite; of a cut file the whole rows.",
+    versions="ASE db 9 (seen: written by ASE 3.29)",
+    energy="`free_energy` where it is there, else `energy`; of other numbers that which the depositor names",
+    stress="tension positive, eV/Å³, by definition of ASE",
+    proof="by definition of the format; what a calculator put in is that calculator's",
+    traps=(
+        Trap("the same numbers as the database of SQLite", "test_ase_files::test_a_database_in_json_has_what_that_of_sqlite_has"),
+        Trap("a cut file", "test_ase_files::test_a_cut_database_in_json_gives_its_whole_rows"),
+    ),
+)
 _DEEPMD: Final = ReaderDoc(
     name="DeePMD npy",
-    file="A folder with `type.raw`, `type_map.raw` and `set.*/*.npy`, anywhere in a source; held in memory",
+    file="A folder with `type.raw`, `type_map.raw` and `set.*/*.npy`, or `coord.raw` and the like, anywhere in a source; held in memory",
     reads="Every frame, the sets one after another; mixed systems by their types. Waits for units (`needs_units`).",
     versions="DeePMD-kit 1 to 3, dpdata",
     energy="`energy.npy`, in the units that the depositor says",
@@ -84,7 +97,8 @@ _DEEPMD: Final = ReaderDoc(
     traps=(
         Trap("types without names", "test_deepmd_systems::test_types_without_names_are_asked_for"),
         Trap("mixed types with virtual atoms", "test_deepmd_systems::test_mixed_systems_part_by_their_types"),
+        Trap("texts beside the sets that were made of them", "test_deepmd_systems::test_texts_beside_sets_are_passed_over"),
         Trap("files that do not fit together", "test_deepmd_systems::test_files_that_do_not_fit_together"),
     ),
 )
-COLLECTION_DOCS: Final[tuple[ReaderDoc, ...]] = (_EXTXYZ, _RUNNER, _TRAJECTORY, _DATABASE, _DEEPMD)
+COLLECTION_DOCS: Final[tuple[ReaderDoc, ...]] = (_EXTXYZ, _RUNNER, _TRAJECTORY, _DATABASE, _JSON, _DEEPMD)

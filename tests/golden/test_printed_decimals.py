@@ -91,7 +91,7 @@ COMPUTED = {
     "Elk INFO.OUT": "fractions @ cell",
 }
 """What readers compute, and how; these labels are not looked for."""
-BINARY = {"vaspout.h5", "ABINIT HIST.nc", "ABINIT GSR.nc", "GPAW .gpw", "DeePMD npy", "ASE trajectory", "ASE db"}
+BINARY = {"vaspout.h5", "ABINIT HIST.nc", "ABINIT GSR.nc", "GPAW .gpw", "DeePMD npy", "ASE trajectory", "ASE db", "ASE JSON db"}
 """Files that hold float64, not printed decimals."""
 
 

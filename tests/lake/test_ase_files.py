@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def database(file: Path, atoms: list[Atoms]) -> bytes:
         for each in atoms:
             base.write(each)
     gc.collect()
+    return file.read_bytes()
+
+
+def database_in_json(file: Path, atoms: list[Atoms]) -> bytes:
+    with connect(file, type="json", use_lock_file=False) as base:
+        for each in atoms:
+            base.write(each)
     return file.read_bytes()
 
 
@@ -144,3 +152,41 @@ def test_damaged_bytes_never_raise_anything_else(
         reader.close()
     except UnreadableOutput:
         return
+
+
+def test_a_database_in_json_has_what_that_of_sqlite_has(tmp_path: Path) -> None:
+    atoms = [atoms_of(frame, name="vasp", encut=400) for frame in FRAMES]
+    atoms[0].set_constraint(FixAtoms([1]))
+    found, expected = read(database_in_json(tmp_path / "a.json", atoms)), read(database(tmp_path / "a.db", atoms))
+    assert len(found) == len(expected) == 2
+    for run, other in zip(found, expected, strict=True):
+        assert (run.level_of_theory, run.flags, run.complete) == (other.level_of_theory, other.flags, True)
+        for name in ("numbers", "pbc", "positions", "cell", "energy", "energy_sigma0", "forces", "stress", "step"):
+            np.testing.assert_array_equal(getattr(run.frames, name), getattr(other.frames, name))
+        np.testing.assert_array_equal(run.frames.fixed, other.frames.fixed)
+
+
+def test_a_cut_database_in_json_gives_its_whole_rows(tmp_path: Path) -> None:
+    data = database_in_json(tmp_path / "a.json", [atoms_of(frame) for frame in FRAMES])
+    ends = [data.index(b'"user"', data.index(b'"%d": {' % (k + 1))) + 13 for k in range(len(FRAMES))]
+    (whole,) = read(data)
+    for cut in (*ends, ends[1] + 40, ends[2] - 20, len(data) - 3):
+        count = sum(end <= cut for end in ends)
+        (run,) = read(data[:cut])
+        assert (run.frames.count, run.flags, run.complete) == (count, ("truncated",), False)
+        np.testing.assert_array_equal(run.frames.energy, whole.frames.energy[:count])
+    with pytest.raises(UnreadableOutput):
+        read(data[:300])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.binary(max_size=3))
+def test_damage_of_a_database_in_json_never_raises_anything_else(place: int, other: bytes) -> None:
+    frames = ['{"cell": [[4,0,0],[0,4,0],[0,0,4]], "ctime": 1, "energy": -1.0, "numbers": {"__ndarray__": [[2], "int64", [12, 8]]}, '
+              '"pbc": [true, true, true], "positions": [[0,0,0],[2,2,2]], "calculator": "vasp"}' for _ in range(2)]  # fmt: skip
+    text = bytearray(("{" + ", ".join(f'"{k + 1}": {row}' for k, row in enumerate(frames)) + ', "ids": [1, 2], "nextid": 3}').encode())
+    text[place % len(text) : place % len(text) + len(other)] = other
+    if find_reader("x.json", bytes(text)) is None:
+        return
+    with suppress(UnreadableOutput):
+        read(bytes(text))

@@ -111,7 +111,7 @@ def test_mixed_systems_part_by_their_types() -> None:
         ("set.000/coord.npy", npy(np.zeros((3, 12))), "expected 15 numbers a frame"),
         ("set.000/coord.npy", b"no array", "ValueError"),
         ("set.001/force.npy", None, "is not in every set"),
-        ("set.000/box.npy", None, "no box.npy"),
+        ("set.000/box.npy", None, "has no box"),
         ("type_map.raw", b"Mg\n", "types up to 1, and 1 elements"),
         ("type_map.raw", b"Mg Qq\n", "not all of which are elements"),
         ("type.raw", b"0 a", "ValueError"),
@@ -121,6 +121,53 @@ def test_mixed_systems_part_by_their_types() -> None:
 def test_files_that_do_not_fit_together(name: str, data: bytes | None, words: str) -> None:
     files = system()
     files = {key: value for key, value in files.items() if key != name} | ({} if data is None else {name: data})
+    with pytest.raises(UnreadableOutput, match=words):
+        read_system(files)
+
+
+def raw() -> dict[str, bytes]:
+    """Return the system as texts, one frame a line."""
+    volume = float(np.linalg.det(CELL))
+    tables = {
+        "coord": [frame.positions.ravel() for frame in FRAMES],
+        "box": [frame.cell.ravel() for frame in FRAMES],
+        "energy": [np.array([frame.energy]) for frame in FRAMES],
+        "force": [frame.forces.ravel() for frame in FRAMES],
+        "virial": [(-frame.stress * volume).ravel() for frame in FRAMES],
+    }
+    found = {f"{name}.raw": "".join(" ".join(map(repr, row.tolist())) + "\n" for row in rows).encode() for name, rows in tables.items()}
+    return {"type.raw": b"0\n1\n0\n1\n1\n", "type_map.raw": b"Mg\nO\n", **found}
+
+
+def test_texts_give_the_numbers_of_the_sets(tmp_path: Path) -> None:
+    texts, sets = read_system(raw()), read_system(system())
+    assert (texts.format, texts.said, texts.virial_is_energy) == ("DeePMD raw", sets.said, True)
+    for name in ("positions", "cell", "numbers"):
+        np.testing.assert_array_equal(getattr(texts.series[0], name), getattr(sets.series[0], name))
+    np.testing.assert_array_equal(texts.series[0].vectors["force"], sets.series[0].vectors["force"])
+    np.testing.assert_array_equal(texts.columns["virial"].values, sets.columns["virial"].values)
+    folder = written(tmp_path / "data" / "MgO", raw())
+    (run,) = inspect_file(folder.parent, LIMITS, answers=EV)["calculations"]
+    assert (run["n_frames"], run["format"], [frame["energy"] for frame in run["frames"]]) == (5, "DeePMD raw", [f.energy for f in FRAMES])
+
+
+def test_texts_beside_sets_are_passed_over() -> None:
+    assert read_system(system() | raw()).count == 5
+    assert read_system(system() | raw()).format == "DeePMD npy"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("force.raw", b"1.0 2.0\n", "line 1 of force.raw has 2 numbers, expected 15"),
+        ("energy.raw", b"-1.0\n-2.0\n", "frames of"),
+        ("energy.raw", b"", "coord or energy is not there as .raw"),
+        ("coord.raw", b"x " * 15 + b"\n", "ValueError"),
+        ("box.raw", None, "has no box"),
+    ],
+)
+def test_texts_that_do_not_fit_together(name: str, data: bytes | None, words: str) -> None:
+    files = {key: value for key, value in raw().items() if key != name} | ({} if data is None else {name: data})
     with pytest.raises(UnreadableOutput, match=words):
         read_system(files)
 

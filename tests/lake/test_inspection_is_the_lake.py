@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_collections import extxyz_of, made_frames
 from made_up_logs import abinit_text, make_steps
 from made_up_orbitals import siesta_text
 from made_up_outputs import tar_of
@@ -27,11 +28,15 @@ from schemas.settings import LimitSettings, StoreSettings
 from schemas.sources import SourceObject
 
 LIMITS = LimitSettings()
+N_CALCULATIONS = 11
 QE = Path(__file__).resolve().parent.parent / "data" / "qe"
 
 
 def archive() -> bytes:
-    """Return runs of several codes, whole, cut, torn and refused, two outputs of one run, and an archive in the archive."""
+    """Return runs of several codes, whole, cut, torn and refused, several runs of one file, two outputs of one run, and an archive.
+
+    Collections stand in a folder that says their units, and in one that leaves them to be asked for.
+    """
     xml = xml_text(make_run(3, natoms=4))
     torn = siesta_text(make_steps(3), single=False).replace(b"siesta: E_KS(eV) = ", b"siesta: E_KS(eV) = *", 1)
     run = make_run(2, natoms=2)
@@ -46,6 +51,16 @@ def archive() -> bytes:
         "torn/out": torn,
         "abinit/run.abo": abinit_text([make_steps(2)], moving=True),
         "inner.zip": buffer.getvalue(),
+        "datasets/run.abo": abinit_text([make_steps(1, seed=5), make_steps(1, seed=6)]),
+        "volume/OUTCAR": outcar_text(make_run(2, natoms=3)).replace(b"volume of cell :       79.46", b"volume of cell :       97.46"),
+        "said/atomlake.yaml": b"units: energy=eV,length=Angstrom\n",
+        "said/frames.xyz": "".join(extxyz_of(frame) for frame in made_frames(3)).encode(),
+        "said/system/type.raw": b"0\n1\n",
+        "said/system/type_map.raw": b"Mg O\n",
+        "said/system/nopbc": b"",
+        "said/system/coord.raw": b"0.1 0.2 0.3 1.9 0.1 0.2\n0.0 0.2 0.3 1.8 0.1 0.2\n",
+        "said/system/energy.raw": b"-10.0\n-10.1\n",
+        "unsaid/frames.xyz": "".join(extxyz_of(frame) for frame in made_frames(2, seed=8)).encode(),
         "html/OUTCAR": b"<html>502</html>",
         "../evil": b"x",
     }
@@ -81,7 +96,7 @@ def test_every_column_of_both_is_equal(both: tuple[Lake, dict[str, Any]]) -> Non
     lake, found = both
     stored = {row["calculation_id"]: row for row in lake.calculations().collect().to_dicts()}
     frames = lake.frames(only_good=False).collect().to_dicts()
-    assert len(found["calculations"]) == len(stored) == 6
+    assert len(found["calculations"]) == len(stored) == N_CALCULATIONS
     compared: set[str] = set()
     for calculation in found["calculations"]:
         row = stored[calculation["calculation_id"]]
@@ -102,12 +117,14 @@ def test_the_rejections_are_equal(both: tuple[Lake, dict[str, Any]]) -> None:
     rows = lake.rejections().collect().to_dicts()
     printed = sorted((r["member"], r["reason"], r["detail"], r["remedy"]) for r in found["rejections"])
     assert printed == sorted((r["member"], r["reason"], r["detail"], r["remedy"]) for r in rows)
-    assert {reason for _, reason, _, _ in printed} == {"unknown_format", "unsafe_member"}
+    assert {reason for _, reason, _, _ in printed} == {"unknown_format", "unsafe_member", "needs_units"}
 
 
 def test_the_archive_has_what_makes_flags(both: tuple[Lake, dict[str, Any]]) -> None:
     found = both[1]
     flags = {flag for calculation in found["calculations"] for flag in calculation["flags"]}
     frame_flags = {flag for calculation in found["calculations"] for frame in calculation["frames"] for flag in frame["flags"]}
-    assert {"truncated", "malformed_steps"} <= flags | frame_flags
+    assert {"truncated", "malformed_steps", "contradictory_values"} <= flags | frame_flags
+    assert [waiting["member"] for waiting in found["waiting"]] == ["unsaid/frames.xyz"]
+    assert {c["code"] for c in found["calculations"]} >= {"vasp", "qe", "siesta", "abinit", "extxyz", "deepmd"}
     assert "scf_not_converged" in frame_flags
