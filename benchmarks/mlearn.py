@@ -16,6 +16,7 @@ import platform
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +28,34 @@ from ase.io import read
 sys.path.append(sys.path.pop(0))
 
 from schemas.frames import FrameArrays
+from schemas.potentials import ErrorSummary
 from training import FrameSplits, Potential, TrainSettings, train
+from training.committee import Committee
+from training.evaluation import evaluate
 from training.job import empty_arrays
+from training.plan import count_steps
 from training.structures import from_atoms, take
 
 ROOT = Path(__file__).resolve().parent.parent
 ELEMENTS = ("Ni", "Cu", "Li", "Mo", "Si", "Ge")
 
 SETTINGS = TrainSettings(
-    cutoff=5.0, channels=6, l_max=4, four_body=True, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
-    batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=0.0, clock="cpu", committee=4,
+    channels=6, l_max=4, four_body=True, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
+    batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=30.0, clock="cpu", loggers=(),
 )  # fmt: skip
 """One setting for all six; --choose compares it with others on validation frames inside the training files."""
 
+CUTOFFS = dict.fromkeys(ELEMENTS, 5.0)
+"""Å"""
+
+MEMBER_SECONDS = 50.0
+"""CPU time of each potential of a committee: its members are as many as the time allows."""
+
+STEPS = 1500
+"""Steps that candidates are compared after."""
+
 CANDIDATES: dict[str, dict[str, object]] = {
     "as set": {},
-    "one potential": {"committee": 1},
-    "256 atoms a step": {"batch_atoms": 256},
-    "8 channels, 10 radial functions": {"channels": 8, "radial_functions": 10},
-    "4-body terms up to l = 4": {"four_body_l": 4},
-    "network 64-64": {"hidden": (64, 64)},
-    "weight decay 1.0": {"weight_decay": 1.0},
-    "energy weight 300": {"energy_weight": 300.0},
-    "energy weight 1000": {"energy_weight": 1000.0},
 }
 
 
@@ -76,29 +82,45 @@ def held_out(groups: list[str], share: float = 0.15) -> np.ndarray:
     return chosen
 
 
-def fitted(splits: FrameSplits, settings: TrainSettings) -> tuple[Potential, dict[str, float]]:
-    """Return the potential, and how far its training went."""
-    with tempfile.TemporaryDirectory() as folder:
-        potential = train(splits, settings, name=splits.name, work=Path(folder), progress=lambda _: None)
-        assert potential.work is not None
-        done = [json.loads(file.read_text()) for file in sorted(potential.work.glob("**/finished.json"))]
-    steps, epochs = (sum(part[name] for part in done) for name in ("steps", "epochs"))
-    return potential, {"steps": steps, "epochs": epochs, "frames/s": epochs * splits.train.count / settings.max_seconds}
-
-
-def choose(folder: Path, elements: tuple[str, ...], seconds: float) -> None:
-    """Print validation errors of all candidates; no test file is opened."""
-    for name, changes in CANDIDATES.items():
-        settings = dataclasses.replace(SETTINGS, max_seconds=seconds, **changes)  # type: ignore[arg-type]
+def choose(folder: Path, elements: tuple[str, ...], names: list[str]) -> None:
+    """Print validation errors of candidates after equally many steps of one potential; no test file is opened."""
+    for name in names:
         cells = []
         for element in elements:
             arrays, groups = frames_of(folder / f"{element}_train.extxyz")
             aside = held_out(groups)
             parts = [take(arrays, np.flatnonzero(chosen)) for chosen in (~aside, aside)]
-            potential, _ = fitted(FrameSplits(parts[0], parts[1], empty_arrays(), element), settings)
-            errors = potential.card.metrics["validation"].overall
-            cells.append(f"{element} {1000 * errors.energy_mae:.2f} / {1000 * errors.force_mae:.1f}")
+            settings = dataclasses.replace(SETTINGS, cutoff=CUTOFFS[element])
+            settings = dataclasses.replace(settings, **CANDIDATES[name])  # type: ignore[arg-type]
+            settings = dataclasses.replace(settings, epochs=round(STEPS / count_steps(parts[0].natoms, settings.batch_atoms)))
+            begun = time.process_time()
+            with tempfile.TemporaryDirectory() as work:
+                splits = FrameSplits(parts[0], parts[1], empty_arrays(), element)
+                potential = train(splits, settings, name=element, work=Path(work), progress=lambda _: None)
+            errors, learned = (potential.card.metrics[split].overall for split in ("validation", "train"))
+            cells.append(f"{element} {shown(errors)} (train {shown(learned)}, {time.process_time() - begun:.0f} CPU s)")
         print(f"{name}: {', '.join(cells)}", flush=True)
+
+
+def shown(errors: ErrorSummary) -> str:
+    """Return energy and force errors as meV/atom / meV/Å."""
+    return f"{1000 * errors.energy_mae:.2f} / {1000 * errors.force_mae:.1f}"
+
+
+def committees(folder: Path, elements: tuple[str, ...], count: int, work: Path) -> dict[str, list[Potential]]:
+    """Return count members for each element, each trained for MEMBER_SECONDS, one of every element before the next of any.
+
+    What is finished in the folder work is taken from there, so a run that was cut off goes on.
+    """
+    members: dict[str, list[Potential]] = {element: [] for element in elements}
+    for number in range(count):
+        for element in elements:
+            splits = FrameSplits(frames_of(folder / f"{element}_train.extxyz")[0], empty_arrays(), empty_arrays(), element)
+            settings = dataclasses.replace(SETTINGS, cutoff=CUTOFFS[element], seed=number, max_seconds=MEMBER_SECONDS)
+            members[element].append(train(splits, settings, name=element, work=work, progress=lambda _: None))
+            learned = members[element][-1].card.metrics["train"].overall
+            print(f"{element}, member {number + 1} of {count}: train {shown(learned)}", flush=True)
+    return members
 
 
 def published(readme: str) -> dict[str, list[tuple[float, float]]]:
@@ -113,34 +135,30 @@ def published(readme: str) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def measure(folder: Path, elements: tuple[str, ...], seconds: float, out: Path | None) -> None:
-    """Train on all training frames of each element, measure on the test frames, and write the table."""
+def measure(folder: Path, members: dict[str, list[Potential]]) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """Return test errors of each element's committee, and what else is worth knowing of it."""
     ours: dict[str, tuple[float, float]] = {}
     notes = []
-    for element in elements:
-        splits = FrameSplits(
-            frames_of(folder / f"{element}_train.extxyz")[0], empty_arrays(), frames_of(folder / f"{element}_test.extxyz")[0], element
-        )
-        potential, done = fitted(splits, dataclasses.replace(SETTINGS, max_seconds=seconds))
-        test, learned = potential.card.metrics["test"].overall, potential.card.metrics["train"].overall
+    for element, own in members.items():
+        potential = dataclasses.replace(own[0], model=Committee([member.model for member in own]))
+        train_frames, test_frames = (frames_of(folder / f"{element}_{split}.extxyz")[0] for split in ("train", "test"))
+        learned, test = (evaluate(potential, arrays, element).overall for arrays in (train_frames, test_frames))
+        alone = [evaluate(member, test_frames, element).overall for member in own]
         ours[element] = (1000 * test.energy_mae, 1000 * test.force_mae)
+        done = [json.loads((member.work / "finished.json").read_text()) for member in own if member.work]
+        steps, epochs = (sum(part[name] for part in done) for name in ("steps", "epochs"))
         notes.append(
-            f"{element}: {done['steps']:.0f} steps, {done['epochs']:.0f} epochs, {done['frames/s']:.0f} frames/s; "
-            f"train {1000 * learned.energy_mae:.2f} / {1000 * learned.force_mae:.1f}; test RMSE {1000 * test.energy_rmse:.2f} / "
-            f"{1000 * test.force_rmse:.1f}; {potential.card.n_parameters} weights"
+            f"{element}: {steps} steps, {epochs} epochs, {epochs * train_frames.count / MEMBER_SECONDS / len(own):.0f} frames/s; "
+            f"train {shown(learned)}; test RMSE {1000 * test.energy_rmse:.2f} / {1000 * test.force_rmse:.1f}; one member alone, mean: "
+            f"{1000 * np.mean([one.energy_mae for one in alone]):.2f} / {1000 * np.mean([one.force_mae for one in alone]):.1f}"
         )
-        print(element, f"test {ours[element][0]:.2f} / {ours[element][1]:.1f}", notes[-1], flush=True)
-    text = table(ours, published((folder / "README.md").read_text()), seconds, notes)
-    print(text)
-    if out:
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(text)
+    return ours, notes
 
 
-def table(ours: dict[str, tuple[float, float]], others: dict[str, list[tuple[float, float]]], seconds: float, notes: list[str]) -> str:
+def table(ours: dict[str, tuple[float, float]], others: dict[str, list[tuple[float, float]]], count: int, notes: list[str]) -> str:
     """Return the result as Markdown: ours, the published ones, and the ratios that are aimed at."""
     elements = list(ours)
-    rows = {f"**ours**, {seconds:.0f} CPU s each": [ours[element] for element in elements]}
+    rows = {f"**ours**, {count * MEMBER_SECONDS:.0f} CPU s each": [ours[element] for element in elements]}
     rows |= {name: [values[ELEMENTS.index(element)] for element in elements] for name, values in others.items()}
     lines = ["| test MAE: meV/atom / meV/Å | " + " | ".join(elements) + " |", "| --- |" + " --- |" * len(elements)]
     lines += [
@@ -156,12 +174,13 @@ def table(ours: dict[str, tuple[float, float]], others: dict[str, list[tuple[flo
             + " |"
         )
     chosen = SETTINGS.to_mapping()
-    names = """cutoff radial_functions channels l_max four_body four_body_l hidden weight_decay optimiser learning_rate
-        batch_atoms committee
-        energy_weight force_weight ema""".split()
+    names = """radial_functions channels l_max four_body four_body_l hidden weight_decay optimiser learning_rate
+        batch_atoms energy_weight force_weight energy_huber force_huber ema""".split()
     settings = ", ".join(f"{name} {chosen[name]}" for name in names)
+    cutoffs = ", ".join(f"{element} {CUTOFFS[element]}" for element in elements)
     where = f"torch {torch.__version__}, {platform.machine()}, one thread"
-    return "\n".join(["# mlearn", "", *lines, "", f"Settings: {settings}. {where}.", "", *(f"- {note}" for note in notes), ""])
+    every = f"Settings: a committee of {count}, {MEMBER_SECONDS:.0f} CPU s each; cutoff {cutoffs} Å; {settings}. {where}."
+    return "\n".join(["# mlearn", "", *lines, "", every, "", *(f"- {note}" for note in notes), ""])
 
 
 def main() -> None:
@@ -169,14 +188,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT.parent / "shared" / "benchmarks" / "mlearn")
     parser.add_argument("--elements", nargs="+", default=list(ELEMENTS), choices=ELEMENTS)
     parser.add_argument("--seconds", type=float, default=600.0, help="CPU time for each element")
-    parser.add_argument("--choose", action="store_true", help="compare candidates on validation frames inside the training files")
+    parser.add_argument("--work", type=Path, help="folder that keeps members, so that the same command goes on after a cut")
+    parser.add_argument("--choose", nargs="*", metavar="NAME", help="compare candidates on validation frames inside the training files")
     parser.add_argument("--out", type=Path, help="Markdown file for the table")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.choose:
-        choose(given.folder, tuple(given.elements), given.seconds)
-    else:
-        measure(given.folder, tuple(given.elements), given.seconds, given.out)
+    elements = tuple(given.elements)
+    if given.choose is not None:
+        choose(given.folder, elements, given.choose or list(CANDIDATES))
+        return
+    count = max(1, int(given.seconds / MEMBER_SECONDS))
+    with tempfile.TemporaryDirectory() as passing:
+        ours, notes = measure(given.folder, committees(given.folder, elements, count, given.work or Path(passing)))
+    text = table(ours, published((given.folder / "README.md").read_text()), count, notes)
+    print(text)
+    if given.out:
+        given.out.parent.mkdir(exist_ok=True)
+        given.out.write_text(text)
 
 
 if __name__ == "__main__":
