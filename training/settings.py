@@ -82,6 +82,8 @@ class TrainSettings:
     """Decoupled weight decay of the hidden layers."""
     energy_weight: float = 30.0
     """Weight of the mean square energy error per atom, 1/eV²."""
+    energy_weight_end: float = 0.0
+    """Weight that energy_weight moves to until the end, by equal factors in equal times; 0 to keep it."""
     force_weight: float = 1.0
     """Weight of the mean square force error, Å²/eV²."""
     stress_weight: float = 1.0
@@ -154,6 +156,12 @@ class TrainSettings:
         ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.cache_mb >= 0, "cache_mb", self.cache_mb, "0 or more")
+        _require(
+            self.energy_weight_end == 0 or min(self.energy_weight_end, self.energy_weight) > 0,
+            "energy_weight_end",
+            self.energy_weight_end,
+            "0, or above zero like energy_weight",
+        )
         _require(self.cutoff > 0, "cutoff", self.cutoff, "a positive number of Å")
         _require(0 <= self.l_max <= 6, "l_max", self.l_max, "0 to 6")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 up to below 1")

@@ -70,6 +70,7 @@ class FittingTask(LightningModule):
         self._since_best = 0
         self._clock = time.process_time if settings.clock == "cpu" else time.monotonic
         self._start, self._seconds_before, self._time_share = self._clock(), 0.0, 0.0
+        self._energy_weight = energy_weight(settings, 0.0)
         self._average: dict[str, Tensor] = {}
         self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
         self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
@@ -98,7 +99,9 @@ class FittingTask(LightningModule):
         if self.trainer.should_stop or self.trainer.current_epoch + 1 == self.trainer.max_epochs:
             # The last epoch is validated although it may not be its turn, so that the history ends with the weights that are kept.
             self.trainer.check_val_every_n_epoch = 1
-        rate = self.settings.learning_rate * rate_factor(self.global_step, max(done, self._time_share), self.settings.warmup_steps)
+        done = max(done, self._time_share)
+        self._energy_weight = energy_weight(self.settings, done)
+        rate = self.settings.learning_rate * rate_factor(self.global_step, done, self.settings.warmup_steps)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
 
@@ -116,7 +119,7 @@ class FittingTask(LightningModule):
         sums = error_sums(self.model(batch, create_graph=True), batch, self._huber)
         self._train_sums += sums.detach().cpu()
         counts = self._over_ranks(sums[:, 2].detach().clone())
-        loss = self._loss(sums[:, 0], counts) * self.trainer.world_size
+        loss = self._loss(sums[:, 0], counts, self._energy_weight) * self.trainer.world_size
         self.times.forward += time.perf_counter() - begun
         return loss
 
@@ -209,15 +212,15 @@ class FittingTask(LightningModule):
         self.pace = kept.get("pace", [])
         self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]
 
-    def _loss(self, squares: Tensor, counts: Tensor) -> Tensor:
-        weights = squares.new_tensor([self.settings.energy_weight, self.settings.force_weight, self.settings.stress_weight])
+    def _loss(self, squares: Tensor, counts: Tensor, of_energy: float) -> Tensor:
+        weights = squares.new_tensor([of_energy, self.settings.force_weight, self.settings.stress_weight])
         return (weights * squares / counts.clamp(min=1.0)).sum()
 
     def _note(self, split: str, sums: Tensor) -> float:
         """Add the errors of all processes to the history and the loggers; return the loss."""
         total = self._over_ranks(sums.to(self.device)).cpu()
         mae = total[:, 1] / total[:, 2]
-        loss = float(self._loss(total[:, 0], total[:, 2]))
+        loss = float(self._loss(total[:, 0], total[:, 2], energy_weight(self.settings, 1.0)))  # alike at all times, to be compared
         values = {"loss": loss, "energy_mae": float(mae[ENERGY]), "force_mae": float(mae[FORCE]), "virial_mae": float(mae[VIRIAL])}
         named = {f"{split}/{name}": value for name, value in values.items()}
         if self.history and self.history[-1]["epoch"] == self.current_epoch:
@@ -236,6 +239,13 @@ class FittingTask(LightningModule):
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])
+
+
+def energy_weight(settings: TrainSettings, done: float) -> float:
+    """Return the weight of the energy error when a share of the training is done: from energy_weight to energy_weight_end."""
+    if settings.energy_weight_end == 0:
+        return settings.energy_weight
+    return float(settings.energy_weight * (settings.energy_weight_end / settings.energy_weight) ** min(done, 1.0))
 
 
 def rate_factor(step: int, done: float, warmup_steps: int) -> float:

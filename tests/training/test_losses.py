@@ -14,7 +14,7 @@ from training.data import GraphCache
 from training.fit import build_model
 from training.job import FrameSplits, make_job
 from training.settings import TrainSettings
-from training.task import error_sums, rate_factor
+from training.task import FittingTask, energy_weight, error_sums, rate_factor
 
 
 def test_missing_labels_count_nothing(splits: FrameSplits, small: TrainSettings) -> None:
@@ -64,3 +64,14 @@ def test_learning_rate_rises_and_falls() -> None:
     assert max(rates) > 0.95
     assert rates[100] == 0.01
     assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_the_energy_weight_moves_by_equal_factors_and_losses_take_its_end(splits: FrameSplits, small: TrainSettings) -> None:
+    moving = dataclasses.replace(small, energy_weight=1.0, energy_weight_end=100.0)
+    assert [energy_weight(moving, done) for done in (0.0, 0.5, 1.0, 1.5)] == pytest.approx([1.0, 10.0, 100.0, 100.0])
+    assert energy_weight(small, 0.7) == small.energy_weight
+    jobs = {name: make_job(splits.train, splits.validation, settings) for name, settings in (("moving", moving), ("still", small))}
+    tasks = {name: FittingTask(build_model(job), job.settings) for name, job in jobs.items()}
+    squares, counts = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 1.0])
+    begun = {name: float(task._loss(squares, counts, task._energy_weight)) for name, task in tasks.items()}
+    assert begun == pytest.approx({"moving": 2.0, "still": 2.0 * small.energy_weight})

@@ -38,6 +38,7 @@ def test_toml_keeps_defaults() -> None:
         ({"optimiser": "soup"}, "optimiser is 'soup' (did you mean 'soap'?), expected adamw or soap"),
         ({"four_body": 1}, "expected true or false"),
         ({"epochs": 0}, "epochs is 0, expected at least 1"),
+        ({"energy_weight": 0.0, "energy_weight_end": 3.0}, "energy_weight_end is 3.0, expected 0, or above zero like energy_weight"),
         ({"dtype": "half"}, "dtype is 'half', expected float32 or float64"),
     ],
 )
