@@ -40,8 +40,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ELEMENTS = ("Ni", "Cu", "Li", "Mo", "Si", "Ge")
 
 SETTINGS = TrainSettings(
-    channels=6, l_max=4, four_body=True, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
-    batch_atoms=512, epochs=1_000_000, validate_every=1_000_000, checkpoint_seconds=30.0, clock="cpu", loggers=(),
+    channels=6, l_max=4, four_body=True, four_body_l=3, hidden=(32, 32), weight_decay=0.3, optimiser="soap", learning_rate=3e-3,
+    energy_weight=1.0, energy_weight_end=40.0, force_huber=0.02, batch_atoms=512, epochs=1_000_000, validate_every=1_000_000,
+    checkpoint_seconds=30.0, clock="cpu", loggers=(),
 )  # fmt: skip
 """One setting for all six; --choose compares it with others on validation frames inside the training files."""
 
@@ -54,8 +55,20 @@ MEMBER_SECONDS = 50.0
 STEPS = 1500
 """Steps that candidates are compared after."""
 
+KEPT: dict[str, object] = {"energy_weight_end": 0.0, "four_body_l": 2}
+RISING: dict[str, object] = {"force_huber": 0.05, "energy_weight": 3.0, "energy_weight_end": 100.0}
 CANDIDATES: dict[str, dict[str, object]] = {
     "as set": {},
+    "squares, energy weight 30": {**KEPT, "force_huber": 0.0, "energy_weight": 30.0},
+    "lines beyond 0.01 eV/Å and 1 meV/atom": {**KEPT, "force_huber": 0.01, "energy_huber": 0.001, "energy_weight": 30.0},
+    "the same, cutoff 4.2": {**KEPT, "force_huber": 0.01, "energy_huber": 0.001, "energy_weight": 30.0, "cutoff": 4.2},
+    "energy weight 3": {**KEPT, "force_huber": 0.05, "energy_weight": 3.0},
+    "energy weight 30": {**KEPT, "force_huber": 0.03, "energy_weight": 30.0},
+    "energy weight 100": {**KEPT, "force_huber": 0.03, "energy_weight": 100.0},
+    "energy weight 3 to 100": {**RISING, "four_body_l": 2},
+    "energy weight 3 to 100, 4-body terms up to l = 3": RISING,
+    "energy weight 1 to 20": {"energy_weight_end": 20.0},
+    "energy weight 1 to 20, 4-body terms up to l = 4": {"energy_weight_end": 20.0, "four_body_l": 4},
 }
 
 
@@ -175,7 +188,7 @@ def table(ours: dict[str, tuple[float, float]], others: dict[str, list[tuple[flo
         )
     chosen = SETTINGS.to_mapping()
     names = """radial_functions channels l_max four_body four_body_l hidden weight_decay optimiser learning_rate
-        batch_atoms energy_weight force_weight energy_huber force_huber ema""".split()
+        batch_atoms energy_weight energy_weight_end force_weight energy_huber force_huber ema""".split()
     settings = ", ".join(f"{name} {chosen[name]}" for name in names)
     cutoffs = ", ".join(f"{element} {CUTOFFS[element]}" for element in elements)
     where = f"torch {torch.__version__}, {platform.machine()}, one thread"
