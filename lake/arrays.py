@@ -21,7 +21,7 @@ HASHED_COLUMNS: Final = ("frame_id", "calculation_id", "split", "energy", "numbe
 
 
 def frame_arrays(rows: pl.DataFrame) -> FrameArrays:
-    """Return rows with ARRAY_COLUMNS as arrays, in their order; missing energies, forces and stresses are NaN."""
+    """Return rows with ARRAY_COLUMNS (and theory, where it is among them) as arrays, in order; missing labels are NaN."""
     natoms = rows["natoms"].to_numpy().astype(np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms)])
     return FrameArrays(
@@ -35,6 +35,7 @@ def frame_arrays(rows: pl.DataFrame) -> FrameArrays:
         stress=_filled(rows["stress"], np.full(len(rows), 3)).reshape(-1, 3, 3),
         frame_ids=rows["frame_id"].to_list(),
         element_systems=rows["element_system"].to_list(),
+        theories=rows["theory"].to_list() if "theory" in rows.columns else (),
     )
 
 
@@ -49,6 +50,7 @@ def joined(parts: list[FrameArrays]) -> FrameArrays:
         offsets=np.cumsum(natoms),
         frame_ids=[name for part in parts for name in part.frame_ids],
         element_systems=[name for part in parts for name in part.element_systems],
+        theories=[name for part in parts for name in part.theories],
         **columns,
     )
 

@@ -67,7 +67,7 @@ class Dataset:
         parts = list(self.parts(split))
         if parts:
             return joined(parts)
-        return frame_arrays(_pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split)).select(ARRAY_COLUMNS).collect())
+        return frame_arrays(_pinned(self.lake, self.manifest.table_versions["frames"], self._rows(split)).select(self._columns).collect())
 
     def parts(self, split: str | None = None) -> Iterator[FrameArrays]:
         """Yield the frames of a split, or of all, in the order of the index, at most about _CHUNK_ATOMS atoms at a time.
@@ -76,9 +76,18 @@ class Dataset:
         """
         version = self.manifest.table_versions["frames"]
         for rows in _slices(self._rows(split)):
-            found = _pinned(self.lake, version, rows).select(ARRAY_COLUMNS).collect()
+            found = _pinned(self.lake, version, rows).select(self._columns).collect()
             _check_all_there(self.lake, version, found, rows)
             yield frame_arrays(_in_order(found, rows))
+
+    def theories(self, split: str) -> list[str]:
+        """Return the level of theory of each frame of a split, in the order of its arrays."""
+        rows = self.frames(split).select("frame_id", "theory").collect()
+        return _in_order(rows, self._rows(split))["theory"].to_list()
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*ARRAY_COLUMNS, *(["theory"] if self.manifest.mixed else [])]
 
     def local_copy(
         self, folder: Path | str, split: str | None = None, *, columns: Sequence[str] = LABELS, max_bytes: int = MAX_BYTES
@@ -129,30 +138,31 @@ class Dataset:
         return self.index.filter(pl.col("split") == split)
 
 
-def publish(lake: Place, name: str, query: FrameQuery, split: Split, *, align: bool | str = False) -> Dataset:
+def publish(lake: Place, name: str, query: FrameQuery, split: Split, *, align: bool | str = False, mix: bool = False) -> Dataset:
     """Pin what a query selects now under a name, and return it; a second time with the same content returns the first.
 
     Raises AlreadyThere for a name that holds other content, MixedTheory where the levels of theory do not go together,
     QueryError for a selection without frames. Calculations that only retracted sources have are left out. Frames are split as
     `lake.splits.assign` says, then cut to the limits. With align, energies of alignable levels are brought to the zeros of the theory
-    that it names (True: the one with most frames), see `lake.alignment`; the tables keep them as they are.
+    that it names (True: the one with most frames), see `lake.alignment`; the tables keep them as they are. With mix, levels that the
+    query names stand beside each other with energies as they are, and training gives each its own references of elements.
     """
     if not _NAME.fullmatch(name):
         raise QueryError(
             f"{name!r} cannot name a dataset; use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
-    chosen = choose(lake, f"dataset {name!r}", query, split, align=align)
+    chosen = choose(lake, f"dataset {name!r}", query, split, align=align, mix=mix)
     content_hash = _content_hash(lake, chosen.versions["frames"], chosen.index, chosen.alignment)
     manifest = _manifest(name, query, split, chosen=chosen, content_hash=content_hash)
     return _store(lake, manifest, chosen.index.select(*INDEX_COLUMNS, *((OFFSET,) if chosen.alignment else ())))
 
 
-def preview(lake: Place, query: FrameQuery, split: Split, *, align: bool | str = False) -> list[str]:
+def preview(lake: Place, query: FrameQuery, split: Split, *, align: bool | str = False, mix: bool = False) -> list[str]:
     """Return the ids of the frames that a dataset of this query and split would hold now; publishes nothing.
 
     Raises what `publish` raises of the selection.
     """
-    return choose(lake, "the selection", query, split, align=align).index["frame_id"].to_list()
+    return choose(lake, "the selection", query, split, align=align, mix=mix).index["frame_id"].to_list()
 
 
 def open_dataset(lake: Place, name: str) -> Dataset:
@@ -233,6 +243,7 @@ def _manifest(name: str, query: FrameQuery, split: Split, *, chosen: Selection, 
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         atomlake_version=__version__,
         alignment=chosen.alignment,
+        mixed=chosen.mixed,
         projects=_counts(chosen, "project"),
         licences=_counts(chosen, "licence"),
     )

@@ -119,15 +119,16 @@ class Lake(Place):
         return read_ledger(self, bucket, retry=retry)
 
     def publish(
-        self, name: str, query: FrameQuery, split: Split | None = None, *, theories: Iterable[str] = (), align: bool | str = False
-    ) -> Dataset:
+        self, name: str, query: FrameQuery, split: Split | None = None, *, theories: Iterable[str] = (), align: bool | str = False,
+        mix: bool = False,
+    ) -> Dataset:  # fmt: skip
         """Pin what a query selects now, under a name, for ever; see `lake.datasets.publish`.
 
         theories narrows the query to several levels of theory; align brings the energies of alignable ones to the zeros of the named
-        one (True: of the one with most frames).
+        one (True: of the one with most frames); mix keeps levels that do not go together beside each other.
         """
         chosen = replace(query, theories=tuple(theories) or query.theories)
-        return publish(self, name, chosen, split or Split(), align=align)
+        return publish(self, name, chosen, split or Split(), align=align, mix=mix)
 
     def dataset(self, name: str) -> Dataset:
         """Return a published dataset; raises UnknownName with the closest name."""

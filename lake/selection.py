@@ -38,12 +38,15 @@ class Selection:
     origins: pl.DataFrame
     """calculation_id, project and licence of the calculations, as their first deposit gave them."""
     alignment: Alignment | None = None
+    mixed: bool = False
+    """Levels of theory that do not go together stand beside each other, each with energies of its own."""
 
 
-def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bool | str = False) -> Selection:
+def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bool | str = False, mix: bool = False) -> Selection:
     """Return the frames that a query selects now, split and cut to the limits; what names the selection in errors.
 
     With align, levels of theory that are alignable are brought to the zeros of the named one (True: of the one with most frames).
+    With mix, levels that the query names stay as they are beside each other, whatever their verdict.
     Sides depend on all that the lake holds of the element systems, not on the query: see `lake.splits.assign`.
     Raises QueryError where nothing is selected, MixedTheory where levels of theory do not go together.
     """
@@ -64,7 +67,10 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
         )
     own = left.select("calculation_id").unique().lazy()
     described = lake.scan(calculations).join(own, on="calculation_id", how="semi").collect()
-    _check_theory(what, left, described, align=bool(align))
+    if mix:
+        _check_mixture(what, query, left, described, align=bool(align))
+    else:
+        _check_theory(what, left, described, align=bool(align))
     alignment = None
     if align:
         alignment, offsets = align_energies(what, left, described, "" if align is True else align)
@@ -76,7 +82,7 @@ def choose(lake: Place, what: str, query: FrameQuery, split: Split, *, align: bo
     salt = f"{split.salt}:{split.draw}" if split.draw else split.salt
     left = limit(left, query.limits, salt).sort("element_system", "calculation_id", "step")
     versions = {"frames": int(frames.version()), "calculations": int(calculations.version())}
-    return Selection(left, versions, described.select("calculation_id", "project", "licence"), alignment)
+    return Selection(left, versions, described.select("calculation_id", "project", "licence"), alignment, mixed=mix)
 
 
 def _links(lake: Place, table: DeltaTable, index: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
@@ -127,6 +133,16 @@ def _links_of_departed(gone: pl.DataFrame, order: Iterable[str], former: Mapping
     return [structures, same]
 
 
+def _check_mixture(what: str, query: FrameQuery, index: pl.DataFrame, described: pl.DataFrame, *, align: bool) -> None:
+    """Raise QueryError where the levels to mix are not named, MixedTheory where calculations of one level do not go together."""
+    if align:
+        raise QueryError(f"{what}: levels of theory are aligned (align) or kept apart (mix), not both; leave one of them out")
+    if len(query.theories) < 2:
+        raise QueryError(f"{what}: levels of theory are mixed by name only; give two or more (theories=..., --theory A --theory B)")
+    for (theory,), own in described.group_by("theory"):
+        _check_theory(what, index.filter(pl.col("theory") == theory), own, align=False)
+
+
 def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame, *, align: bool) -> None:
     """Raise MixedTheory where levels of theory among the calculations do not go together, aligned or as they are."""
     rows: Iterable[dict[str, Any]] = described.iter_rows(named=True)
@@ -140,6 +156,8 @@ def _check_theory(what: str, index: pl.DataFrame, described: pl.DataFrame, *, al
     advice = f"choose one, such as theory={counts['theory'][0]!r}" if counts.height > 1 else "narrow the selection by project or systems"
     if worst.verdict.kind == ALIGNABLE:
         advice += ", or have their energies aligned (align=True, --align)"
+    elif counts.height > 1:
+        advice += ", or name them all and keep them apart (mix=True, --mix)"
     raise MixedTheory(
         f"{what} would mix levels of theory. There are {listed}; {advice}. "
         f"Two of them are {worst.verdict.kind}: {'; '.join(worst.verdict.reasons)}"

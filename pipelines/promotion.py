@@ -70,7 +70,8 @@ def _comparison(opened: lake.Lake, card: PotentialCard, before: PotentialCard, t
         arrays = _unseen(opened, dataset, (card, before))
         both = [symbol for symbol in card.elements if symbol in before.elements]
         arrays = take(arrays, frames_of_elements(arrays, both))
-        first, second = (training.evaluate(each, arrays, f"test ({dataset})") for each in (new, old))
+        theories = opened.dataset(dataset).manifest.theories
+        first, second = (training.evaluate(each, each.named(arrays, theories), f"test ({dataset})") for each in (new, old))
         checks += compare_errors(first, second, f"version {before.version}", tolerance)
     return checks
 

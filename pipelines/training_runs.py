@@ -81,11 +81,11 @@ def decide_retraining(settings: Settings, potential: str) -> Retraining:
         return Retraining(f"{card.name} version {card.version} was not trained here: train it where it was, and add that to the registry")
     dataset = opened.dataset(card.dataset)
     query, split, alignment = dataset.manifest.query, dataset.manifest.split, dataset.manifest.alignment
-    align = alignment.to if alignment is not None else False
-    decision = decide(card, dataset.frame_ids(), preview(opened, query, split, align=align))
+    align, mix = alignment.to if alignment is not None else False, dataset.manifest.mixed
+    decision = decide(card, dataset.frame_ids(), preview(opened, query, split, align=align, mix=mix))
     if not decision.train:
         return Retraining(decision.why)
-    grown = opened.publish(next_name(card.dataset, opened.datasets()), query, split, align=align)
+    grown = opened.publish(next_name(card.dataset, opened.datasets()), query, split, align=align, mix=mix)
     return Retraining(decision.why, TrainRequest(grown.manifest.name, potential, tuple(sorted(card.settings.items()))))
 
 

@@ -146,6 +146,8 @@ class DatasetManifest:
     format: int = 1
     alignment: Alignment | None = None
     """None where the energies are as the tables have them."""
+    mixed: bool = False
+    """Levels of theory stand beside each other with energies of their own; a potential learns them with references for each."""
     projects: Mapping[str, int] = field(default_factory=dict)
     """Frames by project of the first deposit, '' for none; empty in manifests from before these were kept."""
     licences: Mapping[str, int] = field(default_factory=dict)

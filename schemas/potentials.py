@@ -37,6 +37,8 @@ class Metrics:
     trivial: ErrorSummary
     by_system: Mapping[str, ErrorSummary]
     trivial_by_system: Mapping[str, ErrorSummary]
+    by_theory: Mapping[str, ErrorSummary] = field(default_factory=dict)
+    """By level of theory, where the potential tells several apart."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class PotentialCard:
     """Optimiser steps that were done, of each member of a committee, or the one; empty for versions from before it was kept."""
     epochs: tuple[int, ...] = ()
     """Passes over the training frames, likewise."""
+    default_theory: str = ""
+    """Level of theory that it has where none is named; empty where it knows but one."""
+    theory_references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Energies of elements by level of theory, with what was learned of them, eV; none where it knows but one."""
     decision: Decision | None = None
     """Of the gate; None before that, and for versions from before there was one. Stands in the table, not in card.json."""
     files: Mapping[str, str] = field(default_factory=dict)

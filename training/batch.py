@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.elements import NUMBERS, SYMBOLS
-from schemas.errors import TrainingError
+from schemas.errors import TrainingError, closest
 from schemas.frames import Floats, FrameArrays
 from training.neighbours import Edges
 
@@ -44,6 +44,8 @@ class Batch:
     """(atoms, 3) float64"""
     stress: Tensor
     """(frames, 3, 3) float64"""
+    theory: Tensor
+    """(frames,) place of the frame's level of theory among those of the potential; 0 where it knows but one."""
     weight: Tensor
     """(frames, 3) float64, by how much energy, forces and stress count in a loss; one over all training frames, on average."""
     width: int
@@ -88,6 +90,7 @@ class Graph:
     forces: Floats
     stress: Floats
     weight: Floats
+    theory: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -97,6 +100,14 @@ class Graph:
 
 
 _EVEN = np.ones(3)
+
+
+def place_of_theory(theories: Sequence[str], name: str) -> int:
+    """Return the place of a level of theory among those of a potential; raises TrainingError with the closest known one."""
+    if name not in theories:
+        known = ", ".join(theories) or "not told apart by it"
+        raise TrainingError(f"the potential does not know the level of theory {name!r}{closest(name, theories)}; its levels are {known}")
+    return theories.index(name)
 
 
 def species_of(numbers: NDArray[np.int16] | NDArray[np.int64], elements: Sequence[str]) -> NDArray[np.int64]:
@@ -113,8 +124,8 @@ def species_of(numbers: NDArray[np.int16] | NDArray[np.int64], elements: Sequenc
     return species
 
 
-def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]) -> Graph:
-    """Return one frame of arrays with its edges as a Graph."""
+def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str], theories: Sequence[str] = ()) -> Graph:
+    """Return one frame of arrays with its edges as a Graph; elements and theories are those of the potential."""
     atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
     cell = arrays.cell[frame]
     volume = abs(float(np.linalg.det(cell))) if bool(arrays.pbc[frame].all()) else float("nan")
@@ -128,6 +139,7 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
         arrays.forces[atoms],
         arrays.stress[frame],
         arrays.weights[frame] if len(arrays.weights) else _EVEN,
+        place_of_theory(theories, arrays.theories[frame]) if theories and len(arrays.theories) else 0,
     )
 
 
@@ -151,6 +163,7 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         "energy": np.array([g.energy for g in graphs], dtype=np.float64),
         "forces": _joined([g.forces for g in graphs], (0, 3)),
         "stress": np.array([g.stress for g in graphs], dtype=np.float64).reshape(-1, 3, 3),
+        "theory": np.array([g.theory for g in graphs], dtype=np.int64),
         "weight": np.array([g.weight for g in graphs], dtype=np.float64).reshape(-1, 3),
     }
     # Memory of torch, whose alignment is always the same: sums and products round differently with it.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from training.batch import collate, graph
+from training.batch import collate, graph, place_of_theory
 from training.neighbours import Edges, neighbours
 from training.potentials.base import EnergyModel
 from training.structures import from_atoms
@@ -28,10 +29,13 @@ class PotentialCalculator(Calculator):
 
     implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (as in ASE)
 
-    def __init__(self, model: EnergyModel, *, skin: float = 0.0) -> None:
+    def __init__(self, model: EnergyModel, *, skin: float = 0.0, theory: str = "") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
         self.skin = skin
+        self.theory = theory or (model.theories[0] if model.theories else "")
+        if theory:
+            place_of_theory(model.theories, theory)
         self._listed: tuple[Atoms, Edges] | None = None
 
     def calculate(
@@ -43,8 +47,8 @@ class PotentialCalculator(Calculator):
         assert structure is not None
         if "stress" in properties and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure that is periodic along three axes; this one is not")
-        arrays = from_atoms([structure])
-        batch = collate([graph(arrays, 0, self._edges(structure), self.model.elements)])
+        arrays = dataclasses.replace(from_atoms([structure]), theories=[self.theory])
+        batch = collate([graph(arrays, 0, self._edges(structure), self.model.elements, self.model.theories)])
         with torch.no_grad():
             found = self.model(batch)
         energy = float(found.energy[0])

@@ -42,6 +42,8 @@ def make_card(
         settings=job.settings.to_mapping(),
         metrics=metrics,
         references=dict(job.references),
+        default_theory=next(iter(model.theories), ""),
+        theory_references=dict(zip(model.theories, _by_element(model), strict=True)),
         notes=job.notes if isinstance(dataset, FrameSplits) else (*job.notes, *alignment_notes(dataset.manifest.alignment)),
         software={**software_versions(), **{library: installed(library) for library in model.libraries()}},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -49,6 +51,10 @@ def make_card(
         parent=job.settings.start_from,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def _by_element(model: EnergyModel) -> list[dict[str, float]]:
+    return [dict(zip(model.elements, row, strict=True)) for row in model.energies_of_theories()]
 
 
 def software_versions() -> dict[str, str]:

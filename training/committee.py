@@ -25,6 +25,7 @@ class Committee(EnergyModel):
         super().__init__(members[0].elements, members[0].cutoff)
         self.members = nn.ModuleList(members)
         self.references = members[0].references
+        self.theories, self.theory_references = members[0].theories, members[0].theory_references
 
     def atomic_energies(self, batch: Batch, vectors: Tensor) -> Tensor:
         """Return (atoms,) the mean of the members' energies above the references, eV."""
@@ -35,6 +36,11 @@ class Committee(EnergyModel):
         said = [member(batch, create_graph=create_graph) for member in self.each()]
         means = {f.name: torch.stack([getattr(one, f.name) for one in said]).mean(dim=0) for f in fields(Prediction)}
         return Prediction(**means)
+
+    def energies_of_theories(self) -> list[list[float]]:
+        """Return the mean of what the members count from."""
+        each = torch.tensor([member.energies_of_theories() for member in self.each()], dtype=torch.float64)
+        return [[float(value) for value in row] for row in each.mean(dim=0)] if self.theories else []
 
     def spread_of_forces(self, batch: Batch) -> Tensor:
         """Return (atoms,) the root mean square distance of the members' forces from their mean, eV/Å."""
@@ -73,4 +79,5 @@ def _record(member: EnergyModel) -> dict[str, object]:
         "repulsion": member.repulsive,
         "references": list(member.references),
         "shape": dict(member.config()),
+        **member.told_apart(),
     }

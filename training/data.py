@@ -18,7 +18,10 @@ from training.settings import TrainSettings
 class GraphCache:
     """The frames of one split as graphs; each neighbour list is made once, while there is room to keep it."""
 
-    def __init__(self, arrays: FrameArrays, elements: Sequence[str], cutoff: float, *, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, arrays: FrameArrays, elements: Sequence[str], cutoff: float, *, max_bytes: int = 1 << 30, theories: Sequence[str] = ()
+    ) -> None:
+        self.theories = theories
         self.arrays, self.elements, self.cutoff, self.max_bytes = arrays, elements, cutoff, max_bytes
         self.bytes = 0
         """Held by graphs that are kept."""
@@ -39,7 +42,7 @@ class GraphCache:
         start = time.perf_counter()
         edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.cutoff)
         self.neighbour_seconds += time.perf_counter() - start
-        found = graph(arrays, frame, edges, self.elements)
+        found = graph(arrays, frame, edges, self.elements, self.theories)
         size = found.nbytes
         if self.bytes + size <= self.max_bytes:
             self._graphs[frame], self.bytes = found, self.bytes + size
@@ -104,12 +107,15 @@ class PlannedLoader:
 class FrameData(LightningDataModule):
     """Training and validation frames of one potential."""
 
-    def __init__(self, train: FrameArrays, validation: FrameArrays, elements: tuple[str, ...], settings: TrainSettings) -> None:
+    def __init__(
+        self, train: FrameArrays, validation: FrameArrays, elements: tuple[str, ...], settings: TrainSettings,
+        theories: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.settings = settings
         room = settings.cache_mb << 20
-        self.train_cache = GraphCache(train, elements, settings.cutoff, max_bytes=room)
-        self.validation_cache = GraphCache(validation, elements, settings.cutoff, max_bytes=room // 4)
+        self.train_cache = GraphCache(train, elements, settings.cutoff, max_bytes=room, theories=theories)
+        self.validation_cache = GraphCache(validation, elements, settings.cutoff, max_bytes=room // 4, theories=theories)
         self.loader: PlannedLoader | None = None
 
     def train_dataloader(self) -> PlannedLoader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from schemas.frames import Floats, FrameArrays
 from schemas.potentials import ErrorSummary, Metrics
 from training.job import systems_of
 from training.references import count_elements, elements_of, fit_references
+from training.structures import take
 
 if TYPE_CHECKING:
     from training.stored import Potential, Predictions
@@ -42,14 +44,29 @@ def compare(arrays: FrameArrays, found: Predictions, trivial: Floats, split: str
         _summary(arrays, everywhere, trivial, *zeros),
         by_system,
         trivial_by_system,
+        _by_theory(arrays, found),
     )
+
+
+def _by_theory(arrays: FrameArrays, found: Predictions) -> dict[str, ErrorSummary]:
+    theories = np.array(arrays.theories, dtype=object)
+    names = sorted(set(arrays.theories))
+    return {name: _summary(arrays, theories == name, found.energy, found.forces, found.stress) for name in names}
 
 
 def trivial_energies(arrays: FrameArrays, baseline: FrameArrays | None, references: Mapping[str, float]) -> Floats:
     """Return (n,) natoms times the mean energy per atom of the same composition in baseline, eV.
 
+    Levels of theory, where baseline tells several, are gone through one by one.
     A composition that baseline lacks gets the sum of element energies that fit baseline best; NaN where it lacks an element.
     """
+    if baseline is not None and len(set(baseline.theories)) > 1 and len(arrays.theories):
+        found = np.full(arrays.count, np.nan)
+        for name in set(arrays.theories):
+            own, known = (np.flatnonzero(np.array(each.theories, dtype=object) == name) for each in (arrays, baseline))
+            alone = [dataclasses.replace(take(each, places), theories=()) for each, places in ((arrays, own), (baseline, known))]
+            found[own] = trivial_energies(alone[0], alone[1], references)
+        return found
     means: dict[str, float] = {}
     if baseline is not None and np.isfinite(baseline.energy).any():
         references = fit_references(baseline).energies

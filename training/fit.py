@@ -45,7 +45,7 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     settings = job.settings
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    data = FrameData(job.train, job.validation, job.elements, settings)
+    data = FrameData(job.train, job.validation, job.elements, settings, tuple(job.theory_references))
     task = FittingTask(first_model(job, data), settings, job.pace)
     newest = newest_checkpoint(work)
     trainer = _trainer(job, work, progress)
@@ -67,6 +67,9 @@ def build_model(job: Job) -> EnergyModel:
     model.scale = job.scale
     model.compiled = settings.compile
     model.repulsive = settings.repulsion
+    if job.theory_references:
+        rows = tuple(tuple(own[symbol] for symbol in job.elements) for own in job.theory_references.values())
+        model.tell_apart(tuple(job.theory_references), rows, head=settings.theory_head)
     return model.to(getattr(torch, settings.dtype))
 
 

@@ -17,7 +17,7 @@ from schemas.datasets import DatasetManifest
 from schemas.elements import element_system, symbols_of
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
-from training.references import elements_of, fit_references, isolated_atoms
+from training.references import elements_of, fit_references, isolated_atoms, references_by_theory
 from training.settings import TrainSettings, settings_from
 from training.weights import counting, mean_weights
 
@@ -76,6 +76,8 @@ class Job:
     """Folders of the local copies that splits are mapped from; the others are stored with the run."""
     start: EnergyModel | None = None
     """What training begins with, in place of first weights that are drawn."""
+    theory_references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """eV, of each level of theory that is told apart, the default one first; none where the frames have one."""
     pace: tuple[float, ...] = ()
     """Pace of an earlier run (share of max_seconds at each look at the clock), followed in place of the clock."""
 
@@ -103,14 +105,30 @@ def make_job(
     strange = sorted(set(elements_of(validation)) - {*elements, *known})
     if strange:
         raise TrainingError(f"elements {', '.join(strange)} stand in validation but not in training frames; split otherwise")
-    atoms = isolated_atoms(train, validation) if settings.references == "atoms" else None
-    references = fit_references(train, weights=train.weights[:, 0] if len(train.weights) else None, known=atoms)
-    notes = (*references.notes, *told)
+    references, theories, notes = _references(train, validation, settings)
+    notes = (*notes, *told)
     if not np.isfinite(train.forces).any():
         notes = (*notes, "No training frame has forces: energies alone were fitted.")
     if validation.count == 0 and settings.patience:
         notes = (*notes, "No validation frames: training could not stop early, the last average of the weights was kept.")
-    return Job(settings, elements, references.energies, _energy_scale(train), notes, train, validation, copies)
+    return Job(
+        settings, elements, references, _energy_scale(train), notes, train, validation, copies, theory_references=theories
+    )  # fmt: skip
+
+
+def _references(
+    train: FrameArrays, validation: FrameArrays, settings: TrainSettings
+) -> tuple[dict[str, float], dict[str, dict[str, float]], tuple[str, ...]]:
+    """Return the references of elements, those of each level of theory where there are several, and notes."""
+    weights, atoms = train.weights[:, 0] if len(train.weights) else None, settings.references == "atoms"
+    if len(set(train.theories)) > 1:
+        strange = sorted(set(validation.theories) - set(train.theories))
+        if strange:
+            raise TrainingError(f"the level of theory {strange[0]!r} stands in validation but not in training frames; split otherwise")
+        found, notes = references_by_theory(train, settings.default_theory, weights=weights, atoms=atoms)
+        return next(iter(found.values())), found, notes
+    alone = fit_references(train, weights=weights, known=isolated_atoms(train, validation) if atoms else None)
+    return alone.energies, {}, alone.notes
 
 
 def _weighed(train: FrameArrays, validation: FrameArrays) -> tuple[FrameArrays, FrameArrays, tuple[str, ...]]:
@@ -136,6 +154,8 @@ def fingerprint(job: Job) -> str:
             column = getattr(arrays, name)
             for start in range(0, len(column), CHUNK):
                 digest.update(np.ascontiguousarray(column[start : start + CHUNK]).tobytes())
+        if job.theory_references:
+            digest.update("\n".join(arrays.theories).encode())
         if len(arrays.weights):
             digest.update(np.ascontiguousarray(arrays.weights).tobytes())
     if job.pace:
@@ -162,6 +182,10 @@ def write_job(job: Job, work: Path) -> None:
         return
     for split in ("train", "validation"):
         arrays = getattr(job, split)
+        if job.theory_references:
+            (work / split).mkdir(exist_ok=True)
+            places = [list(job.theory_references).index(name) for name in arrays.theories]
+            np.save(work / split / "theory.npy", np.array(places, dtype=np.int64))
         names = [*([] if split in job.copies else _ARRAYS), *(["weights"] if len(arrays.weights) else [])]
         if names:
             (work / split).mkdir(exist_ok=True)
@@ -183,7 +207,8 @@ def read_job(work: Path) -> Job:
         raise TrainingError(f"{work} holds no training run (no job.json); start it with atomlake train")
     record = json.loads(mark.read_text())
     copies = record.get("copies", {})
-    splits = {split: _read_arrays(work, split, copies.get(split)) for split in ("train", "validation")}
+    theories = record.get("theory_references", {})
+    splits = {split: _read_arrays(work, split, copies.get(split), tuple(theories)) for split in ("train", "validation")}
     return Job(
         settings_from(record["settings"], where=str(mark)),
         tuple(record["references"]),
@@ -193,6 +218,7 @@ def read_job(work: Path) -> Job:
         **splits,
         copies=copies,
         start=_read_start(work / _START),
+        theory_references=theories,
         pace=tuple(record.get("pace", ())),
     )
 
@@ -241,6 +267,7 @@ def _record(job: Job) -> dict[str, object]:
         "notes": list(job.notes),
         "copies": dict(job.copies),
         "pace": list(job.pace),
+        "theory_references": {name: dict(each) for name, each in job.theory_references.items()},
     }
 
 
@@ -262,18 +289,19 @@ def mapped(copy: LocalCopy) -> FrameArrays:
     return FrameArrays(offsets=copy.offsets, **columns, **labels)
 
 
-def _read_arrays(work: Path, split: str, copy: str | None) -> FrameArrays:
+def _read_arrays(work: Path, split: str, copy: str | None, theories: tuple[str, ...] = ()) -> FrameArrays:
     """Return frames mapped from files, or out of the archive in which earlier runs have them."""
     beside = work / split / "weights.npy"
     weights = np.load(beside) if beside.is_file() else np.zeros((0, 3))
+    names = [theories[place] for place in np.load(work / split / "theory.npy")] if theories else ()
     if copy is not None:
-        return dataclasses.replace(mapped(open_copy(Path(copy))), weights=weights)
+        return dataclasses.replace(mapped(open_copy(Path(copy))), weights=weights, theories=names)
     old = work / f"{split}.npz"
     if old.is_file():
         with np.load(old) as stored:
             return FrameArrays(**{name: stored[name] for name in _ARRAYS})
     columns: dict[str, Any] = {name: np.asarray(np.load(work / split / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS}
-    return FrameArrays(**columns, weights=weights)
+    return FrameArrays(**columns, weights=weights, theories=names)
 
 
 def _energy_scale(train: FrameArrays) -> float:

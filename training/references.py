@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.datasets import Alignment
 from schemas.elements import SYMBOLS
-from schemas.errors import TrainingError
+from schemas.errors import TrainingError, closest
 from schemas.frames import Floats, FrameArrays
 
 APART: Final = 8.0
@@ -96,6 +97,49 @@ def fit_references(
         notes = (*notes, f"Element references of {', '.join(given)} are {origin}.")
     found = {**given, **dict(zip(sought, map(float, solution), strict=True))}
     return References({symbol: found[symbol] for symbol in elements}, int(rank) + len(given), notes)
+
+
+def references_by_theory(
+    arrays: FrameArrays, default: str, *, weights: Floats | None = None, atoms: bool = False
+) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
+    """Return the energies of elements for each level of theory of the frames, the default one first, and notes.
+
+    Those of the default level are fitted as `fit_references` does; those of another one by what its frames have beyond these, so that
+    where compositions do not tell elements apart the difference of minimum norm is taken. An element that the default level lacks
+    has there the energy of the first level with it; one that another level lacks has there that of the default one. Raises
+    TrainingError where a level has no energies, or the default is none of them.
+    """
+    named = np.array(arrays.theories, dtype=object)
+    counts = {str(name): int((named == name).sum()) for name in sorted(set(arrays.theories))}
+    default = default or max(counts, key=lambda name: counts[name])
+    if default not in counts:
+        raise TrainingError(f"default_theory is {default!r}{closest(default, counts)}; the frames are of {', '.join(counts)}")
+    found: dict[str, dict[str, float]] = {}
+    base: dict[str, float] = {}
+    notes: list[str] = []
+    absent: list[tuple[str, str]] = []
+    everything = elements_of(arrays)
+    for name in (default, *(each for each in counts if each != default)):
+        if not np.isfinite(arrays.energy[named == name]).any():
+            raise TrainingError(f"no training frame of {name!r} has an energy, so that its zeros cannot be told; leave its frames out")
+        own = dataclasses.replace(arrays, energy=np.where(named == name, arrays.energy, np.nan))
+        there = {SYMBOLS[int(number)] for number in np.unique(arrays.numbers[np.repeat(named == name, arrays.natoms)])}
+        zeros = np.array([base.get(symbol, 0.0) for symbol in everything])
+        rest = dataclasses.replace(own, energy=own.energy - count_elements(own, everything) @ zeros)
+        alone = {symbol: energy - base.get(symbol, 0.0) for symbol, energy in (isolated_atoms(own) if atoms else {}).items()}
+        beyond = fit_references(rest, weights=weights, known={**{symbol: 0.0 for symbol in everything if symbol not in there}, **alone})
+        found[name] = {symbol: base.get(symbol, 0.0) + beyond.energies[symbol] for symbol in everything}
+        base.update({symbol: found[name][symbol] for symbol in there if symbol not in base})
+        lacking = [symbol for symbol in everything if symbol not in there]
+        absent += [(name, symbol) for symbol in lacking]
+        if beyond.rank < len(everything):
+            notes.append(f"{name}: compositions do not tell all elements apart, the difference of minimum norm was taken.")
+        if lacking:
+            notes.append(f"{name} has no frames with {', '.join(lacking)}: their energies there are those of another level.")
+    for name, symbol in absent:
+        found[name][symbol] = base[symbol]
+    words = [f"{name} ({counts[name]} frames)" for name in found]
+    return found, (f"Levels of theory are told apart, {default} where none is named: {', '.join(words)}.", *notes)
 
 
 def _triangle(arrays: FrameArrays, weights: Floats | None, sought: tuple[str, ...], given: Mapping[str, float]) -> Floats | None:

@@ -97,9 +97,14 @@ def frames_of_splits(
     """Return the frames of each named split, those of a lake mapped from a copy on the local disk, and the folders of such copies."""
     if isinstance(dataset, FrameSplits) or not hasattr(dataset, "local_copy"):
         return {split: dataset.arrays(split) for split in names}, {}
+    from lake.datasets import Dataset
+
     room = int(settings.copy_gb * 1e9)
     made = {split: dataset.local_copy((work / "copies").absolute(), split, max_bytes=room) for split in names}
-    return {split: mapped(copy) for split, copy in made.items()}, {split: str(copy.folder) for split, copy in made.items()}
+    found = {split: mapped(copy) for split, copy in made.items()}
+    if isinstance(dataset, Dataset) and dataset.manifest.mixed:
+        found = {split: dataclasses.replace(arrays, theories=dataset.theories(split)) for split, arrays in found.items()}
+    return found, {split: str(copy.folder) for split, copy in made.items()}
 
 
 def run_training_in(folder: Path, job: Job, name: str, progress: Callable[[Progress], None] | None) -> None:

@@ -68,6 +68,10 @@ class TrainSettings:
     """Earlier potential of the lake, NAME or NAME@VERSION, whose weights training begins with; empty begins anew."""
     references: str = "fitted"
     """Energies of elements that are taken off: fitted to the training frames, or atoms: those of isolated atoms among the frames."""
+    default_theory: str = ""
+    """Level of theory, of several in the dataset, that the potential has where none is named; empty for the one with most frames."""
+    theory_head: bool = False
+    """Learn for each level of theory but the default one a factor of atomic energies by element, beside its zeros."""
     epochs: int = 200
     """Passes over the training frames."""
     batch_atoms: int = 64

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,12 +65,18 @@ class Potential:
         """Return the same potential in float32 or float64."""
         return dataclasses.replace(self, model=copy.deepcopy(self.model).to(getattr(torch, dtype)))
 
-    def calculator(self, *, dtype: str = "float64", skin: float = 0.0) -> PotentialCalculator:
-        """Return an ASE calculator; skin (Å) lets it keep its neighbour list while no atom moved by half of that."""
-        return PotentialCalculator(self.in_precision(dtype).model, skin=skin)
+    def calculator(self, *, dtype: str = "float64", skin: float = 0.0, theory: str = "") -> PotentialCalculator:
+        """Return an ASE calculator; skin (Å) lets it keep its neighbour list while no atom moved by half of that.
+
+        theory is one of the levels that the potential tells apart; its default one (`card.default_theory`) where it is left out.
+        """
+        return PotentialCalculator(self.in_precision(dtype).model, skin=skin, theory=theory)
 
     def energy_forces_stress(self, arrays: FrameArrays, *, max_atoms: int = 1024) -> Predictions:
-        """Return predictions for all frames, in the precision of the weights; max_atoms bounds the memory of a step."""
+        """Return predictions for all frames, in the precision of the weights; max_atoms bounds the memory of a step.
+
+        A potential that tells levels of theory apart takes that of each frame (`FrameArrays.theories`), or else its default one.
+        """
         parts, start = [], 0
         while start < arrays.count:
             stop = max(int(np.searchsorted(arrays.offsets, arrays.offsets[start] + max_atoms, side="right")) - 1, start + 1)
@@ -80,6 +86,12 @@ class Potential:
             return Predictions(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0))
         energy, forces, stress, atomic = (np.concatenate(row) for row in zip(*parts, strict=True))
         return Predictions(energy, forces, stress, atomic)
+
+    def named(self, arrays: FrameArrays, theories: Sequence[str]) -> FrameArrays:
+        """Return frames of a dataset of these levels of theory with their level, where that is one of several that the potential knows."""
+        if len(theories) != 1 or theories[0] not in self.model.theories:
+            return arrays
+        return dataclasses.replace(arrays, theories=[theories[0]] * arrays.count)
 
     def to_files(self, version: int | None = None) -> tuple[PotentialCard, dict[str, bytes]]:
         """Return the card, with version and hashes put in, and all files: what `load` reads back."""
@@ -104,7 +116,7 @@ class Potential:
         for frame in range(start, stop):
             atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
             edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.model.cutoff)
-            graphs.append(graph(arrays, frame, edges, self.model.elements))
+            graphs.append(graph(arrays, frame, edges, self.model.elements, self.model.theories))
         with torch.no_grad():
             found = self.model(collate(graphs))
         tensors = (found.energy, found.forces.double(), found.stress.double(), found.atomic_energies)
@@ -184,6 +196,10 @@ def model_from_config(config: Mapping[str, object]) -> EnergyModel:
     model.references = tuple(config["references"])  # type: ignore[arg-type]
     model.scale = float(config["scale"])  # type: ignore[arg-type]
     model.repulsive = bool(config.get("repulsion", False))
+    theories: tuple[str, ...] = tuple(config.get("theories", ()))  # type: ignore[arg-type]
+    if theories:
+        rows = tuple(tuple(row) for row in config["theory_references"])  # type: ignore[attr-defined]
+        model.tell_apart(theories, rows, head=bool(config["theory_head"]))
     return model.to(getattr(torch, str(config["dtype"])))
 
 
@@ -198,6 +214,7 @@ def _config(model: EnergyModel) -> bytes:
         "repulsion": model.repulsive,
         "dtype": str(model.dtype).removeprefix("torch."),
         "shape": model.config(),
+        **model.told_apart(),
     }
     return json.dumps(record, indent=1).encode()
 

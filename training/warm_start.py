@@ -16,12 +16,13 @@ from torch import Tensor
 from schemas.elements import NUMBERS
 from schemas.errors import TrainingError
 from schemas.frames import FrameArrays
+from training.batch import place_of_theory
 from training.committee import Committee
 from training.job import SPLITS, FrameSplits, Job, PinnedDataset, empty_arrays
 from training.potentials.acsf import Acsf
 from training.potentials.base import EnergyModel
 from training.potentials.nequip import Nequip
-from training.references import References, fit_references
+from training.references import References, fit_references, references_by_theory
 from training.structures import take
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def begin(job: Job, start: Start, theories: Sequence[str], number: int = 0) -> J
     parent = start.member(number)
     if number >= start.n_models:
         parent = shaken(parent, settings.seed)
+    if parent.theories:
+        known = [name for name in theories if name in parent.theories]
+        parent = in_theory(parent, known[0] if len(theories) == 1 and known else parent.theories[0])
     if settings.architecture != parent.name or abs(settings.cutoff - parent.cutoff) > 1e-9:
         raise TrainingError(
             f"{start.name} is {parent.name} with a cutoff of {parent.cutoff} Å, the settings ask for {settings.architecture} with "
@@ -133,6 +137,8 @@ def begin(job: Job, start: Start, theories: Sequence[str], number: int = 0) -> J
     whole = dataclasses.replace(
         job, elements=elements, references={symbol: before.get(symbol, 0.0) for symbol in elements}, scale=parent.scale, start=parent
     )
+    if job.theory_references:
+        return _begin_apart(whole, start)
     new = tuple(symbol for symbol in elements if symbol not in parent.elements)
     same_theory = not (card.theories and theories) or set(theories) <= set(card.theories)
     notes = [f"Training began with the weights of {start.name}" + (f"; {', '.join(new)} are new to it." if new else ".")]
@@ -145,6 +151,34 @@ def begin(job: Job, start: Start, theories: Sequence[str], number: int = 0) -> J
         left = sorted(set(parent.elements) - set(job.elements))
         notes += [told, *([f"Those of {', '.join(left)}, which no frame has, are of before."] if left else [])]
     return dataclasses.replace(whole, notes=(*notes, *job.notes))
+
+
+def _begin_apart(whole: Job, start: Start) -> Job:
+    """Return a run on several levels of theory: references of each are fitted to what the network leaves."""
+    names = np.array(whole.train.theories, dtype=object)
+    places = [_evenly(np.flatnonzero(names == name)) for name in whole.theory_references]
+    rest = _left_by_network(dataclasses.replace(whole, theory_references={}), np.unique(np.concatenate(places)))
+    fitted, notes = references_by_theory(rest, next(iter(whole.theory_references)))
+    found = {name: {symbol: own.get(symbol, whole.references[symbol]) for symbol in whole.elements} for name, own in fitted.items()}
+    told = f"Training began with the weights of {start.name}; references of each level of theory were fitted to what it leaves."
+    whole = dataclasses.replace(whole, references=next(iter(found.values())), theory_references=found)
+    return dataclasses.replace(whole, notes=(told, *notes, *whole.notes))
+
+
+def in_theory(model: EnergyModel, theory: str) -> EnergyModel:
+    """Return a copy of a potential that knows one of its levels of theory alone.
+
+    Raises TrainingError for a level that has learned factors of its own: these are no part of a plain potential.
+    """
+    place = place_of_theory(model.theories, theory)
+    if place and model.theory_scales is not None:
+        raise TrainingError(
+            f"the potential to start from has a head for {theory!r}; begin with frames of {model.theories[0]!r}, or without theory_head"
+        )
+    other = copy.deepcopy(model)
+    other.references = tuple(model.energies_of_theories()[place])
+    other.theories, other.theory_references, other.theory_shifts, other.theory_scales = (), (), None, None
+    return other
 
 
 def shaken(model: EnergyModel, seed: int) -> EnergyModel:
@@ -238,28 +272,35 @@ def _adopt_networks(state: dict[str, Tensor], before: Mapping[str, Tensor], mode
 
 def _references_of_rest(job: Job, new: Sequence[str], known: Mapping[str, float], name: str) -> References:
     """Return references that fit the energies which the network, with its first weights, leaves; those of known stay."""
+    return fit_references(_left_by_network(job, _drawn(job.train, new)), known=known, origin=f"those of {name}")
+
+
+def _left_by_network(job: Job, frames: NDArray[np.int64]) -> FrameArrays:
+    """Return frames with the energies that the network, with its first weights, leaves."""
     from training.data import FrameData
     from training.fit import first_model
 
-    arrays = take(job.train, _drawn(job.train, new))
+    arrays = take(job.train, frames)
     data = FrameData(arrays, empty_arrays(), job.elements, job.settings)
     model = first_model(job, data)
     above = np.zeros(arrays.count)
     for first in range(0, arrays.count, 8):
-        frames = range(first, min(first + 8, arrays.count))
+        some = range(first, min(first + 8, arrays.count))
         with torch.no_grad():
-            above[frames.start : frames.stop] = model(data.train_cache.batch(frames)).energy_above.numpy()
-    rest = dataclasses.replace(arrays, energy=arrays.energy - above)
-    return fit_references(rest, known=known, origin=f"those of {name}")
+            above[some.start : some.stop] = model(data.train_cache.batch(some)).energy_above.numpy()
+    return dataclasses.replace(arrays, energy=arrays.energy - above)
 
 
 def _drawn(train: FrameArrays, new: Sequence[str]) -> NDArray[np.int64]:
     """Return frames evenly out of all, and out of those with new elements."""
     frame = np.repeat(np.arange(train.count), train.natoms)
     with_new = np.unique(frame[np.isin(train.numbers, [NUMBERS[symbol] for symbol in new])])
-    parts = [frames[np.linspace(0, len(frames) - 1, min(len(frames), REFERENCE_FRAMES)).astype(np.int64)]
-             for frames in (np.arange(train.count), with_new) if len(frames)]  # fmt: skip
+    parts = [_evenly(frames) for frames in (np.arange(train.count), with_new) if len(frames)]
     return np.unique(np.concatenate(parts))
+
+
+def _evenly(frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    return frames[np.linspace(0, len(frames) - 1, min(len(frames), REFERENCE_FRAMES)).astype(np.int64)]
 
 
 def _ids(dataset: PinnedDataset | FrameSplits, arrays: FrameArrays, split: str) -> Sequence[str]:

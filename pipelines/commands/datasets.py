@@ -50,6 +50,7 @@ def create(
     name: Name,
     align: Annotated[bool, typer.Option("--align", help="Bring alignable levels to the energies of the one with most frames.")] = False,
     align_to: Annotated[str, typer.Option("--align-to", help="Bring alignable levels to the energies of this one.")] = "",
+    mix: Annotated[bool, typer.Option("--mix", help="Keep the levels that --theory names apart, whatever sets them apart.")] = False,
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="At most so many frames of a system outside the test: Ca-Mg-O=10.")
     ] = None,
@@ -61,7 +62,7 @@ def create(
     """Pin the frames that the filters select now, split by calculation."""
     query = replace(query, limits=limits_of(limit))
     opened = lake.open(settings=load())
-    dataset = opened.publish(name, query, Split(test=test, validation=validation, draw=draw), align=align_to or align)
+    dataset = opened.publish(name, query, Split(test=test, validation=validation, draw=draw), align=align_to or align, mix=mix)
     print_rows([_row(dataset.manifest)], as_json=as_json)
     say_left_out(opened.left_out(query), as_json=as_json)
     if dataset.manifest.alignment is not None and not as_json:

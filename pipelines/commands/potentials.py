@@ -149,7 +149,8 @@ def evaluate(
     opened = lake.open(settings=load())
     pinned = opened.dataset(dataset)
     loaded = training.load(potential, lake=opened, version=version)
-    metrics = training.evaluate(loaded, pinned.arrays(split), split, baseline=pinned.arrays("train"))
+    arrays, baseline = (loaded.named(pinned.arrays(each), pinned.manifest.theories) for each in (split, "train"))
+    metrics = training.evaluate(loaded, arrays, split, baseline=baseline)
     if as_json:
         print_json(asdict(metrics))
     else:

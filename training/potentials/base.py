@@ -43,6 +43,14 @@ class EnergyModel(nn.Module, ABC):
         self.cutoff = cutoff
         self.references: tuple[float, ...] = (0.0,) * len(elements)
         self.scale = 1.0
+        self.theories: tuple[str, ...] = ()
+        """Levels of theory that it tells apart, that of the references first; none where it knows but one."""
+        self.theory_references: tuple[tuple[float, ...], ...] = ()
+        """(theories, elements) eV"""
+        self.theory_shifts: nn.Parameter | None = None
+        """(theories - 1, elements) learned on top of these, in units of scale."""
+        self.theory_scales: nn.Parameter | None = None
+        """(theories - 1, elements) learned factors of atomic energies less 1; None without a head."""
         self.repulsive = False
         """Whether the repulsion of nuclei at short range is added."""
         self.compiled = "auto"
@@ -62,6 +70,29 @@ class EnergyModel(nn.Module, ABC):
     @abstractmethod
     def standardise(self, batches: Iterable[Batch]) -> None:
         """Set what depends on the training frames (means and spreads of descriptors) before the first step."""
+
+    def tell_apart(self, theories: tuple[str, ...], references: tuple[tuple[float, ...], ...], *, head: bool) -> None:
+        """Give each level of theory references (eV) and learned shifts by element, with a head a learned factor too.
+
+        All else is shared. The first level is the plain potential, so that nothing is learned twice.
+        """
+        self.theories, self.theory_references, self.references = theories, references, references[0]
+        zeros = torch.zeros(len(theories) - 1, len(self.elements), dtype=self.dtype)
+        self.theory_shifts = nn.Parameter(zeros)
+        self.theory_scales = nn.Parameter(zeros.clone()) if head else None
+
+    def told_apart(self) -> dict[str, object]:
+        """Return the levels of theory as values of JSON; nothing where it knows but one."""
+        if not self.theories:
+            return {}
+        return {"theories": self.theories, "theory_references": self.theory_references, "theory_head": self.theory_scales is not None}
+
+    def energies_of_theories(self) -> list[list[float]]:
+        """Return (theories, elements), the energies that each level counts from, with what was learned, eV."""
+        if self.theory_shifts is None:
+            return [list(row) for row in self.theory_references]
+        learned = torch.cat([torch.zeros_like(self.theory_shifts[:1]), self.theory_shifts]).detach().double() * self.scale
+        return [[float(value) for value in row] for row in torch.tensor(self.theory_references, dtype=torch.float64) + learned.cpu()]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -95,17 +126,35 @@ class EnergyModel(nn.Module, ABC):
         return self._summed(batch, atomic, forces, per_frame.index_add(0, batch.frame[batch.centre], outer))
 
     def _repelled(self, batch: Batch, vectors: Tensor, atomic: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return atomic energies and gradients with the repulsion of nuclei, where the potential has it."""
+        """Return atomic energies and gradients as the level of theory has them, and with the repulsion of nuclei, where there are such."""
+        atomic, gradient = self._in_theory(batch, atomic, gradient)
         if not self.repulsive:
             return atomic, gradient
         species = batch.species[batch.centre], batch.species[batch.neighbour]
         energies, slopes = repulsion(self.elements, self.cutoff, species, vectors)
         return atomic.index_add(0, batch.centre, energies.to(atomic)), gradient + slopes
 
+    def _in_theory(self, batch: Batch, atomic: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and scale the energy of each atom; the gradient of an edge is that of its centre's energy, so it is scaled alike."""
+        if self.theory_shifts is None:
+            return atomic, gradient
+        theory, first = batch.theory[batch.frame], torch.zeros_like(self.theory_shifts[:1])
+
+        # Where no graph is kept, none begins here.
+        def learned(rows: Tensor) -> Tensor:
+            return torch.cat([first, rows if atomic.requires_grad else rows.detach()])[theory, batch.species]
+
+        energies = atomic
+        if self.theory_scales is not None:
+            factors = 1 + learned(self.theory_scales)
+            energies, gradient = energies * factors, gradient * factors[batch.centre, None]
+        return energies + self.scale * learned(self.theory_shifts), gradient
+
     def _summed(self, batch: Batch, atomic: Tensor, forces: Tensor, virial: Tensor) -> Prediction:
         """Sum atoms to frames, put the references in and make the virials (frames, 3, 3) symmetric."""
         virial = 0.5 * (virial + virial.transpose(1, 2))
-        base = torch.tensor(self.references, dtype=torch.float64, device=atomic.device)[batch.species]
+        base = torch.tensor(self.theory_references or (self.references,), dtype=torch.float64, device=atomic.device)
+        base = base[batch.theory[batch.frame] if self.theories else 0, batch.species]
         zeros = torch.zeros(batch.n_frames, dtype=torch.float64, device=atomic.device)
         above = zeros.index_add(0, batch.frame, atomic.double())
         return Prediction(
