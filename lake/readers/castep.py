@@ -1,9 +1,9 @@
 """Reader of a .castep file (CASTEP 5 to 24).
 
 The energy is 'Final free energy (E-TS)', to which the forces belong, with the dispersion where the code adds one, and without the constant
-for the finite basis set; an insulator with fixed occupations has only 'Final energy'. The energies of the other cutoffs from which that
-constant is made are steps of the same structure in another basis, and flagged so. Stress is positive under tension: the pressure below the
-table has the other sign. A run that was continued appends to the same file and is a run of its own.
+for the finite basis set; an insulator with fixed occupations has only 'Final energy', with or without the letter E behind it. The energies
+of the other cutoffs from which that constant is made are steps of the same structure in another basis, and flagged so. Stress is positive
+under tension: the pressure below the table has the other sign. A run that was continued appends to the same file and is a run of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPENING: Final = b"\n |      CCC   AA    SSS  TTTTT  EEEEE  PPPP        |"
 _CYCLE: Final = b"\nSCF loop      Energy "
 _ROW: Final = re.compile(rb"\n +(\d{1,6}) +(\S+) +(?:\S+ +)?(\S+) +\S+ +<-- SCF(?=\n)")
 _ENERGY: Final = re.compile(
-    rb"\n(Dispersion corrected f|F)inal (free )?energy\*?,? *(?:E|Ecor|\(E-TS\)|\(Ecor-TS\)) += +(\S+) +(\S+) *(?=\n)"
+    rb"\n(Dispersion corrected f|F)inal (free )?energy\*?,? *(?:E|Ecor|\(E-TS\)|\(Ecor-TS\))? *= +(\S+) +(\S+) *(?=\n)"
 )
 _SIGMA0: Final = re.compile(rb"\nNB (?:dispersion corrected )?est\. 0K energy\*? \((?:E|Ecor)-0\.5TS\) += +(\S+) +(\S+) *(?=\n)")
 _FORCES: Final = re.compile(
@@ -42,7 +42,9 @@ _STRESS: Final = re.compile(
 _CELL: Final = re.compile(rb"\n +Real Lattice\((\w+)\) +Reciprocal Lattice[^\n]*\n")
 _VOLUME: Final = re.compile(rb"\n +Current cell volume = +(\S+) +A\*\*3")
 _PRESSURE: Final = re.compile(rb"\n \* +Pressure: +(\S+) +\*")
-_PLACES: Final = re.compile(rb"\n +x-+x *\n((?: +x +[^\n]*x *\n)+?) +x{10,} *\n")
+_PLACES: Final = re.compile(
+    rb"\n +x[^\n]* Fractional coordinates [^\n]*\n(?: +x[^\n]*x *\n)?? +x-+x *\n((?: +x +[^\n]*x *\n)+?) +x{10,} *\n"
+)
 _PLACE: Final = re.compile(rb" +x +(\S+)(?: \[[^\]\n]*\])? +\d+ +(\S+) +(\S+) +(\S+) +x *\n")
 _CUTOFF: Final = re.compile(rb"\n ?Calculating total energy with cut-off of +([0-9.]+) *eV")
 _NOT_GROUND_STATE: Final = b"has not reached the groundstate"

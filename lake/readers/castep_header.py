@@ -24,6 +24,10 @@ _COUNT: Final = re.compile(rb"\n +Number of kpoints used += +(\d{1,7}) *\n")
 _FILES: Final = re.compile(rb"\n +Files used for pseudopotentials:\n((?: +\S+ +\S[^\n]*\n)+)")
 _CONSTRAINTS: Final = re.compile(rb"\n +Number of ionic constraints += +(\d{1,7}) *\n")
 
+_DISPERSION_ON: Final = re.compile(rb"\n +DFT\+D: Semi-empirical dispersion correction +: on *\n")
+_SCHEME: Final = re.compile(rb"\n +(?:SEDC with|Dispersion-correction scheme) +: (\S+)")
+_SCHEMES: Final = {"G06": "D2"}
+
 _FUNCTIONALS: Final[tuple[tuple[str, str], ...]] = (
     ("local density", "LDA"), ("perdew burke ernzerhof solid", "PBEsol"), ("pbe for solids", "PBEsol"), ("pbesol", "PBEsol"),
     ("pbe with wu-cohen", "WC"), ("wu-cohen", "WC"), ("revised perdew burke ernzerhof", "RPBE"), ("rpbe", "RPBE"),
@@ -96,7 +100,7 @@ def _level(text: bytes, settings: dict[str, str], cell: Floats) -> LevelOfTheory
     return LevelOfTheory(
         code="castep",
         functional=functional,
-        dispersion=_dispersion(settings),
+        dispersion=_dispersion(text),
         exact_exchange=_EXCHANGE.get(functional),
         basis="plane waves",
         cutoff=_leading(settings.get("plane wave basis set cut-off", "")),
@@ -112,10 +116,13 @@ def _level(text: bytes, settings: dict[str, str], cell: Floats) -> LevelOfTheory
     )
 
 
-def _dispersion(settings: dict[str, str]) -> str:
-    state = settings.get("dft+d: semi-empirical dispersion correction", "off")
-    scheme = next((value for name, value in settings.items() if "sedc" in name or name == "dispersion scheme"), "")
-    return (scheme or "DFT+D") if state.startswith("on") else ""
+def _dispersion(text: bytes) -> str:
+    """Return the scheme of the semi-empirical dispersion that is added to the energy, '' where none is."""
+    if _DISPERSION_ON.search(text) is None:
+        return ""
+    scheme = _SCHEME.search(text)
+    name = scheme.group(1).decode("latin-1") if scheme else "DFT+D"
+    return _SCHEMES.get(name, name)
 
 
 def _identities(text: bytes) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -107,3 +109,28 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(castep_text(make_steps(2)), place, byte)
+
+
+def test_an_insulator_prints_one_energy_without_its_letter() -> None:
+    made = make_steps(2)
+    lines = [line for line in castep_text(made).split(b"\n") if not line.startswith((b"Final free", b"NB est."))]
+    text = b"\n".join(re.sub(rb"^Final energy, E +=", b"Final energy =", line) for line in lines)
+    (run,) = read(text)
+    assert run.frames.energy.tolist() == [round(step.energy + 0.002, 10) for step in made]
+    assert run.frames.flags == ((), ())
+
+
+def test_dispersion_is_part_of_the_energy_and_of_the_level_of_theory() -> None:
+    (step,) = make_steps(1)
+    plain = castep_text([step])
+    parameters = [b"", b"  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", b"  x   Atomic DFT-D parameters  x", b"  x-----------------------------x"]
+    parameters += [b"  x  Mg    182.2457   5.4828    x", b"  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", b"", b" "]
+    on = b" DFT+D: Semi-empirical dispersion correction    : on\n SEDC with                                      : G06 correction scheme\n"
+    text = plain.replace(b" plane wave basis set cut-off", on + b" plane wave basis set cut-off")
+    text = text.replace(b"                          Files used", b"\n".join(parameters) + b"                         Files used")
+    corrected = f"Dispersion corrected final free energy* (Ecor-TS) =  {step.energy - 1.5:.10f}     eV\n"
+    text = text.replace(b"NB est. 0K", corrected.encode() + b"NB est. 0K")
+    (run,), (before,) = read(text), read(plain)
+    assert (run.level_of_theory.dispersion, before.level_of_theory.dispersion) == ("D2", "")
+    assert run.frames.energy.tolist() == [round(step.energy - 1.5, 10)]
+    np.testing.assert_array_equal(run.frames.positions, before.frames.positions)
