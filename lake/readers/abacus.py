@@ -3,15 +3,19 @@
 The energy is 'final etot', E_KohnSham with the smearing's entropy in it, to which the forces belong. Stress is printed positive under
 compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame
 (2), or prints it behind the words that it did not (3), and is flagged. Logs of force fields have the same energies, but no cycles.
+Of dynamics only the first step has its places in the log; those of the others come from MD_dump beside it (`abacus_dump`).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from lake.readers.abacus_dump import DUMP_NAME, Snapshot, find_step, read_dump
+from lake.readers.abacus_level import INPUT_NAME, read_input, read_level, read_species, seen_later, with_input
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.cross_checks import CrossCheck, other_volume, pressure
 from lake.readers.rows import number
@@ -20,8 +24,7 @@ from lake.readers.text_steps import NAN, Step, as_floats, symmetric, token_table
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
-from schemas.theory import LevelOfTheory
-from schemas.units import BOHR, KBAR, RYDBERG
+from schemas.units import BOHR, KBAR
 
 FORMAT: Final = "ABACUS log"
 
@@ -36,23 +39,17 @@ _VECTORS: Final = re.compile(
     rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n(?! *[-+.\d]+ +[-+.\d]+ +[-+.\d]+ *\n)"
 )
 _VOLUME: Final = re.compile(rb"\n +Volume \(A\^3\) = (\S+)")
-_PLACES: Final = re.compile(rb"\n +(CARTESIAN|DIRECT) COORDINATES[^\n]*\n +atom +x +y +z[^\n]*\n((?: +tau[cd]_\w+ [^\n]*\n)+)")
+_PLACES: Final = re.compile(rb"\n *(CARTESIAN|DIRECT) COORDINATES[^\n]*\n *atom +x +y +z[^\n]*\n((?: *tau[cd]_\w+ [^\n]*\n)+)")
+_MD_STEP: Final = re.compile(rb"\n +STEP OF MOLECULAR DYNAMICS : +(\d{1,9}) *\n")
 _CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
 _ITERATION: Final = re.compile(rb"\n [^\n]*ALGORITHM -+ ?ION= +\+?\d+ +ELEC= +\+?(\d{1,6})")
 _REACHED: Final = b"charge density convergence is achieved"
 _FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
 _FORCES: Final = re.compile(
-    rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: +[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
+    rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: *[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
 )
 _STRESS: Final = re.compile(rb"TOTAL-STRESS \(KBAR\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\d*Ee]+ +[-+.\d*Ee]+ +[-+.\d*Ee]+ *\n)+)")
-_STOPS: Final = re.compile(rb"\n +(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Time  :")
-_PSEUDO: Final = re.compile(rb"\n +Read in pseudopotential file is (\S+)(?:\n[^\n]*){0,2}?\n +exchange-correlation functional = ([^\n]*)")
-_LABEL: Final = re.compile(rb"\n +atom label for species \d+ = (\S+)")
-_CUTOFF: Final = re.compile(rb"\n +energy cutoff for wavefunc \(unit:Ry\) = (\S+)")
-_DENSITY: Final = re.compile(rb"\n +energy cutoff for charge/potential \(unit:Ry\) = (\S+)")
-_SPIN: Final = re.compile(rb"\n +nspin = (\d)")
-_POINTS: Final = re.compile(rb"\n +nkstot_ibz = (\d{1,7})")
-_FUNCTIONALS: Final = {"PBE": "PBE", "PBESOL": "PBEsol", "LDA": "LDA", "PZ": "LDA", "SCAN": "SCAN", "HSE": "HSE06", "PBE0": "PBE0"}
+_STOPS: Final = re.compile(rb"\n *(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Time  :")
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -68,13 +65,19 @@ class AbacusRun(RunLog):
     FORMAT = FORMAT
     SOURCES = ("ABACUS final etot", "ABACUS TOTAL-STRESS")
     ANCHORS = (_FINAL,)
-    ENDS = (b" COORDINATES", b"\n Start  Time  :")
+    ENDS = (b"CARTESIAN COORDINATES", b"DIRECT COORDINATES", b"\n Start  Time  :")
     LAST = (b"\n Finish Time  :",)
     ONCE = (b"TOTAL-FORCE (eV",)
     CHECKS = (CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),)
 
-    def __init__(self) -> None:
+    def __init__(self, dump: list[Snapshot], given: dict[str, str]) -> None:
         super().__init__()
+        self._dump, self._given = dump, given
+        self._placeless: list[tuple[int, Step]] = []
+        """Steps without their places, each with its number in the dynamics."""
+        self._md_step = -1
+        self.dump_used = False
+        self._species: list[str] = []
         self._constant = NAN
         self._cell: Floats | None = None
         self._positions: Floats | None = None
@@ -94,6 +97,7 @@ class AbacusRun(RunLog):
         self._dft = b"exchange-correlation functional" in text
         rows = tables[-1][1].split(b"\n")[:-1] if tables else []
         numbers = as_numbers([element_of(row.split()[0][5:].decode("latin-1")) for row in rows])
+        self._species = read_species(text)
         self._prepare(text, len(rows))
         if numbers is None or self._cell is None:
             return None
@@ -107,7 +111,7 @@ class AbacusRun(RunLog):
             if b"STEP OF MOL" in text
             else "static"
         )
-        return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), _level(text))
+        return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), read_level(text))
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step with the geometry printed before it."""
@@ -119,19 +123,19 @@ class AbacusRun(RunLog):
         if not self._dft and n_scf < 0:
             words = "the log of ABACUS has neither cycles of self-consistency nor a functional (esolver_type lj or dp)"
             raise UnreadableOutput("not_dft", words, "deposit runs of density-functional theory")
+        self.heading = replace(heading, level=seen_later(heading.level, piece))
+        md_step = self._md_step
         self._prepare(piece, natoms)
         self._found += 1
         energy = _ETOT.match(own)
-        if energy is None or cell is None or positions is None:
+        if energy is None:
             self.lost += 1
-            note = "steps whose cell or positions are not printed in the log are left out"
-            self.notes += [note] if note not in self.notes else []
             return None
         stress = _STRESS.search(own)
-        return Step(
+        step = Step(
             number=self._found - 1,
-            cell=cell,
-            positions=positions,
+            cell=np.full((3, 3), NAN) if cell is None else cell,
+            positions=np.full((natoms, 3), NAN) if positions is None else positions,
             energy=number(energy.group(1)),
             forces=_forces(own, natoms),
             stress=_tensor(stress.group(1)) * -KBAR if stress else None,
@@ -139,11 +143,38 @@ class AbacusRun(RunLog):
             n_scf=n_scf,
             contradictions=(told,) if told else (),
         )
+        if cell is not None and positions is not None:
+            return step
+        self._placeless.append((md_step, step))
+        return None
 
     def run(self) -> Run | None:
-        """Return the run; a cycle that failed at its end, and printed no energy, counts among the lost steps."""
+        """Return the run; a cycle that failed at its end, and printed no energy, counts among the lost steps.
+
+        So does a step whose places are neither in the log nor in the trajectory.
+        """
         self.lost += self._failed
+        if self.heading is not None and self._given:
+            self.heading = replace(self.heading, level=with_input(self.heading.level, self._species, self._given))
+        left = self._place()
+        if left:
+            self.lost += left
+            beside = "" if self._dump else ", and MD_dump is not beside it"
+            self.notes.append(f"steps whose cell or positions are not printed in the log are left out{beside}")
         return super().run()
+
+    def _place(self) -> int:
+        """Give steps their places from the trajectory, and return for how many there are none."""
+        placeless, self._placeless, left = self._placeless, [], 0
+        for md_step, step in placeless:
+            found = find_step(self._dump, self.heading.numbers, step.forces, md_step) if self.heading is not None else None
+            if found is None:
+                left += 1
+            else:
+                self.steps.append(replace(step, cell=found.cell, positions=found.positions))
+                self.dump_used = True
+        self.steps.sort(key=lambda step: step.number)
+        return left
 
     def _prepare(self, text: bytes, natoms: int) -> None:
         """Keep geometry and cycle that a text prints for the next step.
@@ -151,6 +182,8 @@ class AbacusRun(RunLog):
         Where the stress is computed, the cell may move: only 'RELAX CELL' or the vectors themselves tell that it did not.
         """
         vectors, tables, moved = _VECTORS.findall(text), _PLACES.findall(text), _CELL_STEP.findall(text)
+        dynamics = _MD_STEP.findall(text)
+        self._md_step = int(dynamics[-1]) if dynamics else -1
         if vectors:
             cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
             self._cell = cell if bool(np.isfinite(cell).all()) else None
@@ -190,31 +223,44 @@ def _forces(text: bytes, natoms: int) -> Floats | None:
     return token_table(table.group(1), natoms, 1, 4, even=False)
 
 
-def _level(text: bytes) -> LevelOfTheory:
-    labels = [element_of(label.decode("latin-1")) for label in _LABEL.findall(text)]
-    files = [(file.decode("latin-1").rsplit("/", 1)[-1], xc.decode("latin-1").strip()) for file, xc in _PSEUDO.findall(text)]
-    names = {xc for _, xc in files}
-    spin, points = _SPIN.search(text), _POINTS.search(text)
-    words = names.pop() if len(names) == 1 else ""
-    return LevelOfTheory(
-        code="abacus",
-        functional=_FUNCTIONALS.get(words.upper(), words),
-        basis="LCAO" if b"SETUP PLANE WAVES FOR WAVE FUNCTIONS" not in text else "plane waves",
-        cutoff=_rydberg(_CUTOFF.search(text)),
-        density_cutoff=_rydberg(_DENSITY.search(text)),
-        pseudopotentials=tuple(sorted({(label, file) for label, (file, _) in zip(labels, files, strict=False)})),
-        n_kpoints=int(points.group(1)) if points else None,
-        spin={b"2": "collinear", b"4": "noncollinear"}.get(spin.group(1) if spin else b"1", "none"),
-    )
+class AbacusReader(LogReader):
+    """Push reader of a log, with the trajectory beside it."""
+
+    def __init__(self) -> None:
+        self._dump: list[Snapshot] = []
+        self._given: dict[str, str] = {}
+        self._made: list[AbacusRun] = []
+        super().__init__(_OPENING, self._start)
+
+    def _start(self) -> AbacusRun:
+        self._made.append(AbacusRun(self._dump, self._given))
+        return self._made[-1]
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take MD_dump or INPUT; they are those of the last run, for ABACUS writes both anew."""
+        if name == DUMP_NAME:
+            self._dump[:] = read_dump(text)
+            return bool(self._dump)
+        if name == INPUT_NAME:
+            self._given.clear()
+            self._given.update(read_input(text))
+            return bool(self._given)
+        return False
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Return the names of the files that the runs were read from."""
+        used = {DUMP_NAME: any(run.dump_used for run in self._made), INPUT_NAME: bool(self._given)}
+        return tuple(name for name, holds in used.items() if holds)
 
 
-def _rydberg(match: re.Match[bytes] | None) -> float | None:
-    value = number(match.group(1)) * RYDBERG if match else NAN
-    return value if np.isfinite(value) else None
+def is_companion(name: str) -> bool:
+    """Return whether a base name is that of a file which ABACUS writes beside its log."""
+    return name in (DUMP_NAME, INPUT_NAME)
 
 
 def _open() -> PushReader:
-    return LogReader(_OPENING, AbacusRun)
+    return AbacusReader()
 
 
-ABACUS_LOG: Final = ReaderSpec(name=FORMAT, code="abacus", recognises=recognises, open=_open, rank=0)
+ABACUS_LOG: Final = ReaderSpec(name=FORMAT, code="abacus", recognises=recognises, open=_open, rank=0, companions=is_companion)

@@ -251,9 +251,9 @@ _NWCHEM: Final = ReaderDoc(
 )
 _ABACUS: Final = ReaderDoc(
     name="ABACUS log",
-    file="`running_*.log` in OUT.*",
-    reads="Every step whose geometry is printed.",
-    versions="2.2 to 3 (seen: a development version of 2022)",
+    file="`running_*.log` in OUT.*, with `MD_dump` and `INPUT` of its folder",
+    reads="Every step whose geometry is printed; of dynamics those whose forces are found in `MD_dump`.",
+    versions="2.1 to 3.10",
     energy="`final etot`, in eV",
     stress="compression positive, kbar; the pressure below is a third of the trace",
     proof="test_golden_long_tail::test_sign_of_stress_in_abacus",
@@ -263,6 +263,9 @@ _ABACUS: Final = ReaderDoc(
         Trap("a cycle that fails prints no energy (2)", "test_abacus::test_a_cycle_that_fails_is_counted"),
         Trap("a cycle that fails and goes on (3)", "test_abacus::test_an_energy_behind_a_failed_cycle_is_flagged"),
         Trap("force fields print the same energies", "test_abacus::test_energies_of_a_force_field_are_refused"),
+        Trap("places of dynamics are in MD_dump alone", "test_abacus::test_places_of_dynamics_come_from_the_trajectory_by_their_forces"),
+        Trap("dft_functional overrides pseudopotentials", "test_abacus::test_the_input_overrides_the_functional_of_the_pseudopotentials"),
+        Trap("the log does not tell U", "test_abacus::test_the_input_beside_the_log_tells_dispersion_smearing_and_u"),
         Trap("a cell that moves without being printed", "test_abacus::test_a_cell_that_moved_without_being_printed_leaves_the_step_out"),
         Trap("a cut output", "test_abacus::test_a_cut_output_gives_the_first_steps"),
     ),

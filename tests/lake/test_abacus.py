@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_logs import make_steps
+from made_up_logs import Made, make_steps
 from made_up_rare_logs import (
     assert_chunks_and_line_ends_do_not_matter,
     assert_cut_gives_first_steps,
@@ -16,9 +19,10 @@ from made_up_rare_logs import (
 from made_up_solids import abacus_text
 
 from lake.readers import find_reader
-from lake.readers.abacus import ABACUS_LOG
+from lake.readers.abacus import ABACUS_LOG, AbacusReader
+from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
-from schemas.units import KBAR, RYDBERG
+from schemas.units import BOHR, KBAR, RYDBERG
 
 
 def test_reads_what_is_printed() -> None:
@@ -92,3 +96,71 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(abacus_text(make_steps(2)), place, byte)
+
+
+def dynamics_text(steps: Sequence[Made]) -> bytes:
+    """Return running_md.log of a version that starts lines with names: places of the first step alone."""
+    text = abacus_text(steps).replace(b"\n     tauc_", b"\ntauc_").replace(b"\n CARTESIAN", b"\nCARTESIAN")
+    head, *rest = text.split(b" RELAX CELL : 1\n")
+    rest = [re.sub(rb"\nCARTESIAN COORDINATES(?:[^\n]*\n){4}", b"\n", part) for part in rest]
+    return head + b"".join(b" STEP OF MOLECULAR DYNAMICS : %d\n" % k + part for k, part in enumerate(rest))
+
+
+def dump_text(steps: Sequence[Made], *, forces: Sequence[Made] | None = None) -> bytes:
+    """Return MD_dump of steps with the forces of others."""
+    text = ""
+    for k, (step, other) in enumerate(zip(steps, forces or steps, strict=True)):
+        text += f"MDSTEP:  {k}\nLATTICE_CONSTANT: 2.000000000000\nLATTICE_VECTORS\n"
+        text += "".join("".join(f"{x:16.12f}" for x in row) + "\n" for row in np.eye(3) * step.edge / BOHR / 2)
+        text += "INDEX    LABEL    POSITIONS    FORCE (eV/Angstrom)\n"
+        for n, (name, place, force) in enumerate(zip(("Mg", "O"), step.positions / BOHR / 2, other.forces, strict=True)):
+            text += f"  {n}  {name}" + "".join(f"  {x:.12f}" for x in (*place, *force)) + "\n"
+        text += "\n\n"
+    return text.encode()
+
+
+def read_beside(log: bytes, **beside: bytes) -> Run:
+    reader = AbacusReader()
+    reader.feed(log)
+    for name, text in beside.items():
+        reader.take_companion(name, text)
+    (run,) = reader.close()
+    return run
+
+
+def test_places_of_dynamics_come_from_the_trajectory_by_their_forces() -> None:
+    steps = make_steps(4)
+    log = dynamics_text(steps)
+    alone, run = read_beside(log), read_beside(log, MD_dump=dump_text(steps))
+    assert (alone.frames.count, alone.n_malformed_steps, run.frames.count, run.n_malformed_steps) == (1, 3, 4, 0)
+    assert "MD_dump is not beside it" in alone.notes[-1]
+    assert run.frames.energy.tolist() == [step.energy for step in steps]
+    for k, step in enumerate(steps):
+        np.testing.assert_allclose(run.frames.positions[k], step.positions, atol=1e-11)
+        np.testing.assert_array_equal(run.frames.forces[k], step.forces)
+
+
+def test_a_trajectory_of_other_forces_gives_no_places() -> None:
+    steps = make_steps(3)
+    run = read_beside(dynamics_text(steps), MD_dump=dump_text(steps, forces=make_steps(6)[3:]))
+    assert (run.frames.count, run.n_malformed_steps) == (1, 2)
+    cut = dump_text(steps)
+    run = read_beside(dynamics_text(steps), MD_dump=cut[: cut.rindex(b"O ")])
+    assert (run.frames.count, run.n_malformed_steps) == (2, 1), "a torn step of the trajectory is none"
+
+
+def test_the_input_overrides_the_functional_of_the_pseudopotentials() -> None:
+    updated = b"\n XC functional updated to : hse\n SETUP PLANE"
+    (run,) = read(abacus_text(make_steps(1)).replace(b"\n SETUP PLANE", updated))
+    assert (run.level_of_theory.functional, run.level_of_theory.exact_exchange) == ("HSE06", 0.25)
+
+
+def test_the_input_beside_the_log_tells_dispersion_smearing_and_u() -> None:
+    log = abacus_text(make_steps(1)).replace(b"\n Start  Time", b"\n                   DFTU     cal_eff_pot_mat       57.19\n Start  Time")
+    assert read_beside(log).level_of_theory.extra == (("hubbard_u", "on"),)
+    text = b"INPUT_PARAMETERS\nvdw_method  d3_bj #none\nsmearing_method gauss\nsmearing_sigma 0.02\ndft_plus_u 1\n"
+    level = read_beside(log, INPUT=text + b"orbital_corr 2 -1\nhubbard_u 4.5 0.0\n").level_of_theory
+    assert (level.functional, level.dispersion, level.smearing, level.smearing_width) == ("PBE", "D3(BJ)", "gaussian", 0.02 * RYDBERG)
+    assert (level.hubbard_u, level.extra) == ((("Mg", "d", 4.5),), ())
+    assert read_beside(log, INPUT=text + b"orbital_corr 2\nhubbard_u 4.5\n").level_of_theory.extra == (("hubbard_u", "on"),)
+    assert read_beside(log, INPUT=b"&CONTROL\n calculation = 'scf'\n").level_of_theory.dispersion == ""
