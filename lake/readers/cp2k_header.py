@@ -31,6 +31,8 @@ _KIND_COUNT: Final = re.compile(rb" +(\d+)\. Atomic kind: .*Number of atoms: +(\
 _EPS_SCF: Final = re.compile(rb"\n +eps_scf:? +(\S+) *\n")
 _MAX_SCF: Final = re.compile(rb"\n +max_scf: +(\d+) *\n")
 _METHOD: Final = re.compile(rb"\n (?:QS|SE|DFTB|xTB)\| Method: +(\S+)")
+_OTHER_METHOD: Final = re.compile(rb"\n (xTB|DFTB|SE)\| ")
+"""Settings of a method that states no name."""
 _KINDS: Final = {
     "ENERGY": "static", "ENERGY_FORCE": "static", "WFN_OPT": "static", "WAVEFUNCTION_OPTIMIZATION": "static", "GEO_OPT": "relax",
     "GEOMETRY_OPTIMIZATION": "relax", "CELL_OPT": "vc-relax", "MD": "md", "MOLECULAR_DYNAMICS": "md", "BAND": "neb",
@@ -76,7 +78,7 @@ def read_header(text: bytes) -> Header:
     atoms, cell = read_atoms(text), read_cell(text)
     place = max(0, text.find(b"eps_scf") - 80)
     thresholds, most = _EPS_SCF.findall(text, place), search(_MAX_SCF, b"max_scf:", text)
-    method, project = _METHOD.search(text), _PROJECT.search(text)
+    method, project = _METHOD.search(text) or _OTHER_METHOD.search(text), _PROJECT.search(text)
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
         kind=_kind(text),

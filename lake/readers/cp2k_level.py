@@ -14,6 +14,8 @@ from schemas.theory import LevelOfTheory
 from schemas.units import BOLTZMANN, HARTREE
 
 _FUNCTIONAL: Final = re.compile(rb"\n FUNCTIONAL\| +([A-Za-z][\w-]*):([^\n]*(?:\n FUNCTIONAL\|(?! +[A-Z][A-Z0-9_-]+:)[^\n]*)*)")
+_SCALE: Final = re.compile(rb"sx=(\d*\.\d+)sc=")
+"""How much of an exchange functional is taken: less than all where the rest is exact exchange, whose fraction may not be printed."""
 _KIND: Final = re.compile(rb"\n +(\d+)\. Atomic kind: +(\S+) +Number of atoms: +\d+")
 _BASIS: Final = re.compile(rb"\n +Orbital Basis Set +(\S+)")
 _POTENTIAL: Final = re.compile(rb"\n +[A-Za-z ()-]*[Pp]otential information for +(\S+)")
@@ -122,7 +124,9 @@ def _functional(text: bytes) -> tuple[str, float | None]:
     fraction, screening = search(_EXCHANGE, b"HFX_INFO|", text), search(_POTENTIAL_TYPE, b"HFX_INFO|", text)
     exchange = _finite(number(fraction.group(1))) if fraction else None
     if exchange is None:
-        return name, None
+        scale = _SCALE.search(b"".join(parts.values()))
+        scaled = scale is not None and number(scale.group(1)) != 1.0
+        return (f"{name}(sx={scale.group(1).decode('latin-1')})" if scale and scaled else name), None
     if not parts:
         return "HF", exchange
     if "PBE" in parts or "XWPBE" in parts:

@@ -25,7 +25,7 @@ _ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
 _VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
-_NOT_DFT_METHODS: Final = {"xtb", "dftb", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
+_NOT_DFT_METHODS: Final = {"xtb", "dftb", "se", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
 _CELL_DECIMALS: Final = 1e-3
 """Å; vectors of a cell are printed with three decimals."""
 _NET_FORCE: Final = 5e-3

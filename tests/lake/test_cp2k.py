@@ -154,7 +154,7 @@ def test_a_torn_table_is_flagged() -> None:
     assert np.isnan(run.frames.stress).all()
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"( QS )", b"( FIST )"), (b" GPW", b" xTB")])
+@pytest.mark.parametrize(("old", "new"), [(b"( QS )", b"( FIST )"), (b" GPW", b" xTB"), (b" QS| Method: ", b" xTB| Parameter file ")])
 def test_energies_that_are_not_of_dft_are_refused(old: bytes, new: bytes) -> None:
     with pytest.raises(UnreadableOutput) as refusal:
         read(cp2k_text(make_steps(1)).replace(old, new))
@@ -215,3 +215,15 @@ def test_damage_never_escapes(place: int, byte: int, count: int) -> None:
     except UnreadableOutput:
         return
     assert all(run.frames.count for run in runs)
+
+
+def test_a_functional_taken_in_part_is_not_that_functional() -> None:
+    """The fraction of exact exchange may be printed later, or not at all."""
+    text = cp2k_text(make_steps(1))
+    assert read(text).level_of_theory.functional == "PBE"
+    place = text.index(b"\n FUNCTIONAL| PBE")
+    end = text.index(b"\n", place + 1)
+    part = read(text[:end] + b"\n FUNCTIONAL|  pp. 3865-3868, (1996)sx=0.750sc=1.000{spin unpolarized}" + text[end:])
+    assert (part.level_of_theory.functional, part.level_of_theory.exact_exchange) == ("PBE(sx=0.750)", None)
+    whole = read(text[:end] + b"\n FUNCTIONAL|  pp. 3865-3868, (1996)sx=1.000sc=1.000{spin unpolarized}" + text[end:])
+    assert whole.level_of_theory.functional == "PBE"
