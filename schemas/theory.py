@@ -14,7 +14,7 @@ class LevelOfTheory:
     functional: str = ""
     """Common name: 'PBE', 'LDA', 'PBEsol', 'r2SCAN', 'PBE0', 'HSE06'; the code's own words where it has no common name."""
     dispersion: str = ""
-    """'D3(BJ)', 'TS', 'rVV10', ...; empty for none."""
+    """'D2', 'D3(0)', 'D3(BJ)', 'D4', 'TS', 'MBD', 'rVV10', ..., the same word for every code; empty for none."""
     hubbard_u: tuple[tuple[str, str, float], ...] = ()
     """(element, shell, U - J in eV), sorted; ('Ni', 'd', 6.2)."""
     exact_exchange: float | None = None

@@ -31,7 +31,7 @@ _FUNCTIONALS: Final[Mapping[int, str]] = {
 """Functional by ixc (ABINIT manual; negative numbers are pairs of libxc identifiers)."""
 
 _EXCHANGE: Final = {"PBE0": 0.25, "PBE0 (1/3)": 1 / 3, "HSE06": 0.25, "HSE03": 0.25, "B3LYP": 0.2, "HF": 1.0}
-_DISPERSION: Final = {0: "", 1: "vdW-DF", 2: "vdW-DF2", 5: "D2", 6: "D3", 7: "D3(BJ)"}
+_DISPERSION: Final = {0: "", 1: "vdW-DF", 2: "vdW-DF2", 5: "D2", 6: "D3(0)", 7: "D3(BJ)"}
 _SMEARING: Final = {
     0: "none", 1: "none", 2: "none", 3: "fermi-dirac", 4: "marzari-vanderbilt", 5: "marzari-vanderbilt", 6: "methfessel-paxton",
     7: "gaussian",

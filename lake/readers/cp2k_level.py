@@ -143,7 +143,7 @@ def _dispersion(text: bytes) -> str:
     if b"DFT-D4" in words:
         return "D4"
     if b"DFT-D3" in words:
-        return "D3(BJ)" if re.search(rb"BJ [Dd]amping|Becke-Johnson", words) else "D3"
+        return "D3(BJ)" if re.search(rb"BJ [Dd]amping|Becke-Johnson", words) else "D3(0)"
     if b"DFT-D2" in words:
         return "D2"
     for printed, name in ((b"rVV10", "rVV10"), (b"LMKLL", "vdW-DF2"), (b"DRSLL", "vdW-DF")):

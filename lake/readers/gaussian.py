@@ -58,7 +58,7 @@ _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Excited State   1:", "not_energies", "excited states, whose forces do not belong to the ground-state energy"),
     (b"Counterpoise: corrected energy", "not_energies", "a counterpoise calculation of fragments"),
 )
-_DISPERSION: Final = (("gd3bj", "D3(BJ)"), ("gd3", "D3"), ("gd2", "D2"), ("pfd", "PFD"))
+_DISPERSION: Final = (("gd3bj", "D3(BJ)"), ("gd3", "D3(0)"), ("gd2", "D2"), ("pfd", "PFD"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,7 +170,7 @@ def _dispersion(words: dict[str, list[str]]) -> str:
         return ""
     if int(_value(words, "version.dftd", 2)) == 2:
         return "D2"
-    return "D3(BJ)" if _first(words, "dftd3.damp", "bj").lower() == "bj" else "D3"
+    return "D3(BJ)" if _first(words, "dftd3.damp", "bj").lower() == "bj" else "D3(0)"
 
 
 def _hubbard(

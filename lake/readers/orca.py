@@ -43,7 +43,7 @@ _NAMES: Final = {
     "WB97M-V": "wB97M-V", "WB97X-D3BJ": "wB97X-D3(BJ)", "WB97M-D3BJ": "wB97M-D3(BJ)", "CAM-B3LYP": "CAM-B3LYP", "PW91": "PW91",
     "LDA": "LDA-PW92", "SCANFUNC": "SCAN", "HSE06": "HSE06", "WB97X": "wB97X", "HF-3C": "HF-3c", "B97-D3": "B97-D3",
 }  # fmt: skip
-_DISPERSION: Final = {"D3BJ": "D3(BJ)", "D3": "D3(BJ)", "D3ZERO": "D3", "D4": "D4", "D2": "D2", "NL": "VV10", "D3TZ": "D3"}
+_DISPERSION: Final = {"D3BJ": "D3(BJ)", "D3": "D3(BJ)", "D3ZERO": "D3(0)", "D4": "D4", "D2": "D2", "NL": "VV10", "D3TZ": "D3(0)"}
 _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (
         re.compile(rb"Method +\.\.\.\. +NDDO|\n +GFN\d?-xTB"),

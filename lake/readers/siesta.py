@@ -27,9 +27,14 @@ FORMAT: Final = "SIESTA output"
 
 _SINGLE: Final = b"\n                        Single-point calculation"
 _MOVE: Final = b"\n                        Begin "
+_MOVE_3: Final = b"\n                            Begin "
+"""Version 3."""
+_BEGINNINGS: Final = (_SINGLE, _MOVE, _MOVE_3)
 _WELCOME: Final = b"*  WELCOME TO SIESTA  *"
 _CYCLE_HEAD: Final = re.compile(rb"\n[ :a-z]*iscf +(Eharris[^\n]*)\n")
 _CYCLE_ROW: Final = re.compile(rb"\n +scf: +(\d+)( [^\n]*)(?=\n)")
+_CYCLE_ROW_3: Final = re.compile(rb"\nsiesta: +(\d+)( +-?\d[^\n]*)(?=\n)")
+"""Version 3; rows of the final forces look alike, behind the energy."""
 _KS: Final = re.compile(rb"\nsiesta: E_KS\(eV\) = +(\S+) *\n")
 _FREE: Final = re.compile(rb"\nsiesta: FreeEng = +(\S+) *\n")
 _TOTAL: Final = re.compile(rb"\nsiesta: Etot +=? +(\S+) *\n")
@@ -69,7 +74,7 @@ class SiestaReader:
     """Push reader of one output; the text is cut where a step begins."""
 
     def __init__(self) -> None:
-        self._cutter = Cutter((_SINGLE, _MOVE))
+        self._cutter = Cutter(_BEGINNINGS)
         self._head = b""
         self._header: Header | None = None
         self._pieces = 0
@@ -114,7 +119,7 @@ class SiestaReader:
 
     def _take(self, piece: bytes, *, closed: bool) -> None:
         self._complete = self._complete or b"\n>> End of run" in piece or b"\nJob completed" in piece
-        if not piece.startswith((_SINGLE, _MOVE)):
+        if not piece.startswith(_BEGINNINGS):
             self._head += piece
             return
         if self._header is None:
@@ -193,7 +198,8 @@ def _with_final(step: Step, piece: bytes) -> Step:
 
 def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
     """Return the cycle of a step, judged by its last line and the tolerances in force."""
-    head, rows = _CYCLE_HEAD.search(text), _CYCLE_ROW.findall(text)
+    head, energy = _CYCLE_HEAD.search(text), _KS.search(text)
+    rows = _CYCLE_ROW.findall(text) or _CYCLE_ROW_3.findall(text, 0, energy.start() + 1 if energy else len(text))
     if head is None or not rows:
         return None
     names = head.group(1).decode("latin-1").split()

@@ -45,7 +45,7 @@ _VDW_DF: Final[Mapping[str, str]] = {
     "LV-PW86r": "vdW-DF-cx", "BEEF": "BEEF-vdW",
 }  # fmt: skip
 _IVDW: Final[Mapping[int, str]] = {
-    1: "D2", 10: "D2", 11: "D3(zero)", 12: "D3(BJ)", 13: "D4", 15: "simple-D3", 2: "TS", 20: "TS", 21: "TS(Hirshfeld-I)",
+    1: "D2", 10: "D2", 11: "D3(0)", 12: "D3(BJ)", 13: "D4", 15: "simple-D3", 2: "TS", 20: "TS", 21: "TS(Hirshfeld-I)",
     202: "MBD", 263: "MBD(FI)", 3: "ULG", 4: "dDsC",
 }  # fmt: skip
 _ABSENT: Final = ("", "--", "F", "NONE", ".FALSE.", "NO")

@@ -250,7 +250,7 @@ def test_openmx_output_with_its_trajectory(shared: Path) -> None:
 def test_levels_of_theory(shared: Path) -> None:
     (iron,) = read("output", (shared / "dft/cp2k/energy-force-v6.1/output").read_bytes())
     level = iron.level_of_theory
-    assert (level.functional, level.dispersion, level.hubbard_u, level.spin) == ("PBE", "D3", (("Fe", "d", 3.0),), "collinear")
+    assert (level.functional, level.dispersion, level.hubbard_u, level.spin) == ("PBE", "D3(0)", (("Fe", "d", 3.0),), "collinear")
     assert level.pseudopotentials[1] == ("O", "GTH-PBE-q6 / DZVP-MOLOPT-SR-GTH")
     assert level.density_cutoff == pytest.approx(200 * HARTREE)
     bare, polarised = (run.level_of_theory for run in read("Fe.out", (shared / "dft/abinit/fe-two-datasets/Fe.out").read_bytes()))

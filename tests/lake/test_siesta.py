@@ -138,3 +138,14 @@ def test_damage_never_escapes(place: int, byte: int, count: int, single: bool) -
     except UnreadableOutput:
         return
     assert run.frames.count
+
+
+def test_version_3_begins_its_steps_and_rows_otherwise() -> None:
+    made = make_steps(3)
+    text = siesta_text(made, single=False)
+    old = text.replace(b"\n                        Begin ", b"\n                            Begin ").replace(b"\n   scf:", b"\nsiesta:")
+    assert old != text
+    run, known = read(old), read(text)
+    np.testing.assert_array_equal(run.frames.energy, known.frames.energy)
+    np.testing.assert_array_equal(run.frames.forces, known.frames.forces)
+    assert (run.frames.n_scf_steps.tolist(), run.flags) == (known.frames.n_scf_steps.tolist(), known.flags)

@@ -118,7 +118,7 @@ def test_files_of_one_stage_go_together() -> None:
         "INCAR.orig": b"IVDW = 4",
     }
     found = {each.files: each.run.level_of_theory.dispersion for each in calculations(files)}
-    assert found == {("OUTCAR.relax1", "INCAR.relax1"): "D3(zero)", ("OUTCAR.relax2", "INCAR.relax2"): "D3(BJ)"}
+    assert found == {("OUTCAR.relax1", "INCAR.relax1"): "D3(0)", ("OUTCAR.relax2", "INCAR.relax2"): "D3(BJ)"}
 
 
 def test_images_of_an_elastic_band_have_their_inputs_above() -> None:
@@ -170,7 +170,7 @@ def test_images_of_a_band_and_stages_of_a_relaxation_are_calculations_of_their_o
     files = {**band, "neb/INCAR": b"IVDW = 12", **stages}
     found = read_stream("a.tar", lambda: io.BytesIO(tar_of(files)), LimitSettings()).calculations
     assert {each.member: (each.run.frames.count, each.run.level_of_theory.dispersion) for each in found} == {
-        "neb/01": (2, "D3(BJ)"), "neb/02": (3, "D3(BJ)"), "relax/relax1": (2, "D3(zero)"), "relax/relax2": (3, "D3(BJ)"),
+        "neb/01": (2, "D3(BJ)"), "neb/02": (3, "D3(BJ)"), "relax/relax1": (2, "D3(0)"), "relax/relax2": (3, "D3(BJ)"),
     }  # fmt: skip
 
 

@@ -364,7 +364,7 @@ def test_kind_of_run(tags: dict[str, str], kind: str) -> None:
         ({"LHFCALC": ".true.", "GGA": "PE", "AEXX": "0.25"}, "PBE0", ""),
         ({"LHFCALC": "True", "AEXX": "0.4", "HFSCREEN": "0.2"}, "PBE hybrid", ""),
         ({"IVDW": "12"}, "PBE", "D3(BJ)"),
-        ({"IVDW": "11"}, "PBE", "D3(zero)"),
+        ({"IVDW": "11"}, "PBE", "D3(0)"),
         ({"GGA": "BO", "LUSE_VDW": "T"}, "optB88-vdW", ""),
         ({"GGA": "ML", "LUSE_VDW": "T"}, "vdW-DF2", ""),
     ],
