@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.rows import decode_rows, find_columns, number
+from schemas.errors import UnreadableOutput
 from schemas.units import BOHR
 
 Floats = NDArray[np.float64]
@@ -86,11 +88,16 @@ class Positions(NamedTuple):
     """The columns of the labels, and that of the line ends."""
 
 
+_ONE_GEOMETRY: Final = 1e-3
+"""Ry; energies behind one printed geometry that differ by more, without exact exchange, are of geometries that are not printed."""
+
+
 def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool = False) -> tuple[Labels, Tables] | None:
     """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
 
-    The last '!!' line of a hybrid counts, else the last '!' line. threshold (Ry) is the one in force before text; plain says that
-    text sets no other, and has no word about convergence or exact exchange.
+    The last '!!' line of a hybrid counts, else the last '!' line; where several of these are apart the energy is NaN, for it is of
+    a geometry that is not printed. threshold (Ry) is the one in force before text; plain says that text sets no other, and has no word
+    about convergence or exact exchange. Raises UnreadableOutput for all_currents.x, which uses the banner of pw.x.
     """
     hybrid = hybrid or (not plain and b"EXX: now go back" in text)
     lines = _energy_lines(text)
@@ -101,6 +108,14 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
     match = (outer or lines)[-1]
     place, inner = match.start(), max((line.start() for line in lines if line.group(1) == b"!"), default=match.start())
     energy = number(match.group(2))
+    if not hybrid and len(lines) > 1:
+        if b" CURRENT CALCULATED" in text:
+            raise UnreadableOutput(
+                "not_energies",
+                "output of all_currents.x (QEHeat): energies of displaced atoms whose places are not printed",
+                "send the output of the pw.x run before it",
+            )
+        energy = _NAN if _spread(lines) > _ONE_GEOMETRY else energy
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
     threshold = threshold if plain else last_threshold(text, threshold, inner)
@@ -119,6 +134,12 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
         total_force=_behind(text, b"Total force =", place, None) if forces is not None else _NAN,
     )
     return labels, Tables(forces, stress, text[place:])
+
+
+def _spread(lines: Sequence[re.Match[bytes]]) -> float:
+    """Return how far the energies of lines are from each other, Ry."""
+    values = [number(line.group(2)) for line in lines]
+    return max(values) - min(values)
 
 
 def _energy_lines(text: bytes) -> list[re.Match[bytes]]:

@@ -409,3 +409,16 @@ def test_long_log_is_read_in_bounded_memory() -> None:
     (run,) = reader.close()
     assert run.frames.count == 400 + 5
     assert peak < 2 << 20
+
+
+def test_energies_of_geometries_that_are_not_printed_are_no_label() -> None:
+    """One printed geometry has one energy: another step's, or another program's in pw.x's words, must not be put to it."""
+    first, second = scf(-10.0), scf(-10.2)
+    with pytest.raises(UnreadableOutput) as refusal:
+        read((header() + first + second + "\n   JOB DONE.\n").encode())
+    assert refusal.value.reason == "no_complete_step"
+    (run,) = read((header() + scf(-10.0) + scf(-10.0000001) + "\n   JOB DONE.\n").encode())
+    assert run.frames.energy.tolist() == [-10.0000001 * RYDBERG]
+    with pytest.raises(UnreadableOutput) as refusal:
+        read((header() + scf(-10.0) + scf(-10.0000001) + "\n ZERO CURRENT CALCULATED\n   JOB DONE.\n").encode())
+    assert refusal.value.reason == "not_energies"
