@@ -67,14 +67,13 @@ class AbacusRun(RunLog):
     ANCHORS = (_FINAL,)
     ENDS = (b"CARTESIAN COORDINATES", b"DIRECT COORDINATES", b"\n Start  Time  :")
     LAST = (b"\n Finish Time  :",)
-    ONCE = (b"TOTAL-FORCE (eV",)
     CHECKS = (CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),)
 
     def __init__(self, dump: list[Snapshot], given: dict[str, str]) -> None:
         super().__init__()
         self._dump, self._given = dump, given
-        self._placeless: list[tuple[int, Step]] = []
-        """Steps without their places, each with its number in the dynamics."""
+        self._placeless: dict[int, int] = {}
+        """Steps without their places, and their numbers in the dynamics."""
         self._md_step = -1
         self.dump_used = False
         self._species: list[str] = []
@@ -143,10 +142,9 @@ class AbacusRun(RunLog):
             n_scf=n_scf,
             contradictions=(told,) if told else (),
         )
-        if cell is not None and positions is not None:
-            return step
-        self._placeless.append((md_step, step))
-        return None
+        if cell is None or positions is None:
+            self._placeless[step.number] = md_step
+        return step
 
     def run(self) -> Run | None:
         """Return the run; a cycle that failed at its end, and printed no energy, counts among the lost steps.
@@ -165,16 +163,16 @@ class AbacusRun(RunLog):
 
     def _place(self) -> int:
         """Give steps their places from the trajectory, and return for how many there are none."""
-        placeless, self._placeless, left = self._placeless, [], 0
-        for md_step, step in placeless:
-            found = find_step(self._dump, self.heading.numbers, step.forces, md_step) if self.heading is not None else None
-            if found is None:
-                left += 1
-            else:
+        steps, self.steps = self.steps, []
+        for step in steps:
+            if step.number not in self._placeless:
+                self.steps.append(step)
+                continue
+            found = find_step(self._dump, self.heading.numbers, step.forces, self._placeless[step.number]) if self.heading else None
+            if found is not None:
                 self.steps.append(replace(step, cell=found.cell, positions=found.positions))
                 self.dump_used = True
-        self.steps.sort(key=lambda step: step.number)
-        return left
+        return len(steps) - len(self.steps)
 
     def _prepare(self, text: bytes, natoms: int) -> None:
         """Keep geometry and cycle that a text prints for the next step.
@@ -203,6 +201,10 @@ class AbacusRun(RunLog):
         self._reached = _REACHED in text
         self._failed = bool(failures) and (not iterations or failures[-1].start() > iterations[-1].start())
         lost = len(failures) - self._failed
+        unexplained = text.count(b"TOTAL-FORCE (eV") - 1 - len(failures) if text.startswith(_FINAL) else 0
+        if unexplained > 0:
+            self.lost += unexplained
+            self.notes.append(f"{unexplained} tables of forces without an energy before them are left out")
         if lost:
             self.lost += lost
             note = "cycles of self-consistency that did not converge print no final energy and are left out"
