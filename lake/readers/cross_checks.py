@@ -78,6 +78,11 @@ def norm_of_forces(step: Step) -> float:
     return float(np.linalg.norm(step.forces)) if step.forces is not None else float("nan")
 
 
+def rms_component(step: Step) -> float:
+    """Return the root mean square of the components of the forces, eV/Å, which no rotation changes; NaN without forces."""
+    return float(np.sqrt(np.mean(step.forces**2))) if step.forces is not None and step.forces.size else float("nan")
+
+
 def resolution(printed: bytes) -> float:
     """Return one unit of the last digit of a printed number."""
     found = _DIGITS.match(printed.strip())

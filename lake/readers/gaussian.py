@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.base import PushReader, ReaderSpec
-from lake.readers.cross_checks import CrossCheck, largest_component
+from lake.readers.cross_checks import CrossCheck, rms_component
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
@@ -42,7 +42,10 @@ _ORIENTATION: Final = re.compile(
     rb"\n +(Input|Standard|Z-Matrix) orientation: *\n -+\n[^\n]*\n[^\n]*\n -+\n((?: +\d+ +-?\d+ +-?\d+ [^\n]*\n)+) -+(?=\n)"
 )
 _FORCES: Final = re.compile(rb"\n Center +Atomic +Forces \(Hartrees/Bohr\)\n Number +Number +X +Y +Z\n -+\n")
-_LARGEST: Final = re.compile(rb"\n Cartesian Forces: +Max +(\S+) ")
+_TURNED: Final = b"\n Forces in standard orientation:"
+"""Begins a table (with #P and frequencies) of forces that are turned; those of the input orientation stand behind it."""
+_TURNED_BEFORE: Final = 200
+_RMS: Final = re.compile(rb"\n Cartesian Forces: +Max +\S+ +RMS +(\S+)")
 _STOPS: Final = re.compile(rb"\n Cartesian Forces: +Max|\n Normal termination of Gaussian|\n Error termination ")
 
 _FUNCTIONALS: Final = {
@@ -84,8 +87,7 @@ class GaussianRun(RunLog):
     ANCHORS = (_DONE,)
     ENDS = (b"\n Cartesian Forces:", b"\n Normal termination of Gaussian", b"\n Error termination ")
     LAST = (b"\n Normal termination of Gaussian",)
-    ONCE = (b" Forces (Hartrees/Bohr)\n", b"\n SCF Done:")
-    CHECKS = (CrossCheck("largest component of the forces", b"\n Cartesian Forces:", _LARGEST, largest_component, HARTREE_PER_BOHR),)
+    CHECKS = (CrossCheck("root mean square of the forces", b"\n Cartesian Forces:", _RMS, rms_component, HARTREE_PER_BOHR, least=1e-7),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,8 +114,10 @@ class GaussianRun(RunLog):
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step with the geometry printed before it; raises UnreadableOutput where the forces belong to another energy."""
-        stop = _STOPS.search(piece)
-        own = piece if stop is None else piece[: stop.end()]
+        own = _own(piece)
+        if own is None:
+            self.lost += 1
+            return None
         for words, reason, what in _FOREIGN:
             if words in piece:
                 raise UnreadableOutput(reason, f"the log of Gaussian has {what}", "deposit runs of plain density-functional theory")
@@ -173,11 +177,13 @@ class GaussianRun(RunLog):
             self._geometry = _geometry(given[-1][1], turned=given[-1][0] == b"Standard")
 
     def _forces(self, text: bytes, geometry: _Geometry) -> Floats | None:
-        table, natoms = _FORCES.search(text), len(geometry.numbers)
-        if table is None:
+        tables, natoms = list(_FORCES.finditer(text)), len(geometry.numbers)
+        table = next((each for each in tables if _TURNED not in text[max(0, each.start() - _TURNED_BEFORE) : each.start()]), None)
+        if not tables:
             return None
-        if geometry.turned:
-            self._once("only the standard orientation is printed, in which the forces are not: they are left out")
+        if geometry.turned or table is None:
+            what = "the forces" if table is None else "the atoms"
+            self._once(f"{what} are printed in the standard orientation alone, and the others are not: the forces are left out")
             return None
         lines = lines_after(text, table.end(), natoms)
         whole = lines is not None and numbered(lines, natoms)
@@ -186,6 +192,16 @@ class GaussianRun(RunLog):
     def _once(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _own(piece: bytes) -> bytes | None:
+    """Return the text of a piece up to the end of its step, behind the second table where the first is of turned forces; None without."""
+    stop = _STOPS.search(piece)
+    if stop is not None and _TURNED in piece[: stop.start()]:
+        stop = _STOPS.search(piece, stop.end())
+        if stop is None:
+            return None
+    return piece if stop is None else piece[: stop.end()]
 
 
 def _geometry(table: bytes, *, turned: bool) -> _Geometry | None:

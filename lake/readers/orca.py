@@ -83,7 +83,7 @@ class OrcaRun(RunLog):
     CHECKS = (
         CrossCheck(
             "norm of the gradient", b"Norm of the cartesian gradient", re.compile(rb"Norm of the cartesian gradient +\.\.\. +(\S+)"),
-            norm_of_forces, HARTREE_PER_BOHR,
+            norm_of_forces, HARTREE_PER_BOHR, least=1e-6,
         ),
     )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ _ENERGY: Final = re.compile(rb"\n(!!?) +total energy +=([^\n]*?)Ry *(?=\n)")
 _ACCURACY: Final = re.compile(rb"estimated scf accuracy +<([^\n]*?)Ry *\n")
 _THRESHOLD: Final = re.compile(rb"\n *(?:(?:scf )?convergence threshold|new conv_thr) +=([^\n]*?)(?:Ry *)?\n")
 _ITERATIONS: Final = re.compile(rb"convergence has been achieved in +(\d{1,6}) iterations")
+_CYCLE_END: Final = b"End of self-consistent calculation"
 _ACHIEVED: Final = b"convergence has been achieved in"
 _SMEARING: Final = re.compile(rb"smearing contrib\. \(-TS\) +=([^\n]*?)Ry *\n")
 _BLOCK: Final = re.compile(rb"\n(?:ATOMIC_POSITIONS|CELL_PARAMETERS) *[({]? *(alat|bohr|angstrom|crystal)?(?: *= *([\d.]+))? *[)}]? *\n")
@@ -88,16 +88,12 @@ class Positions(NamedTuple):
     """The columns of the labels, and that of the line ends."""
 
 
-_ONE_GEOMETRY: Final = 1e-3
-"""Ry; energies behind one printed geometry that differ by more, without exact exchange, are of geometries that are not printed."""
-
-
 def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool = False) -> tuple[Labels, Tables] | None:
     """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
 
-    The last '!!' line of a hybrid counts, else the last '!' line; where several of these are apart the energy is NaN, for it is of
-    a geometry that is not printed. threshold (Ry) is the one in force before text; plain says that text sets no other, and has no word
-    about convergence or exact exchange. Raises UnreadableOutput for all_currents.x, which uses the banner of pw.x.
+    The last '!!' line of a hybrid counts, else the last '!' line (with iprint each iteration has one). threshold (Ry) is the one in force
+    before text; plain says that text sets no other, and has no word about convergence or exact exchange. Raises UnreadableOutput for
+    all_currents.x, which uses the banner of pw.x.
     """
     hybrid = hybrid or (not plain and b"EXX: now go back" in text)
     lines = _energy_lines(text)
@@ -108,14 +104,12 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
     match = (outer or lines)[-1]
     place, inner = match.start(), max((line.start() for line in lines if line.group(1) == b"!"), default=match.start())
     energy = number(match.group(2))
-    if not hybrid and len(lines) > 1:
-        if b" CURRENT CALCULATED" in text:
-            raise UnreadableOutput(
-                "not_energies",
-                "output of all_currents.x (QEHeat): energies of displaced atoms whose places are not printed",
-                "send the output of the pw.x run before it",
-            )
-        energy = _NAN if _spread(lines) > _ONE_GEOMETRY else energy
+    if not hybrid and len(lines) > 1 and b" CURRENT CALCULATED" in text:
+        raise UnreadableOutput(
+            "not_energies",
+            "output of all_currents.x (QEHeat): energies of displaced atoms whose places are not printed",
+            "send the output of the pw.x run before it",
+        )
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
     threshold = threshold if plain else last_threshold(text, threshold, inner)
@@ -129,17 +123,11 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
         stress_in_kbar=in_kbar,
         torn=force_torn or stress_torn,
         hybrid=hybrid,
-        merged=1 if hybrid else len(lines),
+        merged=1 if hybrid else max(1, min(len(lines), text.count(_CYCLE_END))),
         pressure=_behind(text, b"P=", text.find(b" total   stress ", place), 120) if stress is not None else _NAN,
         total_force=_behind(text, b"Total force =", place, None) if forces is not None else _NAN,
     )
     return labels, Tables(forces, stress, text[place:])
-
-
-def _spread(lines: Sequence[re.Match[bytes]]) -> float:
-    """Return how far the energies of lines are from each other, Ry."""
-    values = [number(line.group(2)) for line in lines]
-    return max(values) - min(values)
 
 
 def _energy_lines(text: bytes) -> list[re.Match[bytes]]:

@@ -98,3 +98,28 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(gaussian_text(make_steps(2)), place, byte)
+
+
+def turned_first(text: bytes) -> bytes:
+    """Return a log of one step with a table of turned forces before that of the input orientation, as frequencies with #P print them."""
+    start = text.index(b"\n Center     Atomic                   Forces")
+    end = text.index(b"\n", text.index(b"\n Cartesian Forces:", start) + 1)
+    table = text[start:end]
+    rows = [line.split() for line in table.split(b"\n") if line[:7].strip().isdigit() and len(line.split()) == 5]
+    turned = table
+    for row in rows:
+        old = b"".join(field.rjust(15) for field in row[2:])
+        turned = turned.replace(old, b"".join(field.rjust(15) for field in (row[3], row[4], row[2])))
+    assert turned != table
+    return text[:start] + b"\n Forces in standard orientation:" + turned + b"\n ***** Axes restored to original set *****" + text[start:]
+
+
+def test_forces_in_the_standard_orientation_are_passed_over() -> None:
+    """They are turned, and stand before those that belong to the input orientation."""
+    text = gaussian_text(make_steps(1))
+    both = turned_first(text)
+    (run,), (known,) = read(both), read(text)
+    np.testing.assert_array_equal(run.frames.forces, known.frames.forces)
+    assert (run.frames.flags, run.notes) == (known.frames.flags, known.notes)
+    with pytest.raises(UnreadableOutput):
+        read(both[: both.index(b" ***** Axes restored")])

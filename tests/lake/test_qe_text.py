@@ -413,12 +413,18 @@ def test_long_log_is_read_in_bounded_memory() -> None:
 
 def test_energies_of_geometries_that_are_not_printed_are_no_label() -> None:
     """One printed geometry has one energy: another step's, or another program's in pw.x's words, must not be put to it."""
-    first, second = scf(-10.0), scf(-10.2)
-    with pytest.raises(UnreadableOutput) as refusal:
-        read((header() + first + second + "\n   JOB DONE.\n").encode())
-    assert refusal.value.reason == "no_complete_step"
-    (run,) = read((header() + scf(-10.0) + scf(-10.0000001) + "\n   JOB DONE.\n").encode())
-    assert run.frames.energy.tolist() == [-10.0000001 * RYDBERG]
-    with pytest.raises(UnreadableOutput) as refusal:
-        read((header() + scf(-10.0) + scf(-10.0000001) + "\n ZERO CURRENT CALCULATED\n   JOB DONE.\n").encode())
-    assert refusal.value.reason == "not_energies"
+    for more, reason in (("", "no_complete_step"), ("\n ZERO CURRENT CALCULATED\n", "not_energies")):
+        with pytest.raises(UnreadableOutput) as refusal:
+            read((header() + scf(-10.0) + scf(-10.2) + more + END).encode())
+        assert refusal.value.reason == reason
+
+
+def test_each_iteration_may_print_an_energy() -> None:
+    """With iprint = 1 an energy stands behind every iteration of one cycle; the last is that of the step."""
+    early = (
+        scf(-9.0, accuracy="0.3")
+        .replace("     End of self-consistent calculation\n", "")
+        .replace("convergence has been achieved", "going on")
+    )
+    (run,) = read((header() + early + scf(-10.0) + END).encode())
+    assert (run.frames.energy.tolist(), run.frames.scf_converged.tolist()) == ([-10.0 * RYDBERG], [1])
