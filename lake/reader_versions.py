@@ -12,24 +12,24 @@ from typing import Final
 SHARED: Final = 1
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
-    "abacus": 1,
-    "abinit": 1,
+    "abacus": 2,
+    "abinit": 2,
     "ase": 1,
-    "castep": 1,
-    "cp2k": 1,
+    "castep": 2,
+    "cp2k": 2,
     "deepmd": 1,
-    "elk": 1,
+    "elk": 2,
     "extxyz": 1,
-    "fhi-aims": 1,
-    "gaussian": 1,
-    "gpaw": 1,
-    "nwchem": 1,
-    "openmx": 1,
-    "orca": 1,
-    "qe": 1,
+    "fhi-aims": 2,
+    "gaussian": 2,
+    "gpaw": 2,
+    "nwchem": 2,
+    "openmx": 2,
+    "orca": 2,
+    "qe": 2,
     "runner": 1,
-    "siesta": 1,
-    "vasp": 1,
+    "siesta": 2,
+    "vasp": 2,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""
 

@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_collections import extxyz_of, made_frames, runner_of
-from made_up_logs import cp2k_text, make_steps, openmx_md_text, openmx_text, siesta_text
-from made_up_rare_logs import abacus_text, castep_text, fhi_aims_text, gaussian_text, gpaw_text, orca_text
+from made_up_logs import cp2k_text, make_steps
+from made_up_molecules import gaussian_text, orca_text
+from made_up_orbitals import openmx_md_text, openmx_text, siesta_text
+from made_up_rare_logs import fhi_aims_text, gpaw_text
 from made_up_readings import six_readings
+from made_up_solids import abacus_text, castep_text
 from made_up_vasp import make_run, outcar_text, xml_text
 from made_up_vaspout import vaspout
 
