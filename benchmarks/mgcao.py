@@ -11,23 +11,34 @@ datasets and registered. Every potential has had the same CPU time, that of the 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 # Files here have names of packages: this folder must not come first.
 sys.path.append(sys.path.pop(0))
 
+from mgcao_page import (
+    COUNTS,
+    FEW_ANEW,
+    FEW_WARM,
+    METHODS,
+    MIXED_LOW,
+    MIXED_SHORT,
+    MIXED_WARM,
+    TRIVIAL,
+    Row,
+    add_row,
+    page,
+    picture,
+    read_rows,
+)  # fmt: skip
 from own_server import server
 
 import lake
@@ -49,7 +60,6 @@ AB = "Ca-Mg-O"
 SYSTEMS = {"A": "Mg-O", "B": "Ca-O", "AB": AB}
 THEORY = "PBE/plane waves/qe"
 TEST = 0.4
-COUNTS = (2, 5, 10, 20)
 DRAWS = 3
 SECONDS = 10.0
 """CPU time of each potential; one that begins with another has half of it, that one the other half."""
@@ -69,30 +79,12 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 
 
-TRIVIAL = "no potential: mean energies, zero forces"
-MIXED_ANEW, MIXED_WARM = "A + B + k AB anew", "A + B, then A + B + k AB"
-FEW_ANEW, FEW_WARM = "k AB alone, anew", "A + B, then k AB alone"
-METHODS = (TRIVIAL, MIXED_ANEW, MIXED_WARM, FEW_WARM, FEW_ANEW)
-"""Ways to a potential; what stands before `then` has half of the CPU time. At k = 0 the second and third are A + B alone."""
-
-
-SLUGS = {MIXED_ANEW: "mixed-anew", MIXED_WARM: "mixed-warm", FEW_WARM: "few-warm", FEW_ANEW: "few-anew"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Errors of one potential on the test frames; energies in meV/atom, forces in meV/Å."""
-
-    method: str
-    k: int
-    draw: int
-    train_frames: int
-    energy: float
-    force: float
-    energy_a: float
-    force_a: float
-    energy_b: float
-    force_b: float
+WARM_RATES = {MIXED_WARM: 1.0, MIXED_LOW: START_RATE, FEW_WARM: START_RATE}
+"""Learning rates of warm starts, relative to that of a beginning anew; chosen by `--choose rates`."""
+SEEDS = (0, 1)
+"""Of the potentials that --choose compares."""
+SLUGS = dict(zip(METHODS[1:], ("mixed-anew", "mixed-warm", "mixed-low", "few-warm", "few-anew", "mixed-short"), strict=True))
+"""Of names of potentials."""
 
 
 @dataclasses.dataclass
@@ -118,8 +110,6 @@ class Story:
     def fitted(self, dataset: Dataset, name: str, seconds: float, seed: int, **changes: Any) -> Potential:
         """Train on a dataset for so many CPU seconds, or take what was trained and registered under the name before."""
         settings = dataclasses.replace(SETTINGS, max_seconds=seconds, seed=seed, **changes)
-        if changes.get("start_from"):
-            settings = dataclasses.replace(settings, learning_rate=START_RATE * settings.learning_rate)
         potential = train(dataset, settings, name=name, work=self.settings.home / "training", progress=lambda _: None)
         card, files = potential.to_files(next_version(self.opened, name))
         publish_potential(self.opened, card, {file: content for file, content in files.items() if file != "card.json"})
@@ -148,7 +138,7 @@ def runs() -> Iterable[tuple[str, int, int]]:
     for draw in range(DRAWS):
         for k in (0, *COUNTS):
             for method in METHODS:
-                if k or method not in (FEW_WARM, FEW_ANEW):
+                if k or method not in (FEW_WARM, FEW_ANEW, MIXED_SHORT):
                     yield method, k, draw
 
 
@@ -158,9 +148,12 @@ def run(story: Story, method: str, k: int, draw: int) -> Row:
     chosen = (AB,) if method in (FEW_ANEW, FEW_WARM) else tuple(SYSTEMS.values())
     dataset = story.dataset(chosen, k, draw) if k else parents
     assert set(dataset.frame_ids("test")) <= set(story.whole.frame_ids("test")), "one split"
-    warm = {"start_from": story.parent(parents, draw)} if method in (MIXED_WARM, FEW_WARM) else {}
+    warm: dict[str, Any] = {}
+    if method in WARM_RATES:
+        warm = {"start_from": story.parent(parents, draw), "learning_rate": WARM_RATES[method] * SETTINGS.learning_rate}
     name = f"{SLUGS[method]}-{k}-draw-{draw}"
-    potential = story.fitted(dataset, name, story.seconds / 2 if warm else story.seconds, draw, **warm)
+    seconds = story.seconds / 2 if warm or method == MIXED_SHORT else story.seconds
+    potential = story.fitted(dataset, name, seconds, draw, **warm)
     return Row(method, k, draw, dataset.manifest.n_frames["train"], *errors(evaluate(potential, story.whole.arrays("test"), "test")))
 
 
@@ -173,7 +166,7 @@ def both(errors: ErrorSummary) -> tuple[float, float]:
     return 1000 * errors.energy_mae, 1000 * errors.force_mae
 
 
-def choose(story: Story) -> None:
+def choose(story: Story, parts: Sequence[str]) -> None:
     """Print errors on validation frames of AB, trained on A and B alone, and with AB frames outside test and validation."""
     share = 0.2
     parents = story.dataset((SYSTEMS["A"], SYSTEMS["B"]), validation=share)
@@ -182,11 +175,23 @@ def choose(story: Story) -> None:
     frames = only.arrays("validation")
     print(f"AB: {only.manifest.n_frames}, A and B: {parents.manifest.n_frames}")
 
-    for words, changes in CANDIDATES.items():
-        for what, dataset in (("A and B alone", parents), ("A, B and AB", mixed)):
-            found = (story.fitted(dataset, "choose", story.seconds, seed, **changes) for seed in (0, 1))
-            pairs = [both(evaluate(potential, frames, "validation").overall) for potential in found]
-            print(f"{words}, {what}: " + ", ".join(f"{energy:.2f} / {force:.1f}" for energy, force in pairs), flush=True)
+    def told(what: str, found: Iterable[Potential]) -> None:
+        pairs = [both(evaluate(potential, frames, "validation").overall) for potential in found]
+        print(f"{what}: " + ", ".join(f"{energy:.2f} / {force:.1f}" for energy, force in pairs), flush=True)
+
+    if "settings" in parts:
+        for words, changes in CANDIDATES.items():
+            for what, dataset in (("A and B alone", parents), ("A, B and AB", mixed)):
+                told(f"{words}, {what}", (story.fitted(dataset, "choose", story.seconds, seed, **changes) for seed in SEEDS))
+    if "rates" in parts:
+        half = story.seconds / 2
+        told("A and B alone, half the time", (story.fitted(parents, f"choose-{seed}", half, seed) for seed in SEEDS))
+        told("A, B and AB anew, half the time", (story.fitted(mixed, "choose", half, seed) for seed in SEEDS))
+        for rate in (1.0, 0.2):
+            for what, dataset in (("A, B and AB", mixed), ("AB", only)):
+                changes = {"learning_rate": rate * SETTINGS.learning_rate}
+                found = (story.fitted(dataset, "choose", half, seed, start_from=f"choose-{seed}", **changes) for seed in SEEDS)
+                told(f"then {what}, rate {rate}", found)
 
 
 def trivial_row(story: Story, k: int, draw: int) -> Row:
@@ -197,27 +202,6 @@ def trivial_row(story: Story, k: int, draw: int) -> Row:
     energies = trivial_energies(test, known, {})
     found = Predictions(energies, np.zeros_like(test.forces), np.zeros_like(test.stress), np.zeros(len(test.numbers)))
     return Row(TRIVIAL, k, draw, known.count, *errors(compare(test, found, energies, "test")))
-
-
-def read_rows(file: Path) -> list[Row]:
-    """Return what was measured before."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as lines:
-        found = list(csv.DictReader(lines))
-    kinds = get_type_hints(Row)
-    return [Row(**{name: kinds[name](text) for name, text in row.items()}) for row in found]
-
-
-def add_row(file: Path, row: Row) -> None:
-    """Append a row; errors keep six digits."""
-    values = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in dataclasses.asdict(row).items()}
-    new = not file.is_file()
-    with file.open("a", newline="") as lines:
-        writer = csv.DictWriter(lines, list(values), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(values)
 
 
 def measure_all(story: Story, file: Path) -> list[Row]:
@@ -232,93 +216,26 @@ def measure_all(story: Story, file: Path) -> list[Row]:
     return read_rows(file)
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation (of single ones, n - 1)."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def cell(rows: Sequence[Row], energy: str = "energy", force: str = "force") -> str:
-    """Return the errors of some rows as one cell."""
-    if not rows:
-        return "–"
-    pairs = [spread([getattr(row, name) for row in rows]) for name in (energy, force)]
-    return " / ".join(f"{mean:.1f} ± {width:.1f}" for mean, width in pairs)
-
-
-def picture(rows: Sequence[Row], file: Path) -> None:
-    """Draw the errors on AB over the number of AB frames."""
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = zip(figure.subplots(1, 2), ("energy", "force"), ("energy, meV/atom", "force component, meV/Å"), strict=True)
-    for axes, name, label in panels:
-        for number, method in enumerate(METHODS):
-            counts = sorted({row.k for row in rows if row.method == method})
-            found = [spread([getattr(row, name) for row in rows if (row.method, row.k) == (method, k)]) for k in counts]
-            shifted = [k + 0.15 * (number - 2) for k in counts]
-            style = {"color": "0.5", "linestyle": ":"} if method == TRIVIAL else {"marker": "o", "markersize": 4}
-            means, widths = zip(*found, strict=True)
-            axes.errorbar(shifted, means, yerr=widths, capsize=2, linewidth=1.2, label=method, **style)
-        axes.set_yscale("log")
-        axes.set_xticks([0, *COUNTS])
-        axes.set_xlabel("(Mg,Ca)O frames in training, k")
-        axes.set_ylabel(f"mean absolute error, {label}")
-    axes.legend(fontsize=8)
-    figure.suptitle("Errors on (Mg,Ca)O frames that none has seen")
-    figure.savefig(file, format="png", dpi=100)
-
-
-def verdicts(rows: Sequence[Row]) -> list[str]:
-    """Return a table of mean errors over those of simpler ways."""
-    known = {(row.method, row.k) for row in rows}
-
-    def ratios(method: str, other: str, k: int) -> str:
-        if not {(method, k), (other, k)} <= known:
-            return "–"
-        pairs = [[spread([getattr(row, name) for row in rows if (row.method, row.k) == (each, k)])[0] for each in (method, other)]
-                 for name in ("energy", "force")]  # fmt: skip
-        return " / ".join(f"{mine / theirs:.2f}" for mine, theirs in pairs)
-
-    counts = (0, *COUNTS)
-    lines = ["| errors | over those of | " + " | ".join(f"k = {k}" for k in counts) + " |", "| --- | --- |" + " --- |" * len(counts)]
-    for method in (MIXED_ANEW, MIXED_WARM, FEW_WARM):
-        for other in (TRIVIAL, FEW_ANEW, MIXED_ANEW):
-            if method != other:
-                lines.append(f"| {method} | {other} | " + " | ".join(ratios(method, other, k) for k in counts) + " |")
-    return lines
-
-
-def table(rows: Sequence[Row], names: tuple[str, str] = ("energy", "force")) -> list[str]:
-    """Return a table of methods by k."""
-    counts = (0, *COUNTS)
-    lines = ["| | " + " | ".join(f"k = {k}" for k in counts) + " |", "| --- |" + " --- |" * len(counts)]
-    for method in METHODS:
-        cells = [cell([row for row in rows if (row.method, row.k) == (method, k)], *names) for k in counts]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return lines
-
-
 TOLD = "cutoff channels l_max four_body species_channels hidden optimiser learning_rate weight_decay batch_atoms energy_weight force_weight"
 
 
-def page(rows: Sequence[Row], seconds: float, theories: Mapping[str, int], counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Return the page: what was done, tables, what is beaten and what is not."""
-    test = ", ".join(f"{counts[system]['test']} of {name}" for name, system in SYSTEMS.items())
-    pool = ", ".join(f"{counts[SYSTEMS[name]]['train']} of {name}" for name in ("A", "B"))
+def values_of(seconds: float, theories: Mapping[str, int], counts: Mapping[str, Mapping[str, int]]) -> dict[str, object]:
+    """Return what the page says of how it was made."""
     settings = SETTINGS.to_mapping()
-    values = {
-        "frames": ", ".join(f"{n} frames of {name}" for name, n in theories.items()), "theory": THEORY, "test": test, "pool": pool,
-        "system": AB, "share": TEST, "seconds": f"{seconds:g}", "draws": len({row.draw for row in rows}), "rate": START_RATE,
-        "table": "\n".join(table(rows)), "over": "\n".join(verdicts(rows)), "a": "\n".join(table(rows, ("energy_a", "force_a"))),
-        "b": "\n".join(table(rows, ("energy_b", "force_b"))), "settings": ", ".join(f"{name} {settings[name]}" for name in TOLD.split()),
+    return {
+        "frames": ", ".join(f"{n} of {name}" for name, n in theories.items()), "theory": THEORY, "system": AB, "share": TEST,
+        "test": ", ".join(f"{counts[system]['test']} of {name}" for name, system in SYSTEMS.items()),
+        "pool": ", ".join(f"{counts[SYSTEMS[name]]['train']} of {name}" for name in ("A", "B")), "seconds": f"{seconds:g}",
+        "rates": ", ".join(f"{method}: {rate}" for method, rate in WARM_RATES.items()),
+        "settings": ", ".join(f"{name} {settings[name]}" for name in TOLD.split()),
     }  # fmt: skip
-    return (Path(__file__).parent / "mgcao.md.in").read_text().format(**values)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archives", type=Path, default=ROOT.parent / "shared" / "dataset-mgcao")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="CPU time of each potential")
-    parser.add_argument("--choose", action="store_true", help="compare candidates on validation frames")
+    parser.add_argument("--choose", nargs="*", choices=("settings", "rates"), help="compare candidates on validation frames")
     parser.add_argument("--rows", type=Path, default=ROOT / "benchmarks" / "results" / "mgcao.csv", help="one line a potential")
     parser.add_argument("--out", type=Path, help="folder for mgcao.md and mgcao.png")
     given = parser.parse_args()
@@ -330,14 +247,14 @@ def main() -> None:
             "all", FrameQuery(systems=tuple(SYSTEMS.values()), theory=THEORY), Split(test=TEST, validation=0.0)
         )
         story = Story(settings, whole, given.seconds)
-        if given.choose:
-            choose(story)
+        if given.choose is not None:
+            choose(story, given.choose or ("settings", "rates"))
             return
         rows = measure_all(story, given.rows)
         counts = whole.manifest.element_systems
     if given.out:
         picture(rows, given.out / "mgcao.png")
-        (given.out / "mgcao.md").write_text(page(rows, given.seconds, theories, counts))
+        (given.out / "mgcao.md").write_text(page(rows, values_of(given.seconds, theories, counts)))
 
 
 if __name__ == "__main__":
