@@ -226,7 +226,7 @@ def values_of(seconds: float, theories: Mapping[str, int], counts: Mapping[str, 
         "frames": ", ".join(f"{n} of {name}" for name, n in theories.items()), "theory": THEORY, "system": AB, "share": TEST,
         "test": ", ".join(f"{counts[system]['test']} of {name}" for name, system in SYSTEMS.items()),
         "pool": ", ".join(f"{counts[SYSTEMS[name]]['train']} of {name}" for name in ("A", "B")), "seconds": f"{seconds:g}",
-        "rates": ", ".join(f"{method}: {rate}" for method, rate in WARM_RATES.items()),
+        "rates": "; ".join(f"{rate} for `{method}`" for method, rate in WARM_RATES.items()),
         "settings": ", ".join(f"{name} {settings[name]}" for name in TOLD.split()),
     }  # fmt: skip
 

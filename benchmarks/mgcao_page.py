@@ -86,7 +86,10 @@ def picture(rows: Sequence[Row], file: Path) -> None:
             style = {"color": "0.5", "linestyle": ":"} if method == TRIVIAL else {"marker": "o", "markersize": 4}
             means, widths = zip(*found, strict=True)
             axes.errorbar(shifted, means, yerr=widths, capsize=2, linewidth=1.2, label=method, **style)
+        shown = [spread([getattr(row, name) for row in rows if (row.method, row.k) == (TRIVIAL, 0)])[0]]
+        shown += [getattr(row, name) for row in rows if row.method == MIXED_ANEW]
         axes.set_yscale("log")
+        axes.set_ylim(0.5 * min(shown), 2.5 * max(shown))
         axes.set_xticks([0, *COUNTS])
         axes.set_xlabel("(Mg,Ca)O frames in training, k")
         axes.set_ylabel(f"mean absolute error, {label}")
