@@ -45,6 +45,7 @@ _OTHERS: Final = {
     b"NWPW PSPW Calculation": ("unknown_format", "a log of NWChem's plane waves (pspw), which are not read"),
     b"NWPW BAND Calculation": ("unknown_format", "a log of NWChem's plane waves (band), which are not read"),
     b"Total SCF energy": ("not_dft", "a log of NWChem with Hartree-Fock or a wave-function method, without a DFT energy"),
+    b"Total DFT+MP2 energy": ("not_dft", "a log of NWChem with a double hybrid, whose total DFT energy lacks the part of second order"),
     b"CCSD(T) Energy": ("not_dft", "a log of NWChem with coupled clusters, without a DFT energy"),
     b"NWChem QMD Module": ("no_complete_step", "a log of NWChem's dynamics whose energies are not of the DFT module"),
     b"Molecular Dynamics Module": ("not_dft", "a log of NWChem's dynamics with a force field"),
@@ -58,6 +59,12 @@ _PARTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"Becke 1988 Exchange Functional", "Lee-Yang-Parr Correlation Functional"}), "BLYP"),
     (frozenset({"TPSS metaGGA Exchange Functional", "TPSS03 metaGGA Correlation Functional"}), "TPSS"),
 )
+_MODEL: Final = re.compile(rb"\n(?: +DFT-|\+ )(D\w+(?= Model)|XDM(?=:))")
+_MODELS: Final = {b"D3": "D3(0)", b"D3BJ": "D3(BJ)"}
+_DISPERSED: Final = b"\n    Dispersion correction = "
+"""Stands among the parts of an energy that has one."""
+_DOUBLE_HYBRID: Final = b"Total DFT+MP2 energy"
+"""The total DFT energy above it lacks the part of second order."""
 _METHODS: Final = {"B3LYP": "B3LYP", "PBE0": "PBE0", "TPSS03": "TPSS", "M06-2X": "M06-2X", "M06": "M06", "HSE03": "HSE03"}
 
 
@@ -75,6 +82,7 @@ class _Settings:
     charge: float = 0.0
     xc: tuple[str, ...] = ()
     basis: tuple[tuple[str, str], ...] = ()
+    dispersion: str = ""
     limits: tuple[float, float] = (NAN, NAN)
     """Criteria of energy and density."""
     converged: int = -1
@@ -190,9 +198,9 @@ class NwchemReader:
         self._fresh = False
         task.energies += 1
         if task.level is None:
-            task.level = _level(settings)
+            task.level = _level(settings, dispersed=_DISPERSED in piece)
             task.symbols = geometry.symbols if geometry is not None else []
-        if value is None or geometry is None or geometry.symbols != task.symbols:
+        if value is None or geometry is None or geometry.symbols != task.symbols or _DOUBLE_HYBRID in piece:
             task.lost += 1
             return
         table = _read_gradient(piece, len(task.symbols))
@@ -220,7 +228,7 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
     shell, charge, xc, basis = _SHELL.search(text), _CHARGE.search(text), _XC.search(text), _BASIS.findall(text)
     wanted = {name: number(value) for name, value in _WANTED.findall(text)}
     limits = (wanted.get(b"energy", known.limits[0]), wanted.get(b"density", known.limits[1]))
-    rows = _ROW.findall(text)
+    rows, model = _ROW.findall(text), _MODEL.findall(text)
     converged = known.converged
     if rows:
         change = [abs(number(field)) for field in rows[-1][1:]]
@@ -231,6 +239,7 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
         charge=float(charge.group(1)) if charge else known.charge,
         xc=tuple(" ".join(line.decode("latin-1").split()) for line in xc.group(1).split(b"\n") if line.strip()) if xc else known.xc,
         basis=_read_basis(basis[-1]) if basis else known.basis,
+        dispersion=_MODELS.get(model[-1], model[-1].decode("latin-1")) if model else known.dispersion,
         limits=limits,
         converged=converged,
         n_scf=int(rows[-1][0]) if rows else known.n_scf,
@@ -272,7 +281,7 @@ def _read_gradient(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
     return values[:, :3] * BOHR, values[:, 3:] * -HARTREE_PER_BOHR
 
 
-def _level(settings: _Settings) -> LevelOfTheory:
+def _level(settings: _Settings, *, dispersed: bool) -> LevelOfTheory:
     words = [re.sub(r" +\d+\.\d+.*", "", line) for line in settings.xc]
     exact = next((line.split()[-1] for line in settings.xc if line.startswith("Hartree-Fock (Exact) Exchange")), "")
     fraction = number(exact.encode("latin-1"))
@@ -281,6 +290,7 @@ def _level(settings: _Settings) -> LevelOfTheory:
     return LevelOfTheory(
         code="nwchem",
         functional=functional,
+        dispersion=(settings.dispersion or "unnamed") if dispersed else "",
         exact_exchange=fraction if fraction > 0 else None,
         basis="GTO",
         pseudopotentials=settings.basis,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -185,6 +185,13 @@ def _level(text: bytes, species: tuple[Species, ...], labels: tuple[str, ...], c
     )
 
 
+_DISPERSED: Final = re.compile(rb"\n +(Dispersion XDM|Dispersion T-S|DFT-D3|MBD|Dispersion) (?:Correction|Dispersion) +=")
+_DISPERSED_BY: Final = {b"Dispersion XDM": "XDM", b"Dispersion T-S": "TS", b"DFT-D3": "D3", b"MBD": "MBD", b"Dispersion": "D2"}
+_HUBBARD_ENERGY: Final = re.compile(rb"\n +Hubbard energy +=([^\n]*?)Ry")
+_U_ON: Final = ("hubbard_u", "on")
+"""There is a U, or U and V, of which values are not read."""
+
+
 def _functional(text: bytes) -> tuple[str, float | None]:
     fraction = _first(rb"EXX-fraction +=\s*([\d.]+)", text)
     exact = number(fraction) if fraction else float("nan")
@@ -200,12 +207,23 @@ def _dispersion(text: bytes) -> str:
     if b"DFT-D3 Dispersion" in text or b"DFT-D3 version" in text:
         version = _first(rb"DFT-D3 version: +(\d+)", text)
         return {b"3": "D3(0)", b"4": "D3(BJ)", b"5": "D3M(0)", b"6": "D3M(BJ)", b"2": "D2"}.get(version or b"", "D3")
-    if b"Parameters for Dispersion Correction" in text:
+    if b"Parameters for Dispersion Correction" in text or b"Parameters for Dispersion (Grimme-D2) Correction" in text:
         return "D2"
     for words, name in ((b"mbdlib", "MBD"), (b"MBD@rsSCS", "MBD"), (b"TS-vdW initialization", "TS"), (b"XDM dispersion", "XDM")):
         if words in text:
             return name
     return ""
+
+
+def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
+    """Return a level with what the parts of an energy betray: a dispersion or a U of which the header says nothing that is read."""
+    dispersion = _DISPERSED.search(text) if not level.dispersion else None
+    if dispersion is not None:
+        level = replace(level, dispersion=_DISPERSED_BY[dispersion.group(1)])
+    hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and _U_ON not in level.extra else None
+    if hubbard is not None and number(hubbard.group(1)) != 0.0:
+        level = replace(level, extra=tuple(sorted({*level.extra, _U_ON})))
+    return level
 
 
 def _hubbard(text: bytes, elements: dict[str, str]) -> tuple[tuple[str, str, float], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lake.readers.anchors import find_all
 from lake.readers.cross_checks import summed_up
 from lake.readers.qe_text_checks import contradictions, other_new_volume
-from lake.readers.qe_text_header import Header, element_numbers, read_header
+from lake.readers.qe_text_header import Header, element_numbers, read_header, seen_later
 from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
 from lake.readers.text_steps import ASYMMETRY
@@ -166,6 +166,8 @@ class RunBuilder:
         if found is None:
             return
         labels, tables = found
+        if self._seen == 0:
+            self._header = header = replace(header, level=seen_later(header.level, piece))
         step, self._seen = self._seen, self._seen + labels.merged
         if labels.merged > 1:
             self._malformed += labels.merged
@@ -325,17 +327,13 @@ class RunBuilder:
         """Return why no frame could be made, in the order in which a reason explains the others."""
         said = "; ".join(self._notes)
         if self._bands_only and self._seen == 0:
-            return UnreadableOutput(
-                "not_energies", "bands or nscf run: it has no total energies", "send the output of the scf run before it"
-            )
+            words = "bands or nscf run: it has no total energies"
+            return UnreadableOutput("not_energies", words, "send the output of the scf run before it")
         if said:
             return UnreadableOutput("no_complete_step", said, "mend the input, run again, and send the new output")
         last = _words(next((line for line in reversed(self._tail.split(b"\n")) if line.strip()), b""))
-        return UnreadableOutput(
-            "no_complete_step",
-            f"the output ends before the first step is done; its last line is {last!r}",
-            "let the run end and send its output",
-        )
+        words = f"the output ends before the first step is done; its last line is {last!r}"
+        return UnreadableOutput("no_complete_step", words, "let the run end and send its output")
 
 
 def _scaled(values: Floats, factors: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -95,3 +95,28 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(nwchem_text(make_steps(1)), place, byte)
+
+
+def test_dispersion_stands_among_the_parts_of_the_energy() -> None:
+    text = nwchem_text(make_steps(1))
+    place = text.index(b"\n         Total DFT energy =")
+    end = text.index(b"\n", place + 1)
+    model = b"\n      Dispersion Parameters\n      ---------------------\n\n           DFT-D3BJ Model   \n"
+    part = b"\n\n    Dispersion correction =       -0.048085148437\n"
+    levels = [
+        read(body)[0].level_of_theory.dispersion
+        for body in (text, text[:place] + model + text[place:end] + part + text[end:], text[:end] + part + text[end:])
+    ]
+    assert levels == ["", "D3(BJ)", "unnamed"]
+
+
+def test_a_double_hybrid_is_refused() -> None:
+    text = nwchem_text(make_steps(1))
+    end = text.index(b"\n", text.index(b"\n         Total DFT energy =") + 1)
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(
+            text[:end]
+            + b"\n          Unscaled MP2 energy         -0.039977160386\n          Total DFT+MP2 energy        -2.9\n"
+            + text[end:]
+        )
+    assert refusal.value.reason == "not_dft"

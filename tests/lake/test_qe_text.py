@@ -428,3 +428,17 @@ def test_each_iteration_may_print_an_energy() -> None:
     )
     (run,) = read((header() + early + scf(-10.0) + END).encode())
     assert (run.frames.energy.tolist(), run.frames.scf_converged.tolist()) == ([-10.0 * RYDBERG], [1])
+
+
+@pytest.mark.parametrize(
+    ("line", "dispersion", "extra"),
+    [
+        ("     Dispersion XDM Correction =      -0.03716278 Ry", "XDM", ()),
+        ("     Dispersion Correction     =      -0.03997490 Ry", "D2", ()),
+        ("     Hubbard energy            =       0.14000918 Ry", "", (("hubbard_u", "on"),)),
+        ("     Hubbard energy            =       0.00000000 Ry", "", ()),
+    ],
+)
+def test_parts_of_the_energy_tell_what_the_header_does_not(line: str, dispersion: str, extra: tuple[tuple[str, str], ...]) -> None:
+    (run,) = read((header() + scf(-10.0) + "\n" + line + "\n" + END).encode())
+    assert (run.level_of_theory.dispersion, run.level_of_theory.extra) == (dispersion, extra)
