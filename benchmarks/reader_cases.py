@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -126,7 +127,24 @@ def real_cases(dft: Path) -> Iterator[Case]:
     for folder in sorted((dft / "cp2k").iterdir()):
         logs = [file for file in folder.iterdir() if file.name.startswith("output") or ".out" in file.name]
         beside = tuple((file.name, file.read_bytes()) for file in sorted(folder.iterdir()) if file not in logs)
-        yield from (Case(f"CP2K log, {folder.name}", file.name.removesuffix(".gz"), _read(file), "", beside) for file in logs)
+        yield from (Case(f"CP2K log, {folder.name}", file.name.removesuffix(".gz"), _read(file), "cp2k", beside) for file in logs)
+    yield repeated_dynamics(dft / "cp2k/water-md-virial-v7.1", 60)
+
+
+def repeated_dynamics(folder: Path, times: int) -> Case:
+    """Return a real run of CP2K with its trajectories, its steps repeated as one long run; steps of the trajectories are counted on."""
+    anchor = b"\n ENERGY| Total FORCE_EVAL"
+    head, *steps = (folder / "output").read_bytes().split(anchor)
+    log = anchor.join([head, *steps[:-1] * times, steps[-1]])
+    beside = []
+    for file in sorted(folder.glob("*.xyz")):
+        lines = file.read_bytes().split(b"\n")
+        size = int(lines[0]) + 2
+        blocks = [lines[k : k + size] for k in range(0, len(lines) - 1, size)]
+        long = [*blocks[:-1] * times, blocks[-1]]
+        counted = [[block[0], re.sub(rb"i = +\d+", b"i = %8d" % n, block[1]), *block[2:]] for n, block in enumerate(long)]
+        beside.append((file.name, b"\n".join(line for block in counted for line in block) + b"\n"))
+    return Case("CP2K MD with its trajectories, 192 atoms, real steps repeated", "output", log, "cp2k", tuple(beside))
 
 
 def _read(file: Path) -> bytes:

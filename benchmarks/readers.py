@@ -1,8 +1,9 @@
-"""Readers against peers, side by side in one run: `python benchmarks/readers.py [--rounds N] [--only WORDS] [--shared ../shared]`.
+"""Readers against peers, side by side in one run: `python benchmarks/readers.py [--rounds N] [--only WORDS] [--list] [--shared ../shared]`.
 
 For each file all read all frames; the candidates take turns, CPU time of one thread is counted, and the median of the ratios of the
 rounds is printed, with the largest difference of positions and forces to ASE. dpdata and pymatgen take part where they can be imported.
-The peak memory of a vasprun.xml of 50 MB is that of a child process of its own, above its imports. `--out FILE` writes all as JSON.
+The peak memory of a vasprun.xml of 50 MB is that of a child process of its own, above its imports. `--list` names the cases, of which
+`--only` runs those with some words in their title; `--out FILE` writes all as JSON, `--table FILE` as a table in Markdown.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from lake.readers.unlabelled import Unlabelled
 CHUNK = 1 << 20
 MEMORY_MB = 50
 PEERS = tuple(name for name in ("dpdata", "pymatgen") if importlib.util.find_spec(name) is not None)
-NAMES = {"vasp-xml": "vasprun.xml", "vasp-out": "OUTCAR"}
+NAMES = {"vasp-xml": "vasprun.xml", "vasp-out": "OUTCAR", "cp2k": "output.log"}
 Frames = list[tuple[Any, Any]]
 """Positions and forces of each frame, (natoms, 3) in Å and eV/Å."""
 
@@ -64,10 +65,18 @@ def by_ase(form: str, file: Path) -> Frames:
 
 def peer(name: str, form: str, file: Path) -> Callable[[], object] | None:
     """Return what a peer does with a file, None where it does not read its kind."""
-    if name == "dpdata" and form in NAMES:
+    if name == "dpdata" and form in ("vasp-xml", "vasp-out"):
         import dpdata
 
         return lambda: dpdata.LabeledSystem(str(file), fmt="vasp/xml" if form == "vasp-xml" else "vasp/outcar")
+    if name == "dpdata" and form == "extxyz":
+        import dpdata
+
+        return lambda: dpdata.MultiSystems.from_file(str(file), fmt="quip/gap/xyz")
+    if name == "dpdata" and form == "cp2k":
+        import dpdata
+
+        return lambda: dpdata.LabeledSystem(str(file.parent), fmt="cp2k/aimd_output")
     if name == "pymatgen" and form == "vasp-xml":
         from pymatgen.io.vasp.outputs import Vasprun
 
@@ -99,9 +108,12 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / NAMES.get(case.form, case.name)
         file.write_bytes(case.data)
+        for name, text in case.beside:
+            (file.parent / name).write_bytes(text)
         work: dict[str, Callable[[], object]] = {"ours": lambda: ours(case)}
         frames = ours(case)
-        if case.form:
+        result["n_frames"] = len(frames)
+        if case.form not in ("", "cp2k"):
             try:
                 result |= difference(frames, by_ase(case.form, file))
                 work["ase"] = lambda: by_ase(case.form, file)
@@ -144,6 +156,10 @@ file, who = sys.argv[1:]
 if who == "ours":
     from lake.readers import find_reader
     import pyarrow.compute
+elif who == "dpdata":
+    import dpdata
+elif who == "pymatgen":
+    from pymatgen.io.vasp.outputs import Vasprun
 else:
     import ase.io, ase.io.vasp
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -155,6 +171,10 @@ if who == "ours":
             reader.feed(chunk)
             chunk = stream.read(1 << 20)
     frames = reader.close()[0].frames
+elif who == "dpdata":
+    frames = dpdata.LabeledSystem(file, fmt="vasp/xml")
+elif who == "pymatgen":
+    frames = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
 else:
     frames = ase.io.read(file, index=":", format="vasp-xml")
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
@@ -162,7 +182,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def peak_memory(shared: Path) -> dict[str, Any]:
-    """Return the peak memory (MB above the imports) of a vasprun.xml of 50 MB, ours and ASE's, each in a fresh process."""
+    """Return the peak memory (MB above the imports) of a vasprun.xml of 50 MB, ours and that of peers, each in a fresh process."""
     real = shared / "dft/vasp/ti32-aimd-nwrite0-v6.3.0/vasprun.xml"
     text = real.read_bytes() if real.is_file() else made_up_vasp.xml_text(made_run(20, 50))
     once = len(repeated_steps(text, 2)) - len(text)
@@ -171,11 +191,28 @@ def peak_memory(shared: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vasprun.xml"
         file.write_bytes(text)
-        for who in ("ours", "ase"):
-            command = [sys.executable, "-c", _CHILD, str(file), who]
+        for who in ("ours", "ase", *PEERS):
+            command = [sys.executable, "-W", "ignore", "-c", _CHILD, str(file), who]
             done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-            found[f"peak_mb_{who}"] = round(float(done.stdout), 1)
+            found[f"peak_mb_{who}"] = round(float(done.stdout.split()[-1]), 1)
     return found
+
+
+def table(results: list[dict[str, Any]], memory: dict[str, Any]) -> str:
+    """Return the results as a table in Markdown: the ratios are medians (least to most)."""
+    names = ["ase", *PEERS]
+    rows = [["file", "MB", "frames", "MB/s", *(f"times {name}" for name in names)], ["---"] * (4 + len(names))]
+    for result in results:
+        cells = []
+        for name in names:
+            ratio = result.get(f"times_{name}")
+            cells.append(f"{ratio[0]} ({ratio[1]} to {ratio[2]})" if ratio else "fails" if f"{name}_fails" in result else "")
+        rows.append([result["title"], str(result["mb"]), str(result["n_frames"]), str(result["mb_per_s"]), *cells])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if memory:
+        peaks = ", ".join(f"{key.removeprefix('peak_mb_')} {value} MB" for key, value in memory.items() if key != "mb")
+        lines += ["", f"Peak memory above the imports for a vasprun.xml of {memory['mb']} MB: {peaks}."]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -183,9 +220,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="cases whose title has these words; 'memory' for the peak memory alone")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--list", action="store_true", help="name the cases and run none")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    if given.list:
+        print("\n".join(case.title for case in all_cases(given.shared)))
+        return
     results = []
     for name in ("dpdata", "pymatgen"):
         if name not in PEERS:
@@ -196,9 +238,9 @@ def main() -> None:
             print(line(results[-1]), flush=True)
     memory = peak_memory(given.shared) if given.only in ("", "memory") else {}
     if memory:
-        print(
-            f"peak memory above the imports, vasprun.xml of {memory['mb']} MB: {memory['peak_mb_ours']} MB, ASE {memory['peak_mb_ase']} MB"
-        )
+        print(table([], memory).split("\n\n")[-1], flush=True)
+    if given.table is not None:
+        given.table.write_text(table(results, memory))
     if given.out is not None:
         given.out.write_text(
             json.dumps({"rounds": given.rounds, "peers": ["ase", *PEERS], "cases": results, "memory": memory}, indent=1) + "\n"

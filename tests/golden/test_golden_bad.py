@@ -184,5 +184,7 @@ print(json.dumps([int(peak[1]), seconds]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(bad)], capture_output=True, text=True, check=True, timeout=300)
     peak_kib, seconds = json.loads(done.stdout)
+    print(f"peak {peak_kib / 1024:.0f} MiB with all imports, slowest {max(seconds, key=seconds.get)} in {max(seconds.values()):.2f} s")
+    assert set(seconds) == {file.name for file in bad.iterdir()}
     assert peak_kib < 256 * 1024
     assert max(seconds.values()) < 20
