@@ -93,7 +93,7 @@ def test_rounds_halve_and_share_the_budget() -> None:
 
 
 def test_a_killed_search_goes_on_and_gives_the_same(only_train: FrameSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget, search = Budget(15, EPOCHS, candidates=3, keep=3), Search(cutoff=(3.6,), channels=(2,), width=(2, 4), weight_decay=(0.01,))
+    budget, search = Budget(8, EPOCHS, candidates=3, keep=3), Search(cutoff=(3.6,), channels=(2,), width=(2, 4), weight_decay=(0.01,))
     # Three candidates cannot be drawn of two, and a cutoff that sees no atom must lose.
     search = dataclasses.replace(search, cutoff=(2.0, 3.6))
     told: list[tuple[str, int, int]] = []
