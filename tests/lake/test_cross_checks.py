@@ -29,12 +29,14 @@ TWICE: dict[str, tuple[bytes, ...]] = {
     "FHI-aims output": (rb"Unit cell volume +: +(\d+\.\d)", rb"\|  Pressure: +(-?\d+\.\d\d)"),
     "CASTEP output": (rb"Current cell volume = +(\d+\.\d)", rb"\*  Pressure: +(-?\d+\.\d\d)"),
     "GPAW text": (rb"Kinetic: +\+(\d+\.\d)", rb"Free energy: +(-\d+\.\d)"),
-    "Gaussian log": (rb"Cartesian Forces:  Max +(\d+\.\d\d\d)",),
+    "Gaussian log": (rb"Cartesian Forces:  Max +\S+ RMS +(\d+\.\d\d\d)",),
     "ORCA output": (rb"Norm of the cartesian gradient +\.\.\. +(\d+\.\d\d\d)",),
     "ABACUS log": (rb"Volume \(A\^3\) = (\d+\.\d)", rb"TOTAL-PRESSURE: +(-?\d+\.\d)"),
     "Elk INFO.OUT": (rb"Unit cell volume +: +(\d+\.\d)",),
 }
 """Numbers that stand beside those that are taken, by sample; the group is what is damaged."""
+UNTOLD: dict[str, bytes] = {"Gaussian log": b" SCF Done:", "ABACUS log": b" final etot is"}
+"""Lines whose loss is not told: nothing else stands once in a step of these codes, whose jobs print the tables of a step again."""
 SINGLE = {"pw.x XML", "vasprun.xml", "OpenMX .md", "NWChem log"}
 """Formats of which no such number is compared; the gradient table of NWChem repeats the positions."""
 
@@ -54,7 +56,7 @@ def test_sound_outputs_do_not_contradict_themselves(name: str) -> None:
     assert [pattern for pattern in TWICE[name] if re.search(pattern, text) is None] == []
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.sampled_from([(name, pattern) for name, patterns in TWICE.items() for pattern in patterns]), st.randoms(use_true_random=False))
 def test_a_damaged_number_that_stands_there_twice_is_a_flag_with_both_values(case: tuple[str, bytes], chance: random.Random) -> None:
     name, pattern = case
@@ -110,7 +112,7 @@ def test_a_lost_line_is_told_where_it_matters(name: str) -> None:
     """Also the line that alone announces a step: the words of two steps in one, or the numbers of the steps, tell."""
     text = SAMPLES[name][1]()
     whole, lines = read(text), text.splitlines(keepends=True)
-    wordy = [k for k, line in enumerate(lines) if re.search(rb"[A-Za-z]{3}", line) and not re.fullmatch(rb"[-+.\dEe\s]*", line)]
+    wordy = [k for k, line in enumerate(lines) if re.search(rb"[A-Za-z]{3}", line) and not line.startswith(UNTOLD.get(name, b"\0"))]
     chosen = wordy if len(wordy) < 45 else random.Random(name).sample(wordy, 45)
     silent = [(found, lines[k]) for k in chosen if (found := silently_other(b"".join(lines[:k] + lines[k + 1 :]), whole))]
     assert silent == []
