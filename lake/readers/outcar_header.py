@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.anchors import search
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
 from lake.readers.vasp_level import Mesh, Tags, version_of
@@ -29,6 +30,8 @@ _COUNTS: Final = re.compile(rb"ions per type =((?:[ \t\r\n]*\d)+)")
 _MESH: Final = re.compile(rb"generate k-points for:[ \t]*(\d{1,6})[ \t]+(\d{1,6})[ \t]+(\d{1,6})")
 _NIONS: Final = re.compile(rb"NIONS[ \t]*=[ \t]*(\d{1,9})\b")
 _NKPTS: Final = re.compile(rb"NKPTS[ \t]*=[ \t]*(\d{1,9})\b")
+_METAGGA: Final = re.compile(rb"\n *METAGGA = *(\S+) +LMAXTAU =")
+"""Stands before the list of parameters, which has LMETAGGA under the same name; five letters of it up to VASP 6.1 (R2SCA)."""
 _MOST_SPLITS: Final = 300_000
 _FINER: Final = ("ENCUT", "SIGMA", "EDIFF", "AEXX", "HFSCREEN")
 """Tags of which the list of parameters shows few digits, the copy of INCAR all."""
@@ -81,6 +84,9 @@ class Head:
             fine, coarse = (Tags(values).number(name, float("nan")) for values in (asked, used))
             if abs(fine - coarse) <= 0.1 * abs(fine):
                 merged[name] = asked[name]
+        chosen = search(_METAGGA, b"LMAXTAU", self.text)
+        if chosen is not None:
+            merged["METAGGA"] = chosen[1].decode("latin-1")
         if b"LDA+U is selected" in self.text:
             merged["LDAU"] = "T"
         if b"Running the NEB" in self.text:

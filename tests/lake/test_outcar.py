@@ -259,6 +259,14 @@ def test_other_files_are_refused(text: bytes) -> None:
         read(text)
 
 
+def test_the_meta_gga_stands_before_the_list_of_parameters() -> None:
+    """In the list METAGGA is another tag (LMETAGGA), F in runs with SCAN; older versions have no copy of INCAR."""
+    text = outcar_text(make_run(1))
+    place = text.index(b"\n", text.index(b"executed on") + 1)
+    chosen = text[:place] + b"\n METAGGA = R2SCA    LMAXTAU =  6    LMIXTAU =  T" + text[place:]
+    assert (read(text).level_of_theory.functional, read(chosen).level_of_theory.functional) == ("PBE", "r2SCAN")
+
+
 def test_tags_of_the_copy_of_incar() -> None:
     made = make_run(1, incar={"METAGGA": "R2scan", "SIGMA": "0.0525", "IVDW": "12", "LHFCALC": "Maybe"})
     level = read(outcar_text(made)).level_of_theory
