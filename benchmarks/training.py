@@ -1,10 +1,9 @@
-"""Speed of potentials: molecular dynamics, training, reading. CPU time of one thread throughout; what is not installed is skipped by name.
+"""Speed of potentials: molecular dynamics, training, reading. CPU time of one thread throughout; ours alone.
 
-    python benchmarks/training.py                          # everything, ours alone where no peer is there
-    python benchmarks/training.py --peer PYTHON            # calorine (NEP) out of another environment, in turns with ours
+    python benchmarks/training.py                          # everything
     python benchmarks/training.py --out benchmarks/results/training.md
 
-Weights are random: neither the time of a step nor that of a batch depends on them. n2p2 takes part where `nnp-predict` is on the PATH.
+Weights are random: neither the time of a step nor that of a batch depends on them. Other codes: `benchmarks/peers.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ase import Atoms, units
+from ase import Atoms
 from ase.build import bulk
 
 # Files here have names of packages: this folder must not come first.
@@ -43,7 +39,6 @@ from training.stored import Potential
 from training.structures import from_atoms
 from training.task import error_sums
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZES = (5, 11)
 """Cubes of the cell of eight atoms: 1,000 and 10,648 atoms."""
 
@@ -109,68 +104,6 @@ def inference(rounds: int) -> list[str]:
     atoms = silicon(SIZES[0])
     speed = len(atoms) / cpu_seconds(lambda: plain.calculate(atoms, ["energy", "forces"]), 3)
     return [*lines, f"| 4-body, float32, compile off | {speed:,.0f} | |"]
-
-
-NEP = """
-import sys, time, numpy, statistics
-from ase.io import read
-from calorine.calculators import CPUNEP
-atoms = read(sys.argv[2]); calculator = CPUNEP(sys.argv[1]); atoms.calc = calculator
-times = []
-for step in range(int(sys.argv[3])):
-    atoms.positions += numpy.random.default_rng(step).normal(scale=1e-4, size=atoms.positions.shape)
-    start = time.process_time(); atoms.get_forces(); times.append(time.process_time() - start)
-print(len(atoms) / statistics.median(times))
-"""
-
-
-def nep_file(folder: Path) -> Path:
-    """Write a NEP of random weights: 4-body, 5 Å, 30 neurons (format: GPUMD manual, nep.txt)."""
-    descriptors, neurons = 5 + 5 * 5, 30
-    count = (descriptors + 2) * neurons + 1 + 5 * 9 + 5 * 9
-    random = np.random.default_rng(0)
-    head = "nep4 1 Si\ncutoff 5 5 100 100\nn_max 4 4\nbasis_size 8 8\nl_max 4 2 0\nANN 30 0\n"
-    file = folder / "nep.txt"
-    file.write_text(head + "".join(f"{value:.7e}\n" for value in random.normal(scale=0.1, size=count)) + "1.0\n" * descriptors)
-    return file
-
-
-def peers(python: str | None, rounds: int) -> list[str]:
-    """Return lines of other codes on the same structures, or why there are none."""
-    found = []
-    if python is None:
-        found.append("NEP (calorine): skipped, no --peer environment was given.")
-    else:
-        speeds = []
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            for repeats in SIZES:
-                silicon(repeats).write(folder / "si.xyz", format="extxyz")
-                command = [python, "-W", "ignore", "-c", NEP, str(nep_file(folder)), str(folder / "si.xyz"), str(max(rounds // 3, 2))]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                speeds.append(f"{float(done.stdout):,.0f}" if done.returncode == 0 else f"failed: {done.stderr.strip().splitlines()[-1]}")
-        found.append(f"NEP (calorine's C++, 5 Å, 4-body, 30 neurons): {' and '.join(speeds)} atom-steps/s, list included.")
-    program = shutil.which("nnp-predict")
-    found.append(f"n2p2: {predicted(program)}" if program else "n2p2: skipped, nnp-predict is not on the PATH.")
-    return found
-
-
-def predicted(program: str) -> str:
-    """Return the speed of n2p2 with the published potential of Si, which counts in Bohr, on 1,000 atoms; reading the files included."""
-    reference = ROOT.parent / "shared" / "benchmarks" / "hdnnp-reference" / "mlearn-si"
-    if not reference.is_dir():
-        return f"skipped, {reference} is not there."
-    atoms = silicon(SIZES[0])
-    lines = ["begin", *(f"lattice {' '.join(f'{x / units.Bohr:.9f}' for x in row)}" for row in atoms.cell.array)]
-    lines += [f"atom {' '.join(f'{x / units.Bohr:.9f}' for x in row)} Si 0 0 0 0 0" for row in atoms.positions]
-    with tempfile.TemporaryDirectory() as name:
-        for file in reference.iterdir():
-            shutil.copy(file, name)
-        (Path(name) / "input.data").write_text("\n".join([*lines, "energy 0", "charge 0", "end", ""]))
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        done = subprocess.run([program, "0"], cwd=name, capture_output=True, text=True, check=False)
-        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-    return f"{len(atoms) / seconds:,.0f} atom-steps/s." if done.returncode == 0 else f"failed with code {done.returncode}."
 
 
 def training_steps(rounds: int) -> list[str]:
@@ -266,14 +199,12 @@ def reading(rounds: int, frames: int = 20_000) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--peer", help="python of an environment that has calorine")
     parser.add_argument("--out", type=Path, help="Markdown file for the figures")
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = ["# Speed of potentials", ""]
     for title, work in (
         ("Use", lambda: inference(given.rounds)),
-        ("Peers on the same structures", lambda: [f"- {line}" for line in peers(given.peer, given.rounds)]),
         ("Training", lambda: training_steps(given.rounds)),
         ("Reading", lambda: [f"- {line}" for line in reading(given.rounds)]),
     ):
