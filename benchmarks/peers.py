@@ -10,6 +10,7 @@ them alike; medians of the ratios of the same turn are printed. n2p2 begins anew
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -82,7 +83,9 @@ for line in sys.stdin:
 """
 
 MACE = """
-import sys, time, numpy, torch
+import os, sys, time
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as its own programs set it, for constants of e3nn
+import numpy, torch
 out, sys.stdout = sys.stdout, sys.stderr
 from ase.io import read
 from e3nn import o3
@@ -130,8 +133,9 @@ class Peer:
     def __call__(self) -> float:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("step\n")
+            self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
             self.errors.seek(0)
