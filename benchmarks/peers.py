@@ -288,24 +288,18 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     loads = [os.getloadavg()[0]]
-    parts = [
-        "# Other codes beside hdnnp",
-        "",
-        "## Training",
-        "",
-        *training(given),
-        "",
-        "## Use, neighbour list included",
-        *inference(given),
-        "",
-    ]
+    parts = ["# Other codes beside hdnnp", "", "## Training", "", *training(given), ""]
+    print("\n".join(parts), flush=True)
+    use = ["## Use, neighbour list included", *inference(given), ""]
+    print("\n".join(use), flush=True)
+    parts += use
     loads.append(os.getloadavg()[0])
     what = {"torch": torch.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": given.rounds}
     parts.append(
         f"{json.dumps(what)}, CPU time of one thread, turn by turn, medians; "
         f"load of the machine (processes that want a core) {loads[0]:.0f} before and {loads[1]:.0f} after."
     )
-    print("\n".join(parts))
+    print(parts[-1])
     if given.out:
         given.out.write_text("\n".join(parts) + "\n")
 
