@@ -158,7 +158,8 @@ def test_mace_itself_trains_on_our_export_and_is_measured(settings: Settings, tm
     for split in ("train", "validation"):
         export(dataset.frames(split), tmp_path / f"{split}.h5")
     options = [
-        "--name", "tiny", "--train_file", "train.h5", "--valid_file", "validation.h5", "--atomic_numbers", "[8, 12]", "--E0s", "{8: -7.0, 12: -7.0}",
+        "--name", "tiny", "--train_file", "train.h5", "--valid_file", "validation.h5", "--atomic_numbers", "[8, 12]",
+        "--E0s", "{8: -7.0, 12: -7.0}",
         "--num_channels", "4", "--max_L", "0", "--max_ell", "1", "--num_interactions", "1", "--r_max", "4", "--correlation", "1",
         "--max_num_epochs", "2", "--batch_size", "4", "--device", "cpu", "--default_dtype", "float64", "--seed", "1",
     ]  # fmt: skip
