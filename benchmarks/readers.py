@@ -151,7 +151,10 @@ def line(result: dict[str, Any]) -> str:
 
 
 _CHILD = """
-import resource, sys
+import re, sys
+def peak():
+    # not ru_maxrss, which a child has from its parent
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 file, who = sys.argv[1:]
 if who == "ours":
     from lake.readers import find_reader
@@ -162,7 +165,7 @@ elif who == "pymatgen":
     from pymatgen.io.vasp.outputs import Vasprun
 else:
     import ase.io, ase.io.vasp
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 if who == "ours":
     with open(file, "rb") as stream:
         chunk = stream.read(1 << 20)
@@ -177,7 +180,7 @@ elif who == "pymatgen":
     frames = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
 else:
     frames = ase.io.read(file, index=":", format="vasp-xml")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 
 
