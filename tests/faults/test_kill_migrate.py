@@ -57,7 +57,8 @@ class Program:
     def kill_at(self, url: str, step: int, wait: float | None) -> str:
         """Kill a migration before it puts its entry number step (from 1), or wait seconds after it was let go; return the key."""
         self.tell(url)
-        child = int(self.told())
+        # A child that was killed a moment after it was let go may have said more than was listened to.
+        child = int(next(words[1] for line in iter(self.told, "") if (words := line.split())[:1] == ["pid"]))
         for _ in range(step - 1):
             self.told()
             self.tell("go")

@@ -10,17 +10,13 @@ from made_up_readings import CAO, MGCAO, MGO, made_calculation, made_reading
 
 from lake import commit, keys, tidying, transactions
 from lake.commit import commit_batch, stage
-from lake.compaction import compact
 from lake.inbox import batch_id
 from lake.keys import present, rows_of
 from lake.lake import Lake
 from lake.log import application_ids, entries, live_additions
-from lake.migrations import migrate
-from lake.store import ObjectStore
 from lake.tables import live_files
 from lake.tidying import tidy
 from lake.transactions import newest, newest_version, try_commit
-from schemas.errors import StoreUnsafe
 from schemas.sources import SourceReading
 
 
@@ -180,14 +176,3 @@ def test_checkpoints_come_as_often_as_the_table_is_small(folder_lake: Lake, monk
     names = (path.name for path in Path(folder_lake.url, "frames/_delta_log").glob("*.checkpoint.parquet"))
     # With 2 files the next one comes 2 commits later, with 4 files 4, with 8 files 8.
     assert sorted(int(name.partition(".")[0]) for name in names) == [2, 4, 8]
-
-
-def test_nothing_is_committed_to_a_store_that_would_lose_it(moto_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ObjectStore, "put_if_absent", lambda store, key, data: bool(store.put(key, data)) or True)
-    for write in (lambda: run(moto_lake, 1), lambda: compact(moto_lake, "frames"), lambda: migrate(moto_lake)):
-        with pytest.raises(StoreUnsafe, match="If-None-Match"):
-            write()
-    assert set(moto_lake.versions().values()) == {0}
-    monkeypatch.undo()
-    run(moto_lake, 1)
-    assert moto_lake.versions()["sources"] == 1
