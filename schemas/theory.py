@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+U_NOT_TOLD: Final = ("hubbard_u", "on")
+"""Entry of `LevelOfTheory.extra` where there is a Hubbard U, or U and V, of which the output does not tell the values."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from lake.readers.rows import number
 from lake.readers.step_log import element_of
 from schemas.elements import NUMBERS
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import RYDBERG
 
 INPUT_NAME: Final = "INPUT"
@@ -40,8 +40,6 @@ _SMEARING: Final = {
     "fixed": "none", "gauss": "gaussian", "gaussian": "gaussian", "fd": "fermi-dirac", "mp": "methfessel-paxton",
     "mp2": "methfessel-paxton", "mv": "marzari-vanderbilt", "cold": "marzari-vanderbilt",
 }  # fmt: skip
-_U_ON: Final = ("hubbard_u", "on")
-"""There is a U, of which values are not known."""
 _SHELLS: Final = {"1": "p", "2": "d", "3": "f"}
 
 
@@ -76,8 +74,8 @@ def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
     dispersion = _VDW.search(text)
     if dispersion is not None and not level.dispersion:
         level = replace(level, dispersion=dispersion.group(1).decode("latin-1"))
-    if _PLUS_U.search(text) is not None and not level.hubbard_u and _U_ON not in level.extra:
-        level = replace(level, extra=(*level.extra, _U_ON))
+    if _PLUS_U.search(text) is not None and not level.hubbard_u and U_NOT_TOLD not in level.extra:
+        level = replace(level, extra=(*level.extra, U_NOT_TOLD))
     return level
 
 
@@ -110,8 +108,8 @@ def with_input(level: LevelOfTheory, species: list[str], given: Mapping[str, str
         changes |= {"smearing": smearing, "smearing_width": float(width) if smearing != "none" and np.isfinite(width) else None}
     if given.get("dft_plus_u", "0") not in ("0", "false", ""):
         values = _hubbard(species, given)
-        unsaid = tuple(pair for pair in level.extra if pair != _U_ON)
-        changes |= {"hubbard_u": values, "extra": unsaid if values else (*unsaid, _U_ON)}
+        unsaid = tuple(pair for pair in level.extra if pair != U_NOT_TOLD)
+        changes |= {"hubbard_u": values, "extra": unsaid if values else (*unsaid, U_NOT_TOLD)}
     return replace(level, **changes)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import element_of
 from schemas.frames import Floats
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import BOHR, HARTREE, RYDBERG
 
 ENERGY_UNITS: Final = {b"eV": 1.0, b"hartree": HARTREE, b"Ha": HARTREE, b"Ry": RYDBERG}
@@ -112,7 +112,7 @@ def _level(text: bytes, settings: dict[str, str], cell: Floats) -> LevelOfTheory
         smearing_width=_leading(settings.get("smearing width", "")) if metallic else None,
         spin="spin-orbit" if settings.get("spin-orbit coupling", "off") == "on" else spin,
         charge=_leading(settings.get("net charge of system", "")) or 0.0,
-        extra=(("hubbard_u", "on"),) if b"Hubbard U" in text else (),
+        extra=(U_NOT_TOLD,) if b"Hubbard U" in text else (),
     )
 
 

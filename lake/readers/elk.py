@@ -25,7 +25,7 @@ from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, elemen
 from lake.readers.text_steps import NAN, Step, as_floats, numbered
 from schemas.calculations import Run
 from schemas.frames import Floats
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 FORMAT: Final = "Elk INFO.OUT"
@@ -248,7 +248,7 @@ def _level(text: bytes, cell: Floats) -> LevelOfTheory:
         spin="noncollinear" if b"noncollinear" in text.lower() and spin == "collinear" else spin,
         charge=charge if np.isfinite(charge) else 0.0,
         relativity="scalar",
-        extra=(("hubbard_u", "on"),) if b"DFT+U" in text or b"LDA+U" in text else (),
+        extra=(U_NOT_TOLD,) if b"DFT+U" in text or b"LDA+U" in text else (),
     )
 
 

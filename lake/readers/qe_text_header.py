@@ -20,7 +20,7 @@ from lake.readers.qe_level import (
 )
 from lake.readers.rows import decode_rows, number
 from schemas.elements import NUMBERS, SYMBOLS
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import BOHR, RYDBERG
 
 Floats = NDArray[np.float64]
@@ -188,8 +188,6 @@ def _level(text: bytes, species: tuple[Species, ...], labels: tuple[str, ...], c
 _DISPERSED: Final = re.compile(rb"\n +(Dispersion XDM|Dispersion T-S|DFT-D3|MBD|Dispersion) (?:Correction|Dispersion) +=")
 _DISPERSED_BY: Final = {b"Dispersion XDM": "XDM", b"Dispersion T-S": "TS", b"DFT-D3": "D3", b"MBD": "MBD", b"Dispersion": "D2"}
 _HUBBARD_ENERGY: Final = re.compile(rb"\n +Hubbard energy +=([^\n]*?)Ry")
-_U_ON: Final = ("hubbard_u", "on")
-"""There is a U, or U and V, of which values are not read."""
 
 
 def _functional(text: bytes) -> tuple[str, float | None]:
@@ -220,9 +218,9 @@ def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
     dispersion = _DISPERSED.search(text) if not level.dispersion else None
     if dispersion is not None:
         level = replace(level, dispersion=_DISPERSED_BY[dispersion.group(1)])
-    hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and _U_ON not in level.extra else None
+    hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and U_NOT_TOLD not in level.extra else None
     if hubbard is not None and number(hubbard.group(1)) != 0.0:
-        level = replace(level, extra=tuple(sorted({*level.extra, _U_ON})))
+        level = replace(level, extra=tuple(sorted({*level.extra, U_NOT_TOLD})))
     return level
 
 
