@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake import native
 from schemas.frames import Floats
 
 _TREE_FROM: Final = 200
@@ -39,10 +40,7 @@ def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], 
         for i in range(n):
             result[i] = _by_tree(positions[i], full[i], periodic[i], limit)
     else:
-        step = max(1, _PAIRS_AT_ONCE // (natoms * (natoms + 1) // 2))
-        for start in range(0, n, step):
-            part = slice(start, start + step)
-            result[part] = _by_pairs(positions[part], full[part], periodic[part], shifts)
+        result = _by_pairs(positions, full, periodic, shifts)
     result[~(result <= limit)] = np.nan
     return result
 
@@ -74,24 +72,48 @@ def _shifts(cell: Floats, periodic: NDArray[np.bool_], limit: float) -> Floats:
 
 
 def _by_pairs(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats:
-    natoms = positions.shape[1]
-    first, second = np.triu_indices(natoms, k=1)
     found = np.full(len(positions), np.inf)
     own = shifts[np.any(shifts != 0, axis=1)]
     if len(own):
-        found = np.sqrt((np.einsum("mi,nij->nmj", own, cell) ** 2).sum(axis=-1)).min(axis=1)
-    if len(first):
-        fractional = positions @ np.linalg.inv(cell)
-        between = fractional[:, first] - fractional[:, second]
-        between -= np.rint(between) * periodic[:, None, :]
-        vectors = between @ cell
-        block = max(1, _PAIRS_AT_ONCE // (len(positions) * len(first)))
-        for start in range(0, len(shifts), block):
-            images = np.einsum("mi,nij->nmj", shifts[start : start + block], cell)
-            moved = vectors[:, None, :, :] + images[:, :, None, :]
-            squares = np.einsum("nmpi,nmpi->nmp", moved, moved)
-            found = np.minimum(found, np.sqrt(squares.min(axis=(1, 2))))
+        found = np.sqrt(_squares(_product(own[None, :, :], cell)).min(axis=1))
+    if positions.shape[1] > 1:
+        inverse = np.asarray(np.linalg.inv(cell), dtype=np.float64)
+        squares = native.pair_squares(positions, cell, inverse, periodic, shifts)
+        if squares is None:
+            squares = np.empty(len(positions))
+            step = max(1, _PAIRS_AT_ONCE // (positions.shape[1] * (positions.shape[1] - 1) // 2))
+            for start in range(0, len(positions), step):
+                part = slice(start, start + step)
+                squares[part] = _pair_squares(positions[part], cell[part], inverse[part], periodic[part], shifts)
+        found = np.minimum(found, np.sqrt(squares))
     return found
+
+
+def _pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats:
+    """Return (n,) squares of the smallest distances of two different atoms; every operation as in native/distances.c."""
+    first, second = np.triu_indices(positions.shape[1], k=1)
+    fractional = _product(positions, inverse)
+    between = fractional[:, first] - fractional[:, second]
+    between -= np.rint(between) * periodic[:, None, :]
+    vectors = _product(between, cell)
+    found = np.full(len(positions), np.inf)
+    block = max(1, _PAIRS_AT_ONCE // (len(positions) * len(first)))
+    for start in range(0, len(shifts), block):
+        images = _product(shifts[None, start : start + block], cell)
+        found = np.minimum(found, _squares(vectors[:, None, :, :] + images[:, :, None, :]).min(axis=(1, 2)))
+    return found
+
+
+def _product(rows: Floats, matrix: Floats) -> Floats:
+    """Return rows (n or 1, m, 3) times matrix (n, 3, 3), each product and sum rounded by itself, in order: the same on every machine."""
+    x, y, z = (rows[..., k, None] for k in range(3))
+    return np.asarray((x * matrix[:, None, 0] + y * matrix[:, None, 1]) + z * matrix[:, None, 2])
+
+
+def _squares(vectors: Floats) -> Floats:
+    """Return the squares of the lengths of vectors (..., 3)."""
+    squares = vectors * vectors
+    return np.asarray((squares[..., 0] + squares[..., 1]) + squares[..., 2])
 
 
 def _by_tree(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], limit: float) -> float:

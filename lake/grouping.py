@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.checks import check
-from lake.distances import has_cell
 from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
 from lake.readers.openmx_given import OpenmxInput, with_given
 from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
+from lake.same_steps import Indices, same_steps
 from schemas.calculations import Calculation, Run
 from schemas.frames import Floats, FrameBlock
 from schemas.theory import LevelOfTheory
@@ -27,17 +27,8 @@ ENERGY_TOLERANCE: Final = 1e-5
 """eV; two outputs of one run print the same energy to at least this."""
 FORCE_TOLERANCE: Final = 1e-3
 """eV/Å"""
-PLACE_TOLERANCE: Final = 1e-3
-"""Å; positions that agree to this are the same step (an OUTCAR prints five decimals)."""
-
-_MOST_LEFT_OUT: Final = 200
-"""Steps of the main output between two of a trajectory."""
-_PATIENCE: Final = 20
-"""Steps without a match after which none is looked for."""
 OFFSET_TOLERANCE: Final = 1e-3
 """eV an atom; by so much a correction that one output states and the other does not may change from step to step."""
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +102,7 @@ def _without_companions(outputs: Sequence[Output]) -> list[Output]:
 
 def _is_covered(frames: FrameBlock, by: FrameBlock) -> bool:
     """Return whether most of the frames are steps of another block."""
-    return np.array_equal(frames.numbers, by.numbers) and 2 * len(_same_steps(frames, by)[0]) >= frames.count
+    return np.array_equal(frames.numbers, by.numbers) and 2 * len(same_steps(frames, by)[0]) >= frames.count
 
 
 def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | None:
@@ -125,6 +116,8 @@ def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | N
             for each in folders.get(folder, ())
             if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0], output)
         ]
+        if len(fitting) == 1:
+            return fitting[0]
         if fitting:
             return max(fitting, key=lambda each: _equal_energies(each.outputs[0].run.frames, output.run.frames))
     return None
@@ -132,7 +125,7 @@ def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | N
 
 def _equal_energies(a: FrameBlock, b: FrameBlock) -> int:
     """Return how many steps of two blocks have the same energy."""
-    first, second = _same_steps(a, b)
+    first, second = same_steps(a, b)
     return int((np.abs(a.energy[first] - b.energy[second]) <= ENERGY_TOLERANCE).sum())
 
 
@@ -172,7 +165,7 @@ def _same_run(one: Output, other: Output) -> bool:
     functionals = {a.level_of_theory.functional, b.level_of_theory.functional} - {""}
     if len(functionals) > 1:
         return False
-    first, second = _same_steps(a.frames, b.frames)
+    first, second = same_steps(a.frames, b.frames)
     if 2 * len(first) < min(a.frames.count, b.frames.count) or not len(first):
         return False
     whole = a.complete and b.complete and a.frames.count != b.frames.count
@@ -188,51 +181,6 @@ def _energies_apart(one: Output, other: Output, steps: tuple[Indices, Indices]) 
         return np.asarray(np.abs(apart) > ENERGY_TOLERANCE)
     usual = float(np.nanmedian(apart))
     return np.asarray((np.abs(apart - usual) > OFFSET_TOLERANCE * a.natoms) | (np.abs(apart) > offset))
-
-
-def _same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
-    """Return indices of frames of a and b that are the same step: of equal number, counted from the end, or (where these do not fit)
-    at the same places: a trajectory can leave out steps of the main output."""
-    _, i, j = np.intersect1d(a.step, b.step, return_indices=True)
-    count = min(a.count, b.count)
-    tails = np.arange(a.count - count, a.count), np.arange(b.count - count, b.count)
-    fits = []
-    for first, second in ((i, j), tails):
-        near = _distance(a, b, first, second) < PLACE_TOLERANCE
-        fits.append((first[near], second[near]))
-        if int(near.sum()) == count:
-            return fits[-1]
-    best = max(fits, key=lambda fit: len(fit[0]))
-    return best if 2 * len(best[0]) >= count or a.natoms != b.natoms else max(best, _by_place(a, b), key=lambda fit: len(fit[0]))
-
-
-def _by_place(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
-    """Return indices of frames of a and b in the same order, each of b with the first of a behind the last one that has its places."""
-    first: list[int] = []
-    second: list[int] = []
-    start = 0
-    for j in range(b.count):
-        if j == _PATIENCE and not first:
-            break
-        rest = np.arange(start, min(a.count, start + _MOST_LEFT_OUT))
-        near = np.flatnonzero(_distance(a, b, rest, np.full(len(rest), j)) < PLACE_TOLERANCE)
-        if len(near):
-            start = int(rest[near[0]]) + 1
-            first.append(start - 1)
-            second.append(j)
-    return np.array(first, dtype=np.intp), np.array(second, dtype=np.intp)
-
-
-def _distance(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> Floats:
-    """Return (m,) the largest distance between an atom in a and the same atom in b, or between their cells if that is larger."""
-    cell = a.cell[first]
-    apart = a.positions[first] - b.positions[second]
-    sound = has_cell(cell)
-    inverse = np.linalg.inv(np.where(sound[:, None, None], cell, np.eye(3)))
-    apart -= np.where(sound[:, None, None], np.rint(apart @ inverse) @ cell, 0.0)
-    places = np.sqrt((apart**2).sum(axis=-1)).max(axis=-1, initial=0.0)
-    cells = np.abs(cell - b.cell[second]).max(axis=(1, 2), initial=0.0)
-    return np.asarray(np.nan_to_num(np.maximum(places, cells), nan=np.inf))
 
 
 def _differing(a: Floats, b: Floats, tolerance: float) -> NDArray[np.bool_]:
@@ -307,7 +255,7 @@ def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
     """Return in words where two outputs of one run differ, and raise the flag for it."""
     a, b = label.run.frames, other.run.frames
     notes = []
-    first, second = _same_steps(a, b)
+    first, second = same_steps(a, b)
     other_energy = {"pressure_in_energy", "final_scf_other_basis"} if other.spec.energy_offset else {"pressure_in_energy"}
     comparable = np.array([other_energy.isdisjoint(a.flags[i] + b.flags[j]) for i, j in zip(first, second, strict=True)], dtype=bool)
     apart = np.flatnonzero(_energies_apart(label, other, (first, second)) & comparable)
@@ -347,7 +295,9 @@ def _merged(run: Run, others: Sequence[Run]) -> Run:
 
 def _judged_by(frames: FrameBlock, other: FrameBlock) -> FrameBlock:
     """Return the frames with the convergence of their cycles from another output where they do not tell it and the energy is the same."""
-    first, second = _same_steps(frames, other)
+    if not (frames.scf_converged < 0).any():
+        return frames
+    first, second = same_steps(frames, other)
     known = (frames.scf_converged[first] < 0) & (other.scf_converged[second] >= 0)
     known &= np.abs(frames.energy[first] - other.energy[second]) <= ENERGY_TOLERANCE
     if not known.any():

@@ -59,7 +59,11 @@ def frame_rows(calculation: Calculation, *, project: str, licence: str) -> pa.Ta
         "licence": _repeat(licence, n),
     }
     schema = FRAMES.arrow_schema()
-    return pa.Table.from_arrays([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
+    return pa.Table.from_arrays([_as(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _as(column: pa.Array, type_: pa.DataType) -> pa.Array:
+    return column if column.type.equals(type_) else column.cast(type_)
 
 
 def _array_columns(block: FrameBlock) -> dict[str, pa.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
@@ -39,6 +40,10 @@ class TableSpec:
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema; unit, shape and meaning are in the metadata of each field."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
         return pa.schema(
             [
                 pa.field(

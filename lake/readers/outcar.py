@@ -10,10 +10,12 @@ from typing import Final
 
 import numpy as np
 
+from lake import native
 from lake.readers.anchors import Anchor, seek, seek_back
 from lake.readers.base import ReaderSpec
 from lake.readers.outcar_checks import flag_contradictions, may_begin_with_energies, printed_beside
 from lake.readers.outcar_header import Head, read_header
+from lake.readers.outcar_step import ENERGY_BLOCK, energies, lattice, number_after, stress_line, table_bounds, tensor
 from lake.readers.rows import number
 from lake.readers.vasp_frames import (
     NAN,
@@ -30,7 +32,6 @@ from lake.readers.vasp_frames import (
 from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, BlockBatch
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
-from schemas.frames import Floats
 
 _PIECE: Final = 1 << 20
 _START: Final = re.compile(rb"^[ \t]*vasp\.\d", re.MULTILINE)
@@ -44,19 +45,8 @@ _LEFT: Final = b"aborting loop"
 """Behind the last step of a cycle: `aborting loop because EDIFF is reached`, `aborting loop EDIFF was not reached (unconverged)`."""
 _REGULAR_END: Final = b"General timing and accounting"
 _MOST_OPEN: Final = 256 << 20
-_ENERGY_BLOCK: Final = 2048
-"""Bytes within which the energies of a step stand together."""
 _ITERATION: Final = re.compile(rb"Iteration\s+(\d{1,9}|\*+)\(\s*(\d{1,6})\)")
 _CHANGE: Final = re.compile(rb"total energy-change[^:\n]*:[ \t]*([-+.\dEeDd]+)")
-_ENERGIES: Final = re.compile(
-    rb"free  energy[^=]*=[ \t]*([^\s]*)[ \t]*eV.*?without entropy=[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)"
-    rb".*?energy\(sigma->0\) =[ \t]*([^\s]*)(?=\s)(?![ \t]+\d)",
-    re.DOTALL,
-)
-_COMPONENTS: Final = 6
-"""Numbers of a row of lattice vectors: of the cell and of its reciprocal."""
-_VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
-"""Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
 
 
 class OutcarReader:
@@ -137,7 +127,7 @@ class OutcarReader:
             self._at = first
             self._started = False
             return
-        self._current.atomic_energy = _number_after(self._buffer, b"atomic energy  EATOM", first, stop)
+        self._current.atomic_energy = number_after(self._buffer, b"atomic energy  EATOM", first, stop)
         self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
     def _next_run(self, end: int) -> int:
@@ -151,6 +141,9 @@ class OutcarReader:
 
     def _read_step(self, current: _OpenRun) -> None:
         energy = self._energy.find(self._buffer, self._at)
+        if energy >= 0 and not current.energies_first and (reached := current.take_usual(self._buffer, self._at)) >= 0:
+            self._at = reached
+            return
         again = self._next_run(energy if energy >= 0 else len(self._buffer))
         if again >= 0:
             self._end_run(again)
@@ -170,11 +163,11 @@ class OutcarReader:
 
     def _end_of_energies(self, energy: int) -> int | None:
         """Return where the line of E(sigma->0) ends, None while it is not there, -1 where it is missing."""
-        sigma0 = self._buffer.find(b"energy(sigma->0)", energy, energy + _ENERGY_BLOCK)
+        sigma0 = self._buffer.find(b"energy(sigma->0)", energy, energy + ENERGY_BLOCK)
         end = self._buffer.find(b"\n", sigma0) if sigma0 >= 0 else -1
         if end >= 0:
             return end
-        return -1 if sigma0 < 0 and len(self._buffer) >= energy + _ENERGY_BLOCK else None
+        return -1 if sigma0 < 0 and len(self._buffer) >= energy + ENERGY_BLOCK else None
 
     def _read_table_behind(self, current: _OpenRun, energy: int, shut: int) -> None:
         """Take a step of an old version, whose force table follows its energies."""
@@ -184,7 +177,7 @@ class OutcarReader:
             current.lost += 1
             self._at = following
             return
-        bounds = _table_bounds(self._buffer, table, len(self._buffer)) if table >= 0 else None
+        bounds = table_bounds(self._buffer, table, len(self._buffer)) if table >= 0 else None
         if bounds is None:
             self._waiting = True
             return
@@ -219,7 +212,7 @@ class _OpenRun:
         self._cells = BlockBatch(3, LATTICE)
         self._tables = BlockBatch(self._head.natoms, FORCE_TABLE)
         self._stress = BlockBatch(1, SIX)
-        self._cell = _lattice(text, 0, len(text))
+        self._cell = lattice(text, 0, len(text))
         self._taken = 0
         self._counted = 0
         self._lost_before = 0
@@ -229,18 +222,18 @@ class _OpenRun:
     def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
         """Take one step: places are where its text starts, where its force table stands (-1 for none), and where its text ends."""
         start, table, end = places
-        bounds = _table_bounds(buffer, table, end) if table >= 0 else None
+        bounds = table_bounds(buffer, table, end) if table >= 0 else None
         learned = buffer.find(b" ML ", energy, energy + 24) >= 0
         if bounds is None or (b"(ML)" in buffer[table : buffer.find(b"\n", table)]) != learned:
             self.lost += 1
             return
         self._learned = self._learned or learned
         results = seek_back(buffer, b"Iteration ", b"I", start, min(table, energy))
-        self._cell = _lattice(buffer, max(start, results), table) or self._cell
+        self._cell = lattice(buffer, max(start, results), table) or self._cell
         judged = Judgement() if learned else self._judge(buffer, results, max(table, energy))
         self._steps.add(
             self._taken + self.lost,
-            _energies(buffer, energy),
+            energies(buffer, energy),
             judged,
             ("machine_learned",) if learned else (),
         )
@@ -248,7 +241,24 @@ class _OpenRun:
         self._beside.append(printed_beside(buffer, max(start, results), table))
         self._cells.add(self._cell)
         self._tables.add(bytes(buffer[bounds[0] : bounds[1]]))
-        self._stress.add(_stress_line(buffer, max(start, results), table))
+        self._stress.add(stress_line(buffer, max(start, results), table))
+
+    def take_usual(self, buffer: bytearray, start: int) -> int:
+        """Take the steps from start on that are all as usual, found by compiled loops; return where the last one ends, -1 for none."""
+        places, numbers = native.outcar_steps(buffer, start)
+        with memoryview(buffer) as view:
+            for place, (free, internal, sigma0, change, *beside) in zip(places, numbers, strict=True):
+                table, lattice, stress = (view[place[k] : place[k + 1]].tobytes() for k in (2, 4, 6))
+                self._cell = lattice
+                self._count(place[8])
+                judged = self._criterion.judge(place[9], change, said_unconverged=bool(place[10]))
+                self._steps.add(self._taken + self.lost, StepEnergies(free, sigma0, internal), judged, ())
+                self._taken += 1
+                self._beside.append((beside[0], beside[1]))
+                self._cells.add(lattice)
+                self._tables.add(table)
+                self._stress.add(stress)
+        return places[-1][1] if places else -1
 
     def _judge(self, buffer: bytearray, iteration: int, end: int) -> Judgement:
         match = _ITERATION.match(buffer, iteration) if iteration >= 0 else None
@@ -259,14 +269,13 @@ class _OpenRun:
         printed = _CHANGE.match(buffer, place) if place >= 0 else None
         change = number(printed.group(1)) if printed else NAN
         said = left >= 0 and buffer.find(b"EDIFF was not reached", left, left + 120) >= 0
-        self._count(match.group(1))
+        if match.group(1).isdigit():
+            self._count(int(match.group(1)))
         return self._criterion.judge(int(match.group(2)), change, said_unconverged=said)
 
-    def _count(self, printed: bytes) -> None:
+    def _count(self, step: int) -> None:
         """Compare the number of a step that VASP prints with that of the step before: those between are lost."""
-        if not printed.isdigit():
-            return
-        step, before, known = int(printed), self._counted, self.lost - self._lost_before
+        before, known = self._counted, self.lost - self._lost_before
         if not self._learned:
             self.lost += max(0, step - before - 1 - known)
         self._counted, self._lost_before = step, self.lost
@@ -281,7 +290,7 @@ class _OpenRun:
             cell=cell.values[:, :, :3],
             positions=positions,
             forces=forces,
-            stress=_tensor(stress.values[:, 0, :]),
+            stress=tensor(stress.values[:, 0, :]),
             unreadable=cell.absent | cell.torn | table.torn | np.isnan(positions).any(axis=(1, 2)),
             malformed=stress.malformed | np.isnan(forces).any(axis=(1, 2)),
         )
@@ -294,52 +303,6 @@ class _OpenRun:
             notes=((f"{self.lost} steps have an energy but no force table, so no geometry (NWRITE)",) if self.lost else ()) + told,
         )
         return finish_run(header, self._steps, geometry, ending)
-
-
-def _table_bounds(buffer: bytearray, table: int, end: int) -> tuple[int, int] | None:
-    """Return where the rows of a force table start and end (at the closing line of dashes), None where it is not whole."""
-    dashes = buffer.find(b"\n", table, end)
-    first = buffer.find(b"\n", dashes + 1, end) + 1 if dashes >= 0 else 0
-    closing = buffer.find(b"\n ---", first - 1, end) + 1 if first > 0 else 0
-    return (first, closing) if closing > first > 0 else None
-
-
-def _lattice(buffer: bytes | bytearray, start: int, end: int) -> bytes:
-    """Return the last rows of lattice vectors between two places, b'' for none: three, or four where a row too many stands there."""
-    place = buffer.rfind(b"direct lattice vectors", start, end)
-    first = buffer.find(b"\n", place, end) + 1 if place >= 0 else 0
-    last = first
-    for _ in range(3 if first > 0 else 0):
-        last = buffer.find(b"\n", last, end) + 1
-        if last <= 0:
-            return b""
-    after = buffer.find(b"\n", last, min(end, last + 200)) + 1 if last > 0 else 0
-    return bytes(buffer[first : after if buffer.count(b".", last, max(last, after)) >= _COMPONENTS else last])
-
-
-def _stress_line(buffer: bytearray, start: int, end: int) -> bytes:
-    place = buffer.rfind(b"\n  in kB", start, end)
-    return bytes(buffer[place + 1 : buffer.find(b"\n", place + 1, end) + 1]) if place >= 0 else b""
-
-
-def _tensor(printed: Floats) -> Floats:
-    """Return (n, 3, 3) tensors of (n, 6) components in the order XX YY ZZ XY YZ ZX."""
-    return np.asarray(printed[:, np.array(_VOIGT)])
-
-
-def _energies(buffer: bytearray, energy: int) -> StepEnergies:
-    match = _ENERGIES.match(buffer, energy, energy + _ENERGY_BLOCK)
-    if match is None:
-        return StepEnergies(NAN, NAN, NAN)
-    return StepEnergies(number(match[1]), number(match[3]), number(match[2]))
-
-
-def _number_after(buffer: bytearray, name: bytes, start: int, end: int) -> float:
-    """Return the number behind `name ... =`, NaN for none."""
-    place = buffer.find(name, start, end)
-    place = buffer.find(b"=", place, end) if place >= 0 else -1
-    words = bytes(buffer[place + 1 : min(end, place + 40)]).split(None, 1) if place >= 0 else []
-    return number(words[0]) if words else NAN
 
 
 def _recognises(_name: str, head: bytes) -> bool:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lake import native
+
 Floats = NDArray[np.float64]
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\Z")
@@ -86,6 +88,9 @@ def cast_fields(fields: NDArray[np.uint8]) -> Floats:
     if n == 0:
         return np.empty(0)
     flat = np.ascontiguousarray(fields)
+    compiled = native.equal_fields(flat)
+    if compiled is not None:
+        return compiled
     if bool((flat < 128).all()) and n * width < 2**31:
         offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
         strings = pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(flat))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lake import native
 from lake.readers.rows import LIMIT, number
 from schemas.frames import Floats
 
@@ -40,6 +41,9 @@ def read_table(text: bytes, columns: int, words: Sequence[int] = ()) -> Table | 
 
     words are the columns that hold text; their first MOST_LETTERS letters are kept.
     """
+    found = np.zeros((text.count(b"\n"), len(words)), dtype=f"S{MOST_LETTERS}")
+    if sorted(words) == list(words) and (compiled := native.word_rows(text, columns, words, found)) is not None:
+        return Table(compiled, found)
     raw = np.frombuffer(text, dtype=np.uint8)
     inside = raw > _BLANK
     edges = np.flatnonzero(inside[1:] != inside[:-1])

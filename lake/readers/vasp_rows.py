@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake import native
 from lake.readers.rows import Columns, cast_fields, decode_rows, find_columns, number, plain_numbers
 from schemas.frames import Floats
 
@@ -115,6 +116,9 @@ class BlockBatch:
         """Return the numbers of blocks, and which of them are torn."""
         values = np.full((len(blocks), self.rows, self.count), np.nan)
         torn = np.zeros(len(blocks), dtype=bool)
+        if self._decode_compiled(blocks, values):
+            return values, torn
+        values[:] = np.nan
         if values.size <= _FEW:
             if self._decode_few(blocks, values):
                 return values, torn
@@ -124,6 +128,17 @@ class BlockBatch:
             if blocks[place]:
                 torn[place] = not self._decode_other(blocks[place], values[place])
         return values, torn
+
+    def _decode_compiled(self, blocks: Sequence[bytes], values: Floats) -> bool:
+        """Fill in the numbers of blocks that are all as Fortran writes them; return False where one is not, or there is no compiler."""
+        sample = next((block for block in blocks if block), b"")
+        stride = self._stride(sample)
+        columns = self._columns(sample[:stride]) if stride > 0 else []
+        groups = [
+            (group.start, group.width, group.start + group.width - 1 - sample.find(b".", group.start), group.count, end)
+            for group, (_, end, _) in zip(columns, self.layout.groups, strict=False)
+        ]
+        return bool(groups) and native.block_rows(blocks, self.rows, stride, groups, values, tagged=self.layout.tagged)
 
     def _decode_few(self, blocks: Sequence[bytes], values: Floats) -> bool:
         """Fill in the numbers of whole, plain rows one by one; return False where a row is not like that."""

@@ -8,24 +8,17 @@ of eigenvalues, densities of states and projections, which are passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from lake import native
 from lake.readers.anchors import Anchor, seek
 from lake.readers.base import ReaderSpec
 from lake.readers.vasp_frames import (
-    Ending,
-    Geometry,
-    Header,
-    Judgement,
-    StepTable,
-    criterion_of,
-    finish_run,
     with_refusals,
 )
-from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_header import read_header
-from lake.readers.vasp_xml_step import END_OF_ENERGY, StepPlaces, locate, step_energies
+from lake.readers.vasp_xml_run import FoundStep, OpenRun
+from lake.readers.vasp_xml_step import END_OF_ENERGY, StepPlaces, locate
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
@@ -45,7 +38,7 @@ class VaspXmlReader:
         self._buffer = bytearray()
         self._runs: list[Run] = []
         self._refusals: list[UnreadableOutput] = []
-        self._current: _OpenRun | None = None
+        self._current: OpenRun | None = None
         self._at = 0
         self._state = self._before_run
         self._waiting = False
@@ -117,7 +110,7 @@ class VaspXmlReader:
 
     def _open_run(self, head: bytes) -> None:
         try:
-            self._current = _OpenRun(read_header(head))
+            self._current = OpenRun(read_header(head))
         except UnreadableOutput as refusal:
             self._refusals.append(refusal)
             self._current = None
@@ -129,6 +122,8 @@ class VaspXmlReader:
     def _between(self) -> None:
         """Look, outside of a calculation, for the next one, for stray steps before it, and for the end of the run."""
         structure = self._structure.find(self._buffer, self._at)
+        if structure >= 0 and self._take_usual():
+            return
         end = structure if structure >= 0 else len(self._buffer)
         calculation = seek(self._buffer, b"<calculation>", b"u", self._at, end)
         end = calculation if calculation >= 0 else end
@@ -146,6 +141,19 @@ class VaspXmlReader:
             self._take_step(structure, inside=False, begins=structure)
         else:
             self._pass_over(len(self._buffer) - _KEEP)
+
+    def _take_usual(self) -> bool:
+        """Take the calculations from here on that have their tags in the places of the step before, by compiled loops; False for none."""
+        places, current = self._places, self._current
+        if places is None or places.marks is None or current is None or current.learns:
+            return False
+        steps, numbers, on, inside = native.xml_steps(self._buffer, self._at, places.marks, places.bounds)
+        if not steps:
+            return False
+        current.take_usual(self._buffer, places, steps, numbers)
+        self._at, self._passed = on, 0
+        self._state = self._after_step if inside else self._between
+        return True
 
     def _in_calculation(self) -> None:
         """Take the step of the calculation that starts here."""
@@ -170,7 +178,7 @@ class VaspXmlReader:
         if self._places is None:
             return
         if self._current is not None:
-            self._current.take(self._buffer, _Found(begins, structure, self._places, blocks), inside=inside)
+            self._current.take(self._buffer, FoundStep(begins, structure, self._places, blocks), inside=inside)
         self._at = structure + self._places.end + len(END_OF_ENERGY)
         self._passed = 0
         self._state = self._after_step if inside else self._between
@@ -252,77 +260,6 @@ class VaspXmlReader:
             self._runs.append(current.finish())
         except UnreadableOutput as refusal:
             self._refusals.append(refusal)
-
-
-class _Found(NamedTuple):
-    """A whole step in the buffer."""
-
-    begins: int
-    """Where its self-consistency cycle starts."""
-    structure: int
-    """Where its `<structure>` stands."""
-    places: StepPlaces
-    blocks: Sequence[bytes]
-    """The rows of each of its tables."""
-
-
-class _OpenRun:
-    """One run of the file while its steps come in."""
-
-    def __init__(self, header: Header) -> None:
-        self.header = header
-        self.complete = False
-        self.linear_response = False
-        self.lost = 0
-        self._steps = StepTable()
-        self._cells = BlockBatch(3, VARRAY)
-        self._positions = BlockBatch(header.natoms, VARRAY)
-        self._forces = BlockBatch(header.natoms, VARRAY)
-        self._stress = BlockBatch(3, VARRAY)
-        self._criterion = criterion_of(header.tags)
-        self._learns = header.tags.true("ML_LMLFF")
-        self._taken = 0
-        self._strays = 0
-
-    def take(self, buffer: bytearray, found: _Found, *, inside: bool) -> None:
-        """Take one step."""
-        structure, places = found.structure, found.places
-        energy = structure + places.energy
-        step = self._taken + self.lost
-        self._taken += 1
-        count = buffer.count(b"<scstep>", found.begins, structure) if inside else 0
-        learned = self._learns and count == 0
-        flags = ("machine_learned",) if learned else () if inside else ("stray_step",)
-        self._strays += not inside and not learned
-        self.linear_response = self.linear_response or seek(buffer, b"<scstep>", b"p", structure + places.shut, energy) >= 0
-        judgement = Judgement() if learned else self._criterion.judge(count)
-        energies = step_energies(buffer, (found.begins, structure), (energy, structure + places.end), count)
-        self._steps.add(step, energies, judgement, flags)
-        for batch, block in zip((self._cells, self._positions, self._forces, self._stress), found.blocks, strict=True):
-            batch.add(block)
-
-    def finish(self) -> Run:
-        """Return the run; raises UnreadableOutput where it has no complete step."""
-        cell, positions = self._cells.blocks(), self._positions.blocks()
-        forces, stress = self._forces.blocks(), self._stress.blocks()
-        geometry = Geometry(
-            cell=cell.values,
-            positions=positions.values @ cell.values,
-            forces=forces.values,
-            stress=stress.values,
-            unreadable=cell.unreadable | positions.unreadable,
-            malformed=forces.malformed | stress.malformed,
-        )
-        ending = Ending(
-            format="vasprun.xml",
-            energy_source="VASP e_fr_energy",
-            stress_source="VASP stress",
-            complete=self.complete,
-            lost_steps=self.lost,
-            linear_response=self.linear_response and not self._strays,
-            enthalpy=True,
-        )
-        return finish_run(self.header, self._steps, geometry, ending)
 
 
 def _recognises(_name: str, head: bytes) -> bool:

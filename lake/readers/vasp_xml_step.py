@@ -6,14 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import isfinite
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lake.readers.rows import number
 from lake.readers.vasp_frames import NAN, StepEnergies
 
 TABLES: Final = (b'"basis"', b'"positions"', b'"forces"', b'"stress"')
 END_OF_ENERGY: Final = b"</energy>"
+MARKS: Final = (b"<structure>", b"</structure>", b"<energy>", END_OF_ENERGY, *TABLES, b"<v>", b"</v>")
+"""As in native/vasp_steps.c."""
 _ENERGIES: Final = re.compile(
     rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
 )
@@ -33,20 +39,34 @@ class StepPlaces:
     """Of each of TABLES its name, its first `<v>`, and behind its last `</v>`; -1 for a table that is not there."""
 
     @cached_property
-    def _likeness(self) -> re.Pattern[bytes] | None:
-        """A step with the same tags in the same places, its groups the rows of TABLES; None where a table is not there."""
+    def _tags(self) -> list[tuple[int, bytes]] | None:
+        """Where the tags of a step stand, in order; None where a table is not there, or has no room."""
         if any(name < 0 for name, _, _ in self.tables):
             return None
-        marks = [(0, b"<structure>"), (self.shut, b"</structure>"), (self.energy, b"<energy>"), (self.end, END_OF_ENERGY)]
+        tags = [(0, b"<structure>"), (self.shut, b"</structure>"), (self.energy, b"<energy>"), (self.end, END_OF_ENERGY)]
         for text, (name, first, last) in zip(TABLES, self.tables, strict=True):
-            marks += [(name, text), (first, b"(<v>"), (last - 4, b"</v>)")]
+            tags += [(name, text), (first, b"<v>"), (last - 4, b"</v>")]
+        tags.sort()
+        return tags if all(a + len(tag) <= b for (a, tag), (b, _) in pairwise(tags)) else None
+
+    @cached_property
+    def _likeness(self) -> re.Pattern[bytes] | None:
+        """A step with the same tags in the same places, its groups the rows of TABLES; None where a table is not there."""
         pattern, reached = b"", 0
-        for place, mark in sorted(marks):
-            if place < reached:
-                return None
-            pattern += b".{%d}" % (place - reached) + mark
-            reached = place + len(mark) - mark.count(b"(") - mark.count(b")")
-        return re.compile(pattern, re.DOTALL)
+        for place, tag in self._tags or ():
+            pattern += b".{%d}" % (place - reached) + {b"<v>": b"(<v>", b"</v>": b"</v>)"}.get(tag, tag)
+            reached = place + len(tag)
+        return re.compile(pattern, re.DOTALL) if pattern else None
+
+    @cached_property
+    def marks(self) -> NDArray[np.int64] | None:
+        """(m, 2) places of the tags and their numbers in MARKS; None where `_likeness` is."""
+        return np.array([(place, MARKS.index(tag)) for place, tag in self._tags], dtype=np.int64) if self._tags else None
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """(3,) shut, energy and end."""
+        return np.array([self.shut, self.energy, self.end], dtype=np.int64)
 
     def alike(self, buffer: bytearray, structure: int) -> Sequence[bytes] | None:
         """Return the rows of TABLES of the step that starts at structure, where its tags stand in these places, else None.
@@ -85,7 +105,11 @@ def step_energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, i
     differences to the free energy come from the last step of the cycle, where the names are right in all versions.
     """
     free, second, third = _three(buffer, *final)
-    cycle_free, internal, sigma0 = _three(buffer, *cycle) if count else (NAN, NAN, NAN)
+    return energies_of(free, second, third, *(_three(buffer, *cycle) if count else (NAN, NAN, NAN)))
+
+
+def energies_of(free: float, second: float, third: float, cycle_free: float, internal: float, sigma0: float) -> StepEnergies:  # noqa: PLR0917
+    """Return the energies of a step from the three of its final block and those of the last step of its cycle, NaN where it has none."""
     if isfinite(cycle_free) and isfinite(sigma0):
         return StepEnergies(free, round(free + (sigma0 - cycle_free), 8), round(free + (internal - cycle_free), 8), cycle_free)
     return StepEnergies(free, *_without_cycle(free, second, third), cycle_free)

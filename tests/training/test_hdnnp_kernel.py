@@ -12,7 +12,7 @@ from ase.build import bulk, molecule
 
 from schemas.errors import TrainingError
 from training.data import GraphCache
-from training.potentials.hdnnp import Hdnnp, HdnnpConfig, build, kernel
+from training.potentials.hdnnp import Hdnnp, HdnnpConfig, build
 from training.structures import from_atoms
 
 SHAPE = HdnnpConfig(radial_functions=4, channels=3, species_channels=2, l_max=3, four_body=True, hidden=(6, 5), four_body_l=3)
@@ -88,7 +88,7 @@ def test_atoms_worked_on_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_compiler_torch_does_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.shutil, "which", lambda name: None)
+    monkeypatch.setattr("lake.compiled.shutil.which", lambda name: None)
     # A shape that no other test has: what was compiled stays in memory.
     model = model_of(("O",), dataclasses.replace(SHAPE, radial_functions=3))
     assert model.path() == "torch operations, since there is no C compiler on this machine (cc, gcc or clang)"

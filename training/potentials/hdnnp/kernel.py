@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import sysconfig
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.settings import load as load_settings
+from lake.compiled import library
 from training.potentials.hdnnp.harmonics import reduced_harmonics
 
 FLAGS: Final = (
@@ -31,10 +23,7 @@ FLAGS: Final = (
 )  # fmt: skip
 """Not -ffast-math: linked into a library it makes small numbers zero in the whole process."""
 
-COMPILE_SECONDS: Final = 120
 LANE_BYTES: Final = 64
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,47 +124,8 @@ class Kernel:
 @cache
 def kernel_for(shape: KernelShape) -> Kernel | str:
     """Return the kernel of a shape, from its file where it was made before, or else why there is none."""
-    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
-    if compiler is None:
-        return "there is no C compiler on this machine (cc, gcc or clang)"
-    source = _source(shape)
-    file = _folder() / f"{hashlib.sha256(f'{source}{FLAGS}{compiler}{_processor()}'.encode()).hexdigest()[:32]}.so"
-    try:
-        if not file.is_file():
-            _compile(compiler, source, file)
-        return Kernel(ctypes.CDLL(str(file)), shape)
-    except subprocess.CalledProcessError as error:
-        return f"{compiler} failed: {error.stderr.decode(errors='replace').strip().splitlines()[-1:]}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"the compiled kernel could not be made or loaded: {error}"
-
-
-def _compile(compiler: str, source: str, file: Path) -> None:
-    """Write the library in one step, so that many processes may do so at once."""
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        part = Path(folder) / "moments.so"
-        command = [compiler, *FLAGS, "-x", "c", "-", "-o", str(part), "-lm"]
-        subprocess.run(command, input=source.encode(), check=True, capture_output=True, timeout=COMPILE_SECONDS)
-        part.replace(file)
-    _LOG.info("compiled the descriptor's kernel into %s", file)
-
-
-def _folder() -> Path:
-    """Return where kernels are kept: beside the local stack's data, or in a private folder of temporary files."""
-    folder = load_settings().home / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="atomlake-kernels-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="atomlake-kernels-"))
-
-
-def _processor() -> str:
-    """Return what the code is made for: another processor with the same home needs its own."""
-    flags = ""
-    if Path("/proc/cpuinfo").is_file():
-        flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {sysconfig.get_platform()} {flags}"
+    made = library("the descriptor's kernel", _source(shape), FLAGS)
+    return made if isinstance(made, str) else Kernel(made, shape)
 
 
 def _source(shape: KernelShape) -> str:

@@ -1,0 +1,173 @@
+"""The lake's innermost loops in C, compiled when they are first needed; where there is no compiler, numpy and Arrow do the same.
+
+Nothing here changes a result: what C finds written in an unusual way is left to the path without it, and the numbers are those of that
+path to the last bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lake.compiled import library
+from schemas.frames import Floats
+
+FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-shared")
+"""Each operation is rounded, in the order in which it is written: as numpy does them."""
+SOURCES: Final = ("decimals.c", "distances.c", "structure_factors.c", "search.c", "vasp_steps.c")
+MOST_STEPS: Final = 256
+"""Steps that are looked for at once."""
+
+_LOG = logging.getLogger(__name__)
+_VOID, _LONG = ctypes.c_void_p, ctypes.c_long
+
+
+@cache
+def loops() -> ctypes.CDLL | None:
+    """Return the compiled loops, or None where they cannot be made."""
+    folder = Path(__file__).parent
+    source = "#define _GNU_SOURCE\n" + "\n".join((folder / name).read_text() for name in SOURCES)
+    made = library("the loops of reading", source, FLAGS)
+    if isinstance(made, str):
+        _LOG.info("files are read without compiled loops, more slowly: %s", made)
+        return None
+    arguments = {
+        "block_rows": (ctypes.c_char_p, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
+        "equal_fields": (_VOID, _LONG, _LONG, _VOID),
+        "word_rows": (ctypes.c_char_p, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID),
+        "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
+        "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
+        "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
+        "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID, _VOID),
+    }
+    for name, types in arguments.items():
+        getattr(made, name).argtypes, getattr(made, name).restype = types, _LONG
+    return made
+
+
+def address(values: NDArray[np.generic]) -> int:
+    """Return where the numbers of a contiguous array begin."""
+    place: int = values.__array_interface__["data"][0]
+    return place
+
+
+def block_rows(blocks: Sequence[bytes], rows: int, stride: int, groups: Sequence[Sequence[int]], out: Floats, *, tagged: bool) -> bool:
+    """Put the numbers of blocks of rows in fixed columns into out (blocks, rows, count); False where that is left to another way.
+
+    groups are, of each group of equal columns, where it begins, width, decimals and number of them, and where its part of a row ends.
+    An empty block is left alone.
+    """
+    made = loops()
+    if made is None:
+        return False
+    lengths = np.array(list(map(len, blocks)), dtype=np.int64)
+    table = np.array(groups, dtype=np.int64)
+    found = made.block_rows(
+        b"".join(blocks), address(lengths), len(blocks), rows, stride, tagged, len(groups), address(table), address(out)
+    )
+    return bool(found)
+
+
+def equal_fields(fields: NDArray[np.uint8]) -> Floats | None:
+    """Return the numbers in fields (n, width) of ASCII, contiguous; None where that is left to another way."""
+    made = loops()
+    if made is None:
+        return None
+    out = np.empty(len(fields))
+    return out if made.equal_fields(address(fields), *fields.shape, address(out)) else None
+
+
+def word_rows(text: bytes, columns: int, words: Sequence[int], labels: NDArray[np.bytes_]) -> Floats | None:
+    """Return the numbers (rows, columns) of lines of blank-separated words; labels (rows, words), of type S8, gets the columns of text.
+
+    None where that is left to another way. There must be as many labels as newlines.
+    """
+    made = loops()
+    if made is None:
+        return None
+    is_text = np.zeros(columns, dtype=np.uint8)
+    is_text[list(words)] = 1
+    out = np.empty((len(labels), columns))
+    rows = made.word_rows(text, len(text), len(labels), columns, address(is_text), address(labels), address(out))
+    return out if rows == len(labels) else None
+
+
+def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats | None:
+    """Return (n,) squares of the smallest distances of two different atoms; None where that is left to another way."""
+    made = loops()
+    if made is None:
+        return None
+    out = np.empty(len(positions))
+    inputs = [np.ascontiguousarray(each, dtype=np.float64) for each in (positions, cell, inverse, periodic, shifts)]
+    n, natoms = positions.shape[:2]
+    return out if made.pair_squares(*map(address, inputs), n, natoms, len(shifts), address(out)) else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What sums over structure factors are made of."""
+
+    waves: NDArray[np.int64]
+    """(waves, 3) orders along the axes."""
+    triples: NDArray[np.int64]
+    """(triples, 3) indices into waves."""
+    weights: Floats
+    """(9 + waves + 2 triples, sums)"""
+    quanta: Floats
+    """(2,) of a cell (Å) and of an invariant."""
+
+
+def structure_sums(positions: Floats, cell: Floats, inverse: Floats, atoms: NDArray[np.complex128], plan: Plan) -> Floats | None:
+    """Return (n, sums) weighted sums over cells, moduli and triple products of structure factors; None where that is left to numpy."""
+    made = loops()
+    if made is None:
+        return None
+    n, natoms = positions.shape[:2]
+    out = np.empty((n, plan.weights.shape[1]))
+    weights = np.array([atoms.real, atoms.imag])
+    inputs = (np.ascontiguousarray(positions), np.ascontiguousarray(cell), np.ascontiguousarray(inverse), weights)
+    shared = (plan.waves, plan.triples, plan.weights, plan.quanta)
+    sizes = (n, natoms, len(plan.waves), len(plan.triples))
+    return out if made.structure_sums(*map(address, (*inputs, *shared)), *sizes, address(out)) else None
+
+
+def outcar_steps(buffer: bytearray, at: int) -> tuple[list[list[int]], list[list[float]]]:
+    """Return places and numbers of the steps of an OUTCAR from at on that are as newer versions of VASP print them, up to the first other.
+
+    As vasp_steps.c has them; nothing without a compiler.
+    """
+    made = loops()
+    if made is None:
+        return [], []
+    places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 6))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    n = made.outcar_steps(start, at, len(buffer), MOST_STEPS, address(places), address(numbers))
+    return places[:n].tolist(), numbers[:n].tolist()
+
+
+def xml_steps(
+    buffer: bytearray, at: int, marks: NDArray[np.int64], bounds: NDArray[np.int64]
+) -> tuple[list[list[int]], list[list[float]], int, bool]:
+    """Return places and numbers of the calculations of a vasprun.xml from at on that have their tags where the step before has them.
+
+    Then where to go on, and whether that is inside of a calculation, behind its step. marks (m, 2) and bounds (3,) as in vasp_steps.c.
+    """
+    made = loops()
+    if made is None:
+        return [], [], at, False
+    places, numbers = np.empty((MOST_STEPS, 3), dtype=np.int64), np.empty((MOST_STEPS, 6))
+    on, inside = _LONG(at), _LONG(0)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    n = made.xml_steps(
+        start, ctypes.byref(on), len(buffer), MOST_STEPS, len(marks), address(marks), address(bounds), ctypes.byref(inside),
+        address(places), address(numbers),
+    )  # fmt: skip
+    return places[:n].tolist(), numbers[:n].tolist(), on.value, bool(inside.value)

@@ -1,0 +1,216 @@
+/* Ionic steps of VASP that are written in the usual way, one after another; what is not is left to the readers in Python. */
+
+#define OUTCAR_PLACES 12
+#define OUTCAR_NUMBERS 6
+#define ENERGY_BLOCK 2048
+
+/* Three energies of a step of OUTCAR from its `free  energy` on: free, internal, E(sigma->0). */
+static int outcar_energies(const byte *p, const byte *end, double *free_energy, double *internal, double *sigma0)
+{
+    const byte *equals = memchr(p, '=', end - p);
+    if (!equals || !(p = next_number(equals + 1, end, free_energy)) || p >= end || *p != ' ')
+        return 0;
+    while (p < end && *p == ' ')
+        p++;
+    if (!STARTS(p, end, "eV") || !(p = SEEK(p, end, "without entropy=", 0)))
+        return 0;
+    if (!(p = next_number(p + 16, end, internal)) || p >= end || !is_blank(*p))
+        return 0;
+    const byte *next = p;
+    while (next < end && (*next == ' ' || *next == '\t'))
+        next++;
+    if ((next < end && is_digit(*next)) || !(p = SEEK(p, end, "energy(sigma->0) =", 12)))
+        return 0;
+    if (!(p = next_number(p + 18, end, sigma0)) || p >= end || !is_blank(*p))
+        return 0;
+    for (next = p; next < end && (*next == ' ' || *next == '\t');)
+        next++;
+    return next >= end || !is_digit(*next);
+}
+
+/* The number behind the last occurrence of words, NAN for none; 0 where it is written unusually. */
+static int number_behind(const byte *place, long length, const byte *stop, double *out)
+{
+    *out = NAN;
+    if (!place)
+        return 1;
+    const byte *end = place + length + 30 < stop ? place + length + 30 : stop;
+    const byte *behind = next_number(place + length, end, out);
+    return behind && behind < end && is_blank(*behind);
+}
+
+/* How the cycle of a step went: number of the ionic step, iterations, last change, and whether it is said not to have converged. */
+static int outcar_cycle(const byte *iteration, const byte *energy, long *places, double *change)
+{
+    const byte *p = iteration + 10;
+    long ionic = 0, electronic = 0, digits = 0;
+    while (p < energy && *p == ' ')
+        p++;
+    for (; p < energy && is_digit(*p) && digits < 10; p++, digits++)
+        ionic = 10 * ionic + (*p - '0');
+    if (digits < 1 || digits > 9 || p >= energy || *p++ != '(')
+        return 0;
+    while (p < energy && *p == ' ')
+        p++;
+    for (digits = 0; p < energy && is_digit(*p) && digits < 7; p++, digits++)
+        electronic = 10 * electronic + (*p - '0');
+    if (digits < 1 || digits > 6 || p >= energy || *p != ')')
+        return 0;
+    const byte *left = SEEK(iteration, energy, "aborting loop", 0);
+    const byte *said = left ? SEEK(left, left + 120 < energy ? left + 120 : energy, "EDIFF was not reached", 0) : 0;
+    const byte *row = SEEK_BACK(iteration, left ? left : energy, "total energy-change", 12);
+    *change = NAN;
+    if (row) {
+        for (p = row + 19; p < energy && *p != ':' && *p != '\n';)
+            p++;
+        if (p >= energy || *p != ':' || !(p = next_number(p + 1, energy, change)) || p >= energy || *p == 'd' || *p == 'D')
+            return 0;
+    }
+    places[0] = ionic;
+    places[1] = electronic;
+    places[2] = said != 0;
+    return 1;
+}
+
+/* One step from at on; 1 where it is whole and usual. places: energy, end of energies, table from and to, lattice from and to, stress from
+   and to, then outcar_cycle's; numbers: free, internal, sigma0, last change, volume, pressure. */
+static int outcar_step(const byte *buffer, const byte *at, const byte *stop, long *places, double *numbers)
+{
+    const byte *energy = SEEK(at, stop, "free  energy ", 0);
+    if (!energy || SEEK(at, energy, " executed on ", 2) || SEEK(energy, energy + 24 < stop ? energy + 24 : stop, " ML ", 1))
+        return 0;
+    const byte *end = energy + ENERGY_BLOCK < stop ? energy + ENERGY_BLOCK : stop;
+    const byte *sigma0 = SEEK(energy, end, "energy(sigma->0)", 12), *shut = sigma0 ? line_end(sigma0, stop) : 0;
+    const byte *table = SEEK_BACK(at, energy, "TOTAL-FORCE (eV", 6), *title = table ? line_end(table, energy) : 0;
+    if (!shut || !title || SEEK(table, title, "(ML)", 1))
+        return 0;
+    const byte *dashes = line_end(title + 1, energy), *closing = dashes ? SEEK(dashes, energy, "\n ---", 0) : 0;
+    const byte *iteration = SEEK_BACK(at, table, "Iteration ", 0);
+    if (!closing || closing <= dashes || !iteration)
+        return 0;
+    const byte *lattice = SEEK_BACK(iteration, table, "direct lattice vectors", 7), *first = lattice ? line_end(lattice, table) : 0;
+    const byte *last = first;
+    for (int row = 0; row < 3; row++)
+        last = last ? line_end(last + 1, table) : 0;
+    if (!last)
+        return 0;
+    last++;
+    long points = 0;
+    for (const byte *p = last; p < table && p < last + 200 && *p != '\n'; p++)
+        points += *p == '.';
+    const byte *stress = SEEK_BACK(iteration, table, "\n  in kB", 5), *stress_end = stress ? line_end(stress + 1, table) : 0;
+    if (points >= 6 || (stress && !stress_end))
+        return 0;
+    if (!outcar_energies(energy, end, numbers, numbers + 1, numbers + 2) || !outcar_cycle(iteration, energy, places + 8, numbers + 3))
+        return 0;
+    if (!number_behind(SEEK_BACK(iteration, table, "volume of cell :", 0), 16, stop, numbers + 4)
+        || !number_behind(SEEK_BACK(iteration, table, "external pressure =", 1), 19, stop, numbers + 5))
+        return 0;
+    const byte *found[] = {energy, shut, dashes + 1, closing + 1, first + 1, last, stress ? stress + 1 : buffer,
+                           stress ? stress_end + 1 : buffer};
+    for (int i = 0; i < 8; i++)
+        places[i] = found[i] - buffer;
+    return 1;
+}
+
+/* Up to most steps of an OUTCAR whose energies stand last; return how many. */
+long outcar_steps(const byte *buffer, long at, long length, long most, long *places, double *numbers)
+{
+    long n = 0;
+    for (; n < most && outcar_step(buffer, buffer + at, buffer + length, places, numbers); n++) {
+        at = places[1];
+        places += OUTCAR_PLACES;
+        numbers += OUTCAR_NUMBERS;
+    }
+    return n;
+}
+
+#define XML_PLACES 3
+#define XML_NUMBERS 6
+#define LONG (4L << 20)
+#define NUMBER_IN_TAG(p, end, out, tag) ((p) = number_in_tag(p, end, out, tag, sizeof(tag) - 1))
+
+/* A number, blanks, and a tag with any white space in it where the tag has a blank; return what follows. */
+static const byte *number_in_tag(const byte *p, const byte *end, double *out, const char *tag, long length)
+{
+    if (!p || !(p = next_number(p, end, out)))
+        return 0;
+    while (p < end && *p == ' ')
+        p++;
+    if (end - p < length || memcmp(p, tag, length))
+        return 0;
+    return p + length;
+}
+
+/* The last energies between two places: e_fr_energy, e_wo_entrp, e_0_energy. */
+static int xml_energies(const byte *p, const byte *end, double *out)
+{
+    p = SEEK_BACK(p, end, "e_fr_energy", 1);
+    if (!p || !STARTS(p, end, "e_fr_energy\">"))
+        return 0;
+    p += 13;
+    if (!NUMBER_IN_TAG(p, end, out, "</i>"))
+        return 0;
+    while (p < end && is_blank(*p))
+        p++;
+    if (!STARTS(p, end, "<i name=\"e_wo_entrp\">"))
+        return 0;
+    p += 21;
+    if (!NUMBER_IN_TAG(p, end, out + 1, "</i>"))
+        return 0;
+    while (p < end && is_blank(*p))
+        p++;
+    if (!STARTS(p, end, "<i name=\"e_0_energy\">"))
+        return 0;
+    p += 21;
+    return NUMBER_IN_TAG(p, end, out + 2, "<") != 0;
+}
+
+static const char *const MARKS[] = {"<structure>", "</structure>", "<energy>", "</energy>", "\"basis\"",
+                                    "\"positions\"", "\"forces\"", "\"stress\"", "<v>", "</v>"};
+
+/* Up to most calculations of a vasprun.xml from at (outside of one) on, each with its tags where the step before has them: marks[m][2],
+   place behind `<structure>` and number of MARKS; bounds: of `</structure>`, `<energy>` and `</energy>`. places: where the calculation and
+   its structure begin, and the steps of its cycle; numbers: last energies, and those of the cycle. at becomes where to go on, inside what
+   follows a step where after is 1. Return how many steps there are. */
+long xml_steps(const byte *buffer, long *at, long length, long most, long m, const long *marks, const long *bounds, long *after,
+               long *places, double *numbers)
+{
+    const byte *p = buffer + *at, *stop = buffer + length;
+    long n = 0;
+    *after = 0;
+    while (n < most) {
+        const byte *structure = SEEK(p, stop, "<structure>", 4);
+        const byte *begins = structure ? SEEK(p, structure, "<calculation>", 5) : 0;
+        if (!begins || SEEK(p, begins, "modeling>", 6) || SEEK(begins + 13, structure, "calculation>", 4)
+            || stop - structure < bounds[2] + 9)
+            return n;
+        for (long i = 0; i < m; i++)
+            if (strncmp((const char *)structure + marks[2 * i], MARKS[marks[2 * i + 1]], strlen(MARKS[marks[2 * i + 1]])))
+                return n;
+        const byte *energy = structure + bounds[1], *end = structure + bounds[2];
+        if (SEEK(structure + bounds[0], energy, "<scstep>", 5) || !xml_energies(energy, end, numbers))
+            return n;
+        long cycle = 0;
+        for (const byte *step = begins; (step = SEEK(step, structure, "<scstep>", 5)); step += 8)
+            cycle++;
+        if (cycle && !xml_energies(begins, structure, numbers + 3))
+            return n;
+        places[0] = begins - buffer;
+        places[1] = structure - buffer;
+        places[2] = cycle;
+        n++;
+        places += XML_PLACES;
+        numbers += XML_NUMBERS;
+        p = end + 9;
+        *at = p - buffer;
+        *after = 1;
+        const byte *shut = SEEK(p, stop, "calculation>", 4);
+        if (!shut || shut - p > LONG || SEEK(p, shut, "modeling>", 6) || SEEK(p, shut, "<structure>", 4) || SEEK(p, shut, "<scstep>", 5))
+            return n;
+        p = shut[-1] == '/' ? shut + 12 : shut - 1;
+        *at = p - buffer;
+        *after = 0;
+    }
+    return n;
+}
