@@ -37,6 +37,50 @@ def test_reads_what_is_printed() -> None:
     assert find_reader("x.log", text) is GAUSSIAN_LOG
 
 
+def test_translation_vectors_are_the_cell() -> None:
+    """A slab of two vectors: its third row is zero, the k mesh has one point there, the forces on the vectors are nobody's."""
+    steps = make_steps(2)
+    (run,) = read(gaussian_text(steps, periodic=2))
+    frames, level = run.frames, run.level_of_theory
+    assert (frames.pbc.tolist(), run.flags, frames.flags) == ([True, True, False], (), ((), ()))
+    for k, step in enumerate(steps):
+        np.testing.assert_array_equal(frames.cell[k], np.diag([4.25, 4.25, 0.0]))
+        np.testing.assert_array_equal(frames.positions[k], step.positions)
+        np.testing.assert_allclose(frames.forces[k], step.forces * HARTREE_PER_BOHR, atol=1e-12)
+    assert np.isnan(frames.stress).all()
+    assert (level.kpoints, level.n_kpoints) == ((8, 6, 1), 25)
+    assert level.kpoint_spacing == pytest.approx(2.0 * np.pi / 4.25 / 6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b" Lengths of translation vectors:     ", b" Lengths of translation vectors:  1  "), (b"RMS     0.0", b"RMS     0.1")]
+)
+def test_a_periodic_step_that_contradicts_itself_is_flagged(old: bytes, new: bytes) -> None:
+    text = gaussian_text(make_steps(1), periodic=3)
+    assert old in text
+    (run,) = read(text.replace(old, new))
+    assert run.frames.flags == (("contradictory_values",),)
+
+
+def test_more_than_three_translation_vectors_are_no_geometry() -> None:
+    text = gaussian_text(make_steps(1), periodic=3)
+    start = text.index(b"         -2")
+    row = text[text.rindex(b"\n", 0, start) : text.index(b"\n", start)]
+    with pytest.raises(UnreadableOutput):
+        read(text.replace(row, row + row.replace(b"\n      3", b"\n      6"), 1))
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_step_whose_line_of_the_energy_is_missing_is_counted(step: int) -> None:
+    text = gaussian_text(make_steps(3))
+    start = [k for k in range(len(text)) if text.startswith(b"\n SCF Done:", k)][step]
+    (run,) = read(text[:start] + text[text.index(b"\n", start + 1) :])
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (2, 1, ("malformed_steps",))
+    assert run.frames.energy.tolist() == [made.energy * HARTREE for k, made in enumerate(make_steps(3)) if k != step]
+    end = text.index(b"\n", text.index(b"\n", start + 1) + 1)
+    assert read(text[:start] + text[end:])[0].n_malformed_steps == 1
+
+
 def test_the_change_of_the_density_tells_convergence() -> None:
     (run,) = read(gaussian_text(make_steps(1), change="0.16D-01"))
     assert (run.frames.scf_converged.tolist(), run.frames.flags) == ([0], (("scf_not_converged",),))

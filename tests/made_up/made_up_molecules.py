@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from made_up_logs import Made
 from made_up_rare_logs import lines_of
 
 from schemas.units import BOHR
 
 
-def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str = "0.23D-08", extra: Sequence[str] = ()) -> bytes:
-    """Return a log; positions of the standard orientation are other numbers than those of the input orientation."""
+def gaussian_text(
+    steps: Sequence[Made], *, method: str = "RPBEPBE", change: str = "0.23D-08", extra: Sequence[str] = (), periodic: int = 0
+) -> bytes:
+    """Return a log; positions of the standard orientation are other numbers than those of the input orientation.
+
+    Of the cells as many vectors as periodic says are translation vectors: then there is no standard orientation.
+    """
     text = [
         " Entering Gaussian System, Link 0=g16",
         " Entering Link 1 = l1.exe PID=     15028.",
@@ -22,7 +28,11 @@ def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str
         " Charge =  1 Multiplicity = 2",
     ]
     for step in steps:
-        for name, places in (("Input", step.positions), ("Standard", -step.positions)):
+        vectors = step.edge * np.eye(3)[:periodic]
+        on_vectors = -vectors / 1000.0
+        tables = (("Input", step.positions),) if periodic else (("Input", step.positions), ("Standard", -step.positions))
+        forces = np.vstack([step.forces, on_vectors])
+        for name, places in tables:
             text += [
                 f"                          {name} orientation:                          ",
                 " ---------------------------------------------------------------------",
@@ -31,12 +41,16 @@ def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str
                 " ---------------------------------------------------------------------",
                 *(
                     f"{n + 1:7d}{z:11d}{0:12d}    " + "".join(f"{x:12.6f}" for x in row)
-                    for n, (z, row) in enumerate(zip((12, 8), places, strict=True))
+                    for n, (z, row) in enumerate(zip((12, 8, -2, -2, -2), [*places, *vectors], strict=False))
                 ),
                 " ---------------------------------------------------------------------",
             ]
+        lengths = "".join(f"{x:12.6f}" for x in np.linalg.norm(vectors, axis=1))
         text += [
+            *([f" Lengths of translation vectors: {lengths}"] if periodic else []),
             " Standard basis: 6-31G(d) (6D, 7F)",
+            *([" Using k point mesh (from -Pi to Pi):", " K space mesh: X=       8 Y=       6 Z=       0"] if periodic else []),
+            *([" A half-cell shift: 0", " CountK=T Total number of k points:      25"] if periodic else []),
             " Requested convergence on RMS density matrix=1.00D-08 within 128 cycles.",
             f" SCF Done:  E({method}) = {step.energy:16.10f}     A.U. after    8 cycles",
             f"            NFock=  8  Conv={change}     -V/T= 2.0111",
@@ -48,8 +62,9 @@ def gaussian_text(steps: Sequence[Made], *, method: str = "RPBEPBE", change: str
                 f"{n + 1:7d}{z:9d}       " + "".join(f"{x:15.9f}" for x in row)
                 for n, (z, row) in enumerate(zip((12, 8), step.forces, strict=True))
             ),
+            *("              -2       " + "".join(f"{x:15.9f}" for x in row) for row in on_vectors),
             " -------------------------------------------------------------------",
-            f" Cartesian Forces:  Max     {abs(step.forces).max():.9f} RMS     {(step.forces**2).mean() ** 0.5:.9f}",
+            f" Cartesian Forces:  Max     {abs(forces).max():.9f} RMS     {(forces**2).mean() ** 0.5:.9f}",
         ]
     return lines_of(text, " Normal termination of Gaussian 16 at Tue Jun 25 00:14:07 2019.")
 
