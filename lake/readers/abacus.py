@@ -3,7 +3,8 @@
 The energy is 'final etot', E_KohnSham with the smearing's entropy in it, to which the forces belong. Stress is printed positive under
 compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame
 (2), or prints it behind the words that it did not (3), and is flagged. Logs of force fields have the same energies, but no cycles.
-Of dynamics only the first step has its places in the log; those of the others come from MD_dump beside it (`abacus_dump`).
+Of dynamics only the first step has its places in the log; those of the others come from MD_dump beside it (`abacus_dump`), those of
+relaxations, where the log leaves them out, from STRU_ION1_D and so on (`abacus_structures`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 
 from lake.readers.abacus_dump import DUMP_NAME, Snapshot, find_step, read_dump
 from lake.readers.abacus_level import INPUT_NAME, read_input, read_level, read_species, seen_later, with_input
+from lake.readers.abacus_structures import STRUCTURE_NAME, Structure, read_structure, same_cell
 from lake.readers.base import PushReader, ReaderSpec
-from lake.readers.cross_checks import CrossCheck, other_volume, pressure
+from lake.readers.cross_checks import CrossCheck, differ, other_volume, pressure
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers, element_of
 from lake.readers.text_steps import NAN, Step, as_floats, symmetric, token_table
@@ -42,6 +44,10 @@ _VOLUME: Final = re.compile(rb"\n +Volume \(A\^3\) = (\S+)")
 _PLACES: Final = re.compile(rb"\n *(CARTESIAN|DIRECT) COORDINATES[^\n]*\n *atom +x +y +z[^\n]*\n((?: *tau[cd]_\w+ [^\n]*\n)+)")
 _MD_STEP: Final = re.compile(rb"\n +STEP OF MOLECULAR DYNAMICS : +(\d{1,9}) *\n")
 _CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
+_RELAX_STEP: Final = re.compile(rb"\n (?:RELAX IONS : +\d{1,6} \(in total: (\d{1,6})\)|STEP OF RELAXATION : +(\d{1,6}))")
+_KOHN_SHAM: Final = re.compile(rb"\n *E_KohnSham +\S+ +(\S+) *(?=\n)")
+"""A row of each iteration, in Ry and eV."""
+_LAST_ENERGY: Final = re.compile(rb"!FINAL_ETOT_IS +(\S+) eV")
 _ITERATION: Final = re.compile(rb"\n [^\n]*ALGORITHM -+ ?ION= +\+?\d+ +ELEC= +\+?(\d{1,6})")
 _REACHED: Final = b"charge density convergence is achieved"
 _FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
@@ -67,15 +73,23 @@ class AbacusRun(RunLog):
     ANCHORS = (_FINAL,)
     ENDS = (b"CARTESIAN COORDINATES", b"DIRECT COORDINATES", b"\n Start  Time  :")
     LAST = (b"\n Finish Time  :",)
-    CHECKS = (CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),)
+    CHECKS = (
+        CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),
+        CrossCheck("final energy", b"!FINAL_ETOT_IS", _LAST_ENERGY, lambda step: step.energy, share=1e-9, least=1e-6),
+    )
 
-    def __init__(self, dump: list[Snapshot], given: dict[str, str]) -> None:
+    def __init__(self, dump: list[Snapshot], given: dict[str, str], structures: dict[str, Structure]) -> None:
         super().__init__()
-        self._dump, self._given = dump, given
+        self._dump, self._given, self._structures = dump, given, structures
         self._placeless: dict[int, int] = {}
-        """Steps without their places, and their numbers in the dynamics."""
+        """Steps without their places, and their numbers in the dynamics or the relaxation."""
         self._md_step = -1
-        self.dump_used = False
+        self._relax_step = -1
+        self._total = b""
+        """The energy of the last iteration."""
+        self._first_cell: Floats | None = None
+        self.used: set[str] = set()
+        """Names of files beside the log that gave places."""
         self._species: list[str] = []
         self._constant = NAN
         self._cell: Floats | None = None
@@ -117,13 +131,14 @@ class AbacusRun(RunLog):
         natoms = len(heading.numbers)
         stop = _STOPS.search(piece)
         own = piece if stop is None else piece[: stop.start() + 1]
-        cell, positions, n_scf, told = self._cell, self._positions, self._iterations, self._other_volume
+        cell, positions, n_scf, told, total = self._cell, self._positions, self._iterations, self._other_volume, self._total
+        self._first_cell = cell if self._first_cell is None else self._first_cell
         converged = 0 if self._failed else 1 if self._reached else -1
         if not self._dft and n_scf < 0:
             words = "the log of ABACUS has neither cycles of self-consistency nor a functional (esolver_type lj or dp)"
             raise UnreadableOutput("not_dft", words, "deposit runs of density-functional theory")
         self.heading = replace(heading, level=seen_later(heading.level, piece))
-        md_step = self._md_step
+        place = max(self._md_step, self._relax_step)
         self._prepare(piece, natoms)
         self._found += 1
         energy = _ETOT.match(own)
@@ -131,11 +146,15 @@ class AbacusRun(RunLog):
             self.lost += 1
             return None
         stress = _STRESS.search(own)
+        value = number(energy.group(1))
+        if differ(total, value, share=1e-9, least=1e-6):
+            words = f"the energy of the last iteration is printed as {total.decode('latin-1')}, the final one as {value:.10g}"
+            told = f"{told}; {words}" if told else words
         step = Step(
             number=self._found - 1,
             cell=np.full((3, 3), NAN) if cell is None else cell,
             positions=np.full((natoms, 3), NAN) if positions is None else positions,
-            energy=number(energy.group(1)),
+            energy=value,
             forces=_forces(own, natoms),
             stress=_tensor(stress.group(1)) * -KBAR if stress else None,
             converged=converged,
@@ -143,7 +162,7 @@ class AbacusRun(RunLog):
             contradictions=(told,) if told else (),
         )
         if cell is None or positions is None:
-            self._placeless[step.number] = md_step
+            self._placeless[step.number] = place
         return step
 
     def run(self) -> Run | None:
@@ -151,14 +170,13 @@ class AbacusRun(RunLog):
 
         So does a step whose places are neither in the log nor in the trajectory.
         """
-        self.lost += self._failed
+        self.lost += self._failed or (self.complete and self._reached)
         if self.heading is not None and self._given:
             self.heading = replace(self.heading, level=with_input(self.heading.level, self._species, self._given))
         left = self._place()
         if left:
             self.lost += left
-            beside = "" if self._dump else ", and MD_dump is not beside it"
-            self.notes.append(f"steps whose cell or positions are not printed in the log are left out{beside}")
+            self.notes.append(f"steps whose cell or positions are not printed in the log are left out{self._beside()}")
         return super().run()
 
     def _place(self) -> int:
@@ -168,11 +186,34 @@ class AbacusRun(RunLog):
             if step.number not in self._placeless:
                 self.steps.append(step)
                 continue
-            found = find_step(self._dump, self.heading.numbers, step.forces, self._placeless[step.number]) if self.heading else None
+            found, name = self._find(step)
             if found is not None:
                 self.steps.append(replace(step, cell=found.cell, positions=found.positions))
-                self.dump_used = True
+                self.used.add(name)
         return len(steps) - len(self.steps)
+
+    def _find(self, step: Step) -> tuple[Snapshot | Structure | None, str]:
+        """Return the cell and the places of a step from the files beside the log, and the name of the file; None for none.
+
+        A STRU_ION file has to be of this run: INPUT asks for it, or its cell is another one than the first and that of the log.
+        """
+        if self.heading is None:
+            return None, ""
+        place, numbers = self._placeless[step.number], self.heading.numbers
+        snapshot = find_step(self._dump, numbers, step.forces, place)
+        if snapshot is not None:
+            return snapshot, DUMP_NAME
+        name = f"STRU_ION{place - 1}_D"
+        found = self._structures.get(name)
+        if found is None or self._first_cell is None or not np.array_equal(found.numbers, numbers) or not same_cell(found.cell, step.cell):
+            return None, ""
+        asked = self._given.get("out_stru", "0").lower() in ("1", "true", "t", ".true.")
+        return (found, name) if asked or not same_cell(found.cell, self._first_cell) else (None, "")
+
+    def _beside(self) -> str:
+        if self._structures:
+            return "; nothing tells that the STRU_ION files beside it are of this run (the cell of the log, INPUT with out_stru)"
+        return "" if self._dump else ", and neither MD_dump nor STRU_ION files (out_stru) are beside it"
 
     def _prepare(self, text: bytes, natoms: int) -> None:
         """Keep geometry and cycle that a text prints for the next step.
@@ -182,6 +223,10 @@ class AbacusRun(RunLog):
         vectors, tables, moved = _VECTORS.findall(text), _PLACES.findall(text), _CELL_STEP.findall(text)
         dynamics = _MD_STEP.findall(text)
         self._md_step = int(dynamics[-1]) if dynamics else -1
+        relaxed = _RELAX_STEP.findall(text)
+        self._relax_step = int(relaxed[-1][0] or relaxed[-1][1]) if relaxed else -1
+        totals = _KOHN_SHAM.findall(text)
+        self._total = totals[-1] if totals else b""
         if vectors:
             cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
             self._cell = cell if bool(np.isfinite(cell).all()) else None
@@ -198,13 +243,14 @@ class AbacusRun(RunLog):
             self._positions = None
         iterations, failures = list(_ITERATION.finditer(text)), list(_FAILED.finditer(text))
         self._iterations = int(iterations[-1].group(1)) if iterations else -1
-        self._reached = _REACHED in text
         self._failed = bool(failures) and (not iterations or failures[-1].start() > iterations[-1].start())
         lost = len(failures) - self._failed
-        unexplained = text.count(b"TOTAL-FORCE (eV") - 1 - len(failures) if text.startswith(_FINAL) else 0
-        if unexplained > 0:
+        tables, reached = text.count(b"TOTAL-FORCE (eV") - text.startswith(_FINAL) - len(failures), text.count(_REACHED)
+        unexplained = max(tables, reached - 1, 0)
+        self._reached = reached > unexplained
+        if unexplained:
             self.lost += unexplained
-            self.notes.append(f"{unexplained} tables of forces without an energy before them are left out")
+            self.notes.append(f"{unexplained} steps without a line of the energy are left out")
         if lost:
             self.lost += lost
             note = "cycles of self-consistency that did not converge print no final energy and are left out"
@@ -231,15 +277,16 @@ class AbacusReader(LogReader):
     def __init__(self) -> None:
         self._dump: list[Snapshot] = []
         self._given: dict[str, str] = {}
+        self._structures: dict[str, Structure] = {}
         self._made: list[AbacusRun] = []
         super().__init__(_OPENING, self._start)
 
     def _start(self) -> AbacusRun:
-        self._made.append(AbacusRun(self._dump, self._given))
+        self._made.append(AbacusRun(self._dump, self._given, self._structures))
         return self._made[-1]
 
     def take_companion(self, name: str, text: bytes) -> bool:
-        """Take MD_dump or INPUT; they are those of the last run, for ABACUS writes both anew."""
+        """Take MD_dump, INPUT or a STRU_ION file; they are those of the last run, for ABACUS writes them anew."""
         if name == DUMP_NAME:
             self._dump[:] = read_dump(text)
             return bool(self._dump)
@@ -247,18 +294,21 @@ class AbacusReader(LogReader):
             self._given.clear()
             self._given.update(read_input(text))
             return bool(self._given)
-        return False
+        structure = read_structure(text) if STRUCTURE_NAME.match(name) else None
+        if structure is not None:
+            self._structures[name] = structure
+        return structure is not None
 
     @property
     def companions_used(self) -> tuple[str, ...]:
         """Return the names of the files that the runs were read from."""
-        used = {DUMP_NAME: any(run.dump_used for run in self._made), INPUT_NAME: bool(self._given)}
-        return tuple(name for name, holds in used.items() if holds)
+        places = {name for run in self._made for name in run.used}
+        return tuple(sorted(places)) + ((INPUT_NAME,) if self._given else ())
 
 
 def is_companion(name: str) -> bool:
     """Return whether a base name is that of a file which ABACUS writes beside its log."""
-    return name in (DUMP_NAME, INPUT_NAME)
+    return name in (DUMP_NAME, INPUT_NAME) or STRUCTURE_NAME.match(name) is not None
 
 
 def _open() -> PushReader:

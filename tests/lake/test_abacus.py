@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_places_of_dynamics_come_from_the_trajectory_by_their_forces() -> None:
     log = dynamics_text(steps)
     alone, run = read_beside(log), read_beside(log, MD_dump=dump_text(steps))
     assert (alone.frames.count, alone.n_malformed_steps, run.frames.count, run.n_malformed_steps) == (1, 3, 4, 0)
-    assert "MD_dump is not beside it" in alone.notes[-1]
+    assert "neither MD_dump nor STRU_ION files (out_stru) are beside it" in alone.notes[-1]
     assert run.frames.energy.tolist() == [step.energy for step in steps]
     for k, step in enumerate(steps):
         np.testing.assert_allclose(run.frames.positions[k], step.positions, atol=1e-11)
@@ -147,6 +148,80 @@ def test_a_trajectory_of_other_forces_gives_no_places() -> None:
     cut = dump_text(steps)
     run = read_beside(dynamics_text(steps), MD_dump=cut[: cut.rindex(b"O ")])
     assert (run.frames.count, run.n_malformed_steps) == (2, 1), "a torn step of the trajectory is none"
+
+
+def relaxation_text(steps: Sequence[Made]) -> bytes:
+    """Return running_cell-relax.log of a version that prints the cell of each step, but places of the first alone."""
+    text = abacus_text(steps).replace(b" RELAX IONS : 1", b"")
+    head, *rest = text.split(b" RELAX CELL : 1\n")
+    rest = [re.sub(rb" CARTESIAN COORDINATES(?:[^\n]*\n){4}", b"\n", part) for part in rest]
+    cells = [b"".join(b"".join(b"%+14.6f" % x for x in row) + b"\n" for row in np.eye(3) * step.edge / BOHR / 2) for step in steps]
+    words = b" Lattice vectors: (Cartesian coordinate: in unit of a_0)\n"
+    return head + b"".join(
+        (words + cells[k] if k else b"") + b" RELAX CELL : %d\n RELAX IONS : 1 (in total: %d)\n" % (k + 1, k + 1) + part
+        for k, part in enumerate(rest)
+    )
+
+
+def structure_text(step: Made) -> bytes:
+    """Return STRU_ION1_D of a step."""
+    text = "ATOMIC_SPECIES\nMg 24.305 Mg.upf upf201\nO 15.999 O.upf\n\nLATTICE_CONSTANT\n2.0\n\nLATTICE_VECTORS\n"
+    text += "".join("".join(f"{x:20.10f}" for x in row) + "\n" for row in np.eye(3) * step.edge / BOHR / 2)
+    text += "\nATOMIC_POSITIONS\nDirect\n"
+    for name, row in zip(("Mg", "O"), step.positions / step.edge, strict=True):
+        text += f"\n{name} #label\n0.0000   #magnetism\n1 #number of atoms\n" + "".join(f"{x:20.10f}" for x in row) + " m 1 1 1\n"
+    return text.encode()
+
+
+def read_relaxation(log: bytes, files: Sequence[bytes], **beside: bytes) -> Run:
+    return read_beside(log, **{f"STRU_ION{k + 1}_D": text for k, text in enumerate(files)}, **beside)
+
+
+def test_places_of_a_relaxation_come_from_the_structures_beside_the_log() -> None:
+    steps = [replace(step, edge=4.25 + 0.01 * k) for k, step in enumerate(make_steps(3))]
+    log, files = relaxation_text(steps), [structure_text(step) for step in steps[1:]]
+    alone, run = read_beside(log), read_relaxation(log, files)
+    assert (alone.frames.count, alone.n_malformed_steps, run.frames.count, run.n_malformed_steps) == (1, 2, 3, 0)
+    assert "neither MD_dump nor STRU_ION files (out_stru) are beside it" in alone.notes[-1]
+    assert (run.kind, run.frames.energy.tolist()) == ("vc-relax", [step.energy for step in steps])
+    for k, step in enumerate(steps):
+        np.testing.assert_allclose(run.frames.positions[k], step.positions, atol=1e-9)
+        np.testing.assert_allclose(run.frames.cell[k], np.eye(3) * step.edge, atol=1e-9)
+        np.testing.assert_array_equal(run.frames.forces[k], step.forces)
+
+
+def test_structures_of_another_run_give_no_places() -> None:
+    """Of another cell, of other atoms, torn; or of a cell that does not move, where nothing tells that they are not left over."""
+    steps = [replace(step, edge=4.25 + 0.01 * k) for k, step in enumerate(make_steps(2))]
+    log, file = relaxation_text(steps), structure_text(steps[1])
+    for other in (structure_text(steps[0]), file.replace(b"Mg #", b"Ca #"), file[:-30]):
+        assert read_relaxation(log, [other]).n_malformed_steps == 1
+    still = make_steps(2)
+    log, file = relaxation_text(still), structure_text(still[1])
+    assert "nothing tells" in read_relaxation(log, [file]).notes[-1]
+    given = b"INPUT_PARAMETERS\nout_stru 1 # after each step\n"
+    assert read_relaxation(log, [file], INPUT=given).frames.count == 2
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_step_whose_line_of_the_energy_is_missing_is_counted(step: int) -> None:
+    text = abacus_text(make_steps(3))
+    start = [match.start() for match in re.finditer(rb"\n final etot is", text)][step]
+    (run,) = read(text[:start] + text[text.index(b"\n", start + 1) :])
+    assert (run.frames.count, run.n_malformed_steps, run.flags) == (2, 1, ("malformed_steps",))
+    assert run.frames.energy.tolist() == [made.energy for k, made in enumerate(make_steps(3)) if k != step]
+
+
+def test_a_final_energy_that_is_not_that_of_the_last_iteration_is_flagged() -> None:
+    (step,) = make_steps(1)
+    row, line = b" E_KohnSham   -5.9   %.10f\n", b"\n charge density convergence"
+    text = abacus_text([step])
+    assert read(text.replace(line, b"\n" + row % step.energy + line[1:]))[0].frames.flags == ((),)
+    (run,) = read(text.replace(line, b"\n" + row % (step.energy + 0.01) + line[1:]))
+    assert run.frames.flags == (("contradictory_values",),)
+    end = b"\n Start  Time"
+    (run,) = read(text.replace(end, b"\n !FINAL_ETOT_IS %.12f eV" % (step.energy - 1.0) + end))
+    assert run.frames.flags == (("contradictory_values",),)
 
 
 def test_the_input_overrides_the_functional_of_the_pseudopotentials() -> None:
