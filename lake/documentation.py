@@ -71,7 +71,6 @@ def readers_page() -> str:
         "largest or total force and table, terms and sum of an energy) both places are compared; where they differ the frame is flagged",
         "`contradictory_values`, with both values in the notes (`tests/lake/test_cross_checks.py`). Not told is a digit that became",
         "another digit where nothing repeats it; vasprun.xml, the XML of pw.x, the .md of OpenMX and NWChem repeat little that is.",
-        "Nor is a lost line `SCF Done` of Gaussian or `final etot` of ABACUS: the step is missing.",
         "",
         *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
     ]

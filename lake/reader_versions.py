@@ -12,7 +12,7 @@ from typing import Final
 SHARED: Final = 1
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
-    "abacus": 2,
+    "abacus": 3,
     "abinit": 2,
     "ase": 1,
     "castep": 2,
@@ -21,9 +21,9 @@ VERSIONS: Final = {
     "elk": 2,
     "extxyz": 1,
     "fhi-aims": 2,
-    "gaussian": 2,
+    "gaussian": 3,
     "gpaw": 2,
-    "nwchem": 2,
+    "nwchem": 3,
     "openmx": 2,
     "orca": 2,
     "qe": 2,

@@ -1,19 +1,21 @@
-"""Reader of a log of NWChem's Gaussian-basis DFT (6 and 7).
+"""Reader of a log of NWChem's DFT, with a Gaussian basis or plane waves (6 and 7).
 
 The energy is 'Total DFT energy', in hartree; forces are the printed gradient with the other sign. A log may hold several tasks with other
 bases and charges: each is a run of its own. Energies on the way of a line search are printed without their geometry and are counted, not
-kept. Plane-wave and wave-function modules are not read.
+kept. Plane waves (pspw, band, paw) are read by `nwchem_plane_waves`; wave-function modules and Car-Parrinello dynamics are not.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from lake.readers.base import ReaderSpec
+from lake.readers.cross_checks import notes_of
+from lake.readers.nwchem_plane_waves import MOVES, STARTS, count_energies, read_plane_waves
 from lake.readers.rows import number
 from lake.readers.step_log import as_numbers, element_of
 from lake.readers.text_steps import NAN, Cutter, Step, as_floats, even_decimals, lines_after, make_frames, numbered
@@ -42,8 +44,9 @@ _BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S
 _OPTIMISES: Final = b"NWChem Geometry Optimization"
 _RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessian", b"NWChem Nuclear Hessian and Frequency")
 _OTHERS: Final = {
-    b"NWPW PSPW Calculation": ("unknown_format", "a log of NWChem's plane waves (pspw), which are not read"),
-    b"NWPW BAND Calculation": ("unknown_format", "a log of NWChem's plane waves (band), which are not read"),
+    b"NWPW PSPW Calculation": ("no_complete_step", "a log of NWChem's plane waves, none of whose energies has a geometry and an end"),
+    b"NWPW BAND Calculation": ("no_complete_step", "a log of NWChem's plane waves, none of whose energies has a geometry and an end"),
+    b"Car-Parrinello microcluster": ("not_energies", "a log of NWChem's Car-Parrinello steps, whose electrons are not in the ground state"),
     b"Total SCF energy": ("not_dft", "a log of NWChem with Hartree-Fock or a wave-function method, without a DFT energy"),
     b"Total DFT+MP2 energy": ("not_dft", "a log of NWChem with a double hybrid, whose total DFT energy lacks the part of second order"),
     b"CCSD(T) Energy": ("not_dft", "a log of NWChem with coupled clusters, without a DFT energy"),
@@ -102,6 +105,7 @@ class _Task:
         self.symbols: list[str] = []
         self.level: LevelOfTheory | None = None
         self.kind = "static"
+        self.pbc = False
         self.steps: list[Step] = []
         self.energies = 0
         self.lost = 0
@@ -112,6 +116,7 @@ class _Task:
         if not self.steps or self.level is None or numbers is None:
             return None
         flags = [*(["malformed_steps"] if self.lost else []), *([] if complete else ["truncated"])]
+        source = "NWChem plane-wave energy" if self.level.basis == "plane waves" else "NWChem total DFT energy"
         note = f"{self.lost} of {self.energies} energies, on the way of a line search, are printed without a geometry and left out"
         return Run(
             code="nwchem",
@@ -119,10 +124,10 @@ class _Task:
             kind=self.kind,
             format=FORMAT,
             level_of_theory=self.level,
-            frames=make_frames(numbers, np.zeros(3, dtype=bool), self.steps, ("NWChem total DFT energy", "")),
+            frames=make_frames(numbers, np.full(3, self.pbc), self.steps, (source, "")),
             complete=complete,
             flags=tuple(flags),
-            notes=(note,) if self.lost else (),
+            notes=(*((note,) if self.lost else ()), *notes_of(self.steps)),
             n_malformed_steps=self.lost,
         )
 
@@ -131,10 +136,12 @@ class NwchemReader:
     """Push reader of a log, cut at geometries, energies and ends of tasks."""
 
     def __init__(self) -> None:
-        self._cutter = Cutter((_ENERGY, _GEOMETRY, _TASK))
+        self._cutter = Cutter((_ENERGY, _GEOMETRY, _TASK, *STARTS))
         self._version = ""
         self._geometry: _Geometry | None = None
         self._fresh = False
+        self._solved: list[LevelOfTheory] = []
+        """Levels of plane waves that have an energy of the geometry."""
         self._task = _Task()
         self._settings = _Settings()
         self._waiting: tuple[bytes, _Settings] | None = None
@@ -166,18 +173,24 @@ class NwchemReader:
         """Read the energy that waits, whose piece is now seen to be whole, and then what begins the next one."""
         self._other = self._other or next((words for words in _OTHERS if words in piece), b"")
         if self._waiting is not None:
-            self._add(*self._waiting)
-            self._waiting = None
+            waiting, self._waiting = self._waiting, None
+            self._add_plane_waves(waiting[0]) if waiting[0].startswith(STARTS) else self._add(*waiting)
+            self._move(waiting[0])
         if piece.startswith(_TASK):
             self._end(complete=True)
         if piece.startswith(_GEOMETRY):
-            self._geometry, self._fresh = _read_geometry(piece), True
+            self._geometry, self._fresh, self._solved = _read_geometry(piece), True, []
             if b"\n                         DFT ENERGY GRADIENTS" in piece:
                 self._task.energies += 1
                 self._task.lost += 1
-        if piece.startswith(_ENERGY):
+        stray = count_energies(piece) - piece.startswith(STARTS)
+        self._task.energies += max(stray, 0)
+        self._task.lost += max(stray, 0)
+        if piece.startswith((_ENERGY, *STARTS)):
             self._waiting = (piece, self._settings)
         self._settings = _updated(self._settings, piece)
+        if self._waiting is None:
+            self._move(piece)
         if _OPTIMISES in piece:
             self._task.kind = "relax"
         elif any(words in piece for words in _RESPONSE):
@@ -185,11 +198,45 @@ class NwchemReader:
         version = _BANNER.search(piece)
         self._version = version.group(1).decode("latin-1") if version else self._version
 
+    def _move(self, piece: bytes) -> None:
+        """Forget the geometry where a module moves the atoms without printing where to."""
+        if any(words in piece for words in MOVES):
+            self._geometry = None
+
     def _end(self, *, complete: bool) -> None:
         run = self._task.run(self._version, complete=complete)
         if run is not None:
             self._runs.append(run)
+        self._solved = self._solved if self._task.kind == "relax" else []
         self._task, self._fresh = _Task(), True
+
+    def _add_plane_waves(self, piece: bytes) -> None:
+        """Read one energy of plane waves; a second one of its level, without a geometry between, is of a line search.
+
+        The same structure at a lower cutoff, which the code solves before, is a run of its own.
+        """
+        found, geometry = read_plane_waves(piece), self._geometry
+        kind = self._task.kind
+        if found is not None and self._task.level not in (None, found.level):
+            self._flush()
+        task = self._task
+        task.kind, task.energies = kind, task.energies + 1
+        again = found is not None and found.level in self._solved
+        if found is None or geometry is None or again or (task.symbols and task.symbols != geometry.symbols):
+            task.lost += 1
+            return
+        self._solved.append(found.level)
+        task.level, task.symbols, task.pbc = found.level, geometry.symbols, found.pbc
+        torn = found.step.forces is not None and list(found.symbols) != geometry.symbols
+        cell = found.step.cell if found.pbc else np.zeros((3, 3))
+        forces = np.full(geometry.positions.shape, NAN) if torn else found.step.forces
+        task.steps.append(replace(found.step, number=task.energies - 1, cell=cell, positions=geometry.positions, forces=forces))
+
+    def _flush(self) -> None:
+        """End the run of the task's level so far; the task goes on with another level."""
+        run = self._task.run(self._version, complete=True)
+        self._runs += [run] if run is not None else []
+        self._task = _Task()
 
     def _add(self, piece: bytes, settings: _Settings) -> None:
         """Read one energy; its geometry was printed since the one before, or stands in the table of its gradient."""

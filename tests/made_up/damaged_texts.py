@@ -40,6 +40,8 @@ SAMPLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "GPAW text": ("GPAW text", lambda: rare.gpaw_text(STEPS)),
     "Gaussian log": ("Gaussian log", lambda: molecules.gaussian_text(STEPS)),
     "ORCA output": ("ORCA output", lambda: molecules.orca_text(STEPS)),
+    "Gaussian, periodic": ("Gaussian log", lambda: molecules.gaussian_text(STEPS, periodic=3)),
+    "NWChem, plane waves": ("NWChem log", lambda: molecules.plane_waves_text(STEPS)),
     "ABACUS log": ("ABACUS log", lambda: solids.abacus_text(STEPS)),
     "Elk INFO.OUT": ("Elk INFO.OUT", lambda: solids.elk_text(logs.make_steps(1))),
     "NWChem log": ("NWChem log", lambda: molecules.nwchem_text(STEPS)),

@@ -115,14 +115,7 @@ def nwchem_text(steps: Sequence[Made], *, change: str = "-8.95D-09", tasks: Sequ
         text += ["                           NWChem Geometry Optimization"]
         for k, step in enumerate(steps):
             text += [
-                " Output coordinates in angstroms (scale by  1.889725989 to convert to a.u.)",
-                "  No.       Tag          Charge          X              Y              Z",
-                *(
-                    f"{n + 1:5d} {s:<16s} {z:10.4f}" + "".join(f"{x:15.8f}" for x in row)
-                    for n, (s, z, row) in enumerate(zip(("Mg", "O"), (12, 8), step.positions, strict=True))
-                ),
-                "",
-                "      Atomic Mass ",
+                *_nwchem_places(step),
                 "       Tag                 Description            Shells   Functions and Types",
                 " ---------------- ------------------------------  ------  ---------------------",
                 " Mg                          6-31G*                  6       14   3s2p1d",
@@ -151,6 +144,79 @@ def nwchem_text(steps: Sequence[Made], *, change: str = "-8.95D-09", tasks: Sequ
             text += _nwchem_energy(step.energy + 0.5, change) if searched and k == 0 else []
         text += [" Task  times  cpu:        1.7s     wall:        1.8s"]
     return lines_of(text)
+
+
+def plane_waves_text(steps: Sequence[Made], *, ramp: bool = False, searched: bool = False, ended: str = "tolerance ok. iteration") -> bytes:
+    """Return a log of an optimisation with pspw; ramp solves the first step at a lower cutoff before, searched adds a line search."""
+    text = [
+        "              Northwest Computational Chemistry Package (NWChem) 7.0.2",
+        "                           NWChem Geometry Optimization",
+    ]
+    for k, step in enumerate(steps):
+        text += _nwchem_places(step)
+        text += _plane_waves(step.energy + 0.5, step, 12.5, ended) if ramp and k == 0 else []
+        text += _plane_waves(step.energy, step, 25.0, ended, forces=True)
+        text += _plane_waves(step.energy + 0.1, step, 25.0, ended) if searched and k == 0 else []
+    return lines_of(text, " Task  times  cpu:        1.7s     wall:        1.8s")
+
+
+def _nwchem_places(step: Made) -> list[str]:
+    return [
+        " Output coordinates in angstroms (scale by  1.889725989 to convert to a.u.)",
+        "  No.       Tag          Charge          X              Y              Z",
+        *(
+            f"{n + 1:5d} {s:<16s} {z:10.4f}" + "".join(f"{x:15.8f}" for x in row)
+            for n, (s, z, row) in enumerate(zip(("Mg", "O"), (12, 8), step.positions, strict=True))
+        ),
+        "",
+        "      Atomic Mass ",
+    ]
+
+
+def _plane_waves(energy: float, step: Made, cutoff: float, ended: str, *, forces: bool = False) -> list[str]:
+    rows = [
+        " Ion Forces:",
+        *(
+            f"{n + 1:9d} {s:<2s}   (" + "".join(f"{x:12.6f}" for x in row) + " )"
+            for n, (s, row) in enumerate(zip(("Mg", "O"), step.forces, strict=True))
+        ),
+        "        C.O.M. (    0.000000   -0.000000   -0.000000 )",
+        f"          |F|       =   {np.linalg.norm(step.forces):.6E}",
+    ]
+    return [
+        "          *               NWPW PSPW Calculation              *",
+        "      boundary conditions  = periodic    (version3)",
+        "      electron spin        = restricted",
+        "      exchange-correlation = PBE96 (White and Bird) parameterization",
+        "      dispersion correction= Grimme3",
+        "",
+        " elements involved in the cluster:",
+        *(
+            line
+            for n, symbol in enumerate(("Mg", "O"))
+            for line in (
+                f"      {n + 1}: {symbol:<2s}  valence charge:  6.0000  lmax=  2",
+                "             comment    : Hamann pseudopotential",
+                "             cutoff =   0.700   0.800",
+                "",
+            )
+        ),
+        " total charge:   0.000",
+        " supercell:",
+        f"      lattice:    a1=<{step.edge / BOHR:8.3f}   0.000   0.000 >",
+        f"                  a2=<   0.000{step.edge / BOHR:8.3f}   0.000 >",
+        f"                  a3=<   0.000   0.000{step.edge / BOHR:8.3f} >",
+        f"                  omega={(step.edge / BOHR) ** 3:12.1f}",
+        f"      density cutoff= {2 * cutoff:.3f}  fft= 48x 48x 48(    23917 waves     5979 per task)",
+        f"      wavefnc cutoff= {cutoff:.3f}  fft= 48x 48x 48(     8440 waves     2110 per task)",
+        "      50   -0.1652426641E+02   -0.71817E-07    0.14638E-07",
+        f"  *** {ended} terminated",
+        f" total     energy    : {energy:18.10E} (   -0.55081E+01/ion)",
+        "",
+        f" Total PSPW energy     : {energy:18.10E}",
+        *(rows if forces else []),
+        "",
+    ]
 
 
 def _nwchem_energy(energy: float, change: str) -> list[str]:
