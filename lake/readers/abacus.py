@@ -245,8 +245,8 @@ class AbacusRun(RunLog):
         self._iterations = int(iterations[-1].group(1)) if iterations else -1
         self._failed = bool(failures) and (not iterations or failures[-1].start() > iterations[-1].start())
         lost = len(failures) - self._failed
-        tables, reached = text.count(b"TOTAL-FORCE (eV") - text.startswith(_FINAL) - len(failures), text.count(_REACHED)
-        unexplained = max(tables, reached - 1, 0)
+        unnamed, reached = text.count(b"TOTAL-FORCE (eV") - text.startswith(_FINAL) - len(failures), text.count(_REACHED)
+        unexplained = max(unnamed, reached - 1, 0)
         self._reached = reached > unexplained
         if unexplained:
             self.lost += unexplained
