@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
 from vesin import NeighborList
 
 from schemas.errors import TrainingError
@@ -38,13 +39,22 @@ def neighbours(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: 
     if len(positions) == 0:
         return Edges(np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3), dtype=np.int32))
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    centre, neighbour, shift = search.compute(
-        np.ascontiguousarray(positions, dtype=np.float64), box, pbc if not pbc.all() else True, quantities="ijS"
-    )
-    # Stable: the neighbours of one atom stay in the order of the search, which is the same each time.
-    order = np.argsort(centre, kind="stable")
-    index = np.stack([centre[order], neighbour[order]]).astype(np.int64)
-    return Edges(index, shift.astype(np.int32)[order])
+    points = np.ascontiguousarray(positions, dtype=np.float64)
+    # Views into the search, which lives until they are sorted.
+    pairs, shift = search.compute(points, box, pbc if not pbc.all() else True, quantities="PS", copy=False)
+    return _by_centre(pairs.view(np.int64), shift, len(points))
+
+
+def _by_centre(pairs: NDArray[np.int64], shift: NDArray[np.int32], atoms: int) -> Edges:
+    """Return pairs (edges, 2) sorted by centre; the neighbours of one atom stay in the order of the search, which is the same each time."""
+    count = len(pairs)
+    # A column an edge, with its one entry in the row of its centre: by rows, these are the edges of each atom in order.
+    columns = csc_array((np.ones(count, np.int8), pairs[:, 0].astype(np.int32), np.arange(count + 1, dtype=np.int32)), (atoms, count))
+    rows = columns.tocsr()
+    index = np.empty((2, count), dtype=np.int64)
+    index[0] = np.repeat(np.arange(atoms), np.diff(rows.indptr))
+    index[1] = pairs[:, 1][rows.indices]
+    return Edges(index, np.take(shift, rows.indices, axis=0))
 
 
 def complete_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> Floats:

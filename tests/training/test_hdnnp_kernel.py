@@ -76,15 +76,31 @@ def test_single_precision_is_near_double() -> None:
     torch.testing.assert_close(other.forces.double(), one.forces, rtol=1e-4, atol=1e-4)
 
 
-def test_atoms_worked_on_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of(ELEMENTS)
-    batch = GraphCache(from_atoms(structures(ELEMENTS)), ELEMENTS, 4.0).batch([0, 1, 2, 3])
+@pytest.mark.parametrize("hidden", [(), (9,), (3, 20, 8)], ids=["linear", "one layer", "three layers"])
+@pytest.mark.parametrize("elements", [("Mg",), ELEMENTS], ids=["one element", "more elements than channels"])
+def test_use_without_a_graph_gives_what_training_sees(elements: tuple[str, ...], hidden: tuple[int, ...]) -> None:
+    model = model_of(elements, dataclasses.replace(SHAPE, hidden=hidden))
+    # Two full blocks of atoms and a part of one; the middle one has no neighbours at all.
+    batch = GraphCache(from_atoms(structures(elements)), elements, 4.0).batch([0, 1, 2, 1, 3])
+    seen = model(batch, create_graph=True)
     with torch.no_grad():
-        whole = model(batch)
-        monkeypatch.setattr("training.potentials.hdnnp.PIECE", 3)
-        pieces = model(batch)
-    torch.testing.assert_close(pieces.forces, whole.forces, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(pieces.atomic_energies, whole.atomic_energies, rtol=1e-12, atol=1e-12)
+        used = model(batch)
+    assert not used.forces.requires_grad
+    for name in ("atomic_energies", "forces", "virial"):
+        torch.testing.assert_close(getattr(used, name), getattr(seen, name).detach(), rtol=1e-11, atol=1e-11, msg=name)
+
+
+def test_units_far_from_zero_stay_finite() -> None:
+    model = model_of(("Mg",)).float()
+    with torch.no_grad():
+        model.network.shifts[0].copy_(torch.tensor([[-1e4, -90.0, -30.0, 30.0, 90.0, 1e4]]))
+    batch = GraphCache(from_atoms(structures(("Mg",))), ("Mg",), 4.0).batch([0])
+    seen = model(batch, create_graph=True)
+    with torch.no_grad():
+        used = model(batch)
+    assert torch.isfinite(used.forces).all()
+    torch.testing.assert_close(used.atomic_energies, seen.atomic_energies.detach(), rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(used.forces, seen.forces.detach(), rtol=1e-4, atol=1e-3)
 
 
 def test_without_a_compiler_torch_does_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,13 +14,10 @@ from schemas.errors import TrainingError, closest
 from training.batch import Batch
 from training.potentials.base import EnergyModel, Prediction
 from training.potentials.hdnnp.density import DensityInvariants
-from training.potentials.hdnnp.kernel import Kernel, kernel_for
+from training.potentials.hdnnp.kernel import Kernel, KernelWeights, kernel_for
 from training.potentials.hdnnp.native import assemble, pull, sums
 from training.potentials.hdnnp.network import ElementNetwork
 from training.settings import TrainSettings
-
-PIECE: Final = 512
-"""Atoms that are worked on at once where no graph is kept, so that what belongs to them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -60,34 +57,39 @@ class Hdnnp(EnergyModel):
         return self.network(self.descriptor(batch, vectors), batch.species)  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch, *, create_graph: bool = False) -> Prediction:
-        """Return energy, forces and virial of a batch: by the compiled kernel where there is one, in pieces where no graph is kept."""
+        """Return energy, forces and virial of a batch: by the compiled kernel where there is one, all in it where no graph is kept."""
         kernel = self.kernel(batch.positions.device)
         if isinstance(kernel, str):
             return super().forward(batch, create_graph=create_graph)
-        vectors = batch.vectors().to(self.dtype)
         start = batch.starts()
-        embedded = self.descriptor.embedding[batch.species].index_select(0, batch.neighbour)
-        weights = embedded if create_graph else embedded.detach()
-        step = batch.n_atoms if create_graph else PIECE
-        pieces = [(first, min(first + step, batch.n_atoms)) for first in range(0, batch.n_atoms, step)] if batch.n_atoms else [(0, 0)]
-        atomic, gradient = [], torch.empty_like(vectors)
+        vectors = kernel.vectors(start, batch.neighbour, batch.positions, batch.offset)
+        if not create_graph:
+            energies, gradient = kernel.evaluate((start, batch.neighbour, batch.species), vectors, self.cutoff, self._weights())
+            return self._assembled(kernel, batch, (start, vectors), energies, gradient)
+        weights = self.descriptor.embedding[batch.species].index_select(0, batch.neighbour)
         with torch.enable_grad():
-            for first, last in pieces:
-                own = start[first : last + 1]
-                summed = sums(kernel, own, vectors, weights, self.cutoff)
-                if not summed.requires_grad:
-                    summed.requires_grad_(True)
-                energies = self.network(self.descriptor.of_sums(kernel, summed, batch.species[first:last]), batch.species[first:last])
-                energies = energies * self.scale
-                (by_sums,) = torch.autograd.grad(energies.sum(), summed, create_graph=create_graph)
-                if create_graph:
-                    gradient = pull(kernel, own, vectors, weights, self.cutoff, given=by_sums)
-                else:
-                    kernel.pull(own, vectors, weights, self.cutoff, given=by_sums.contiguous(), out=gradient)
-                atomic.append(energies if create_graph else energies.detach())
-            every, gradient = self._repelled(batch, vectors, torch.cat(atomic), gradient)
-            forces, virial = assemble(kernel, (start, batch.neighbour, batch.frame), batch.n_frames, vectors, gradient)
+            summed = sums(kernel, start, vectors, weights, self.cutoff)
+            if not summed.requires_grad:
+                summed.requires_grad_(True)
+            energies = self.network(self.descriptor.of_sums(kernel, summed, batch.species), batch.species) * self.scale
+            (by_sums,) = torch.autograd.grad(energies.sum(), summed, create_graph=True)
+            gradient = pull(kernel, start, vectors, weights, self.cutoff, given=by_sums)
+            return self._assembled(kernel, batch, (start, vectors), energies, gradient)
+
+    def _assembled(
+        self, kernel: Kernel, batch: Batch, edges: tuple[Tensor, Tensor], energies: Tensor, gradient: Tensor
+    ) -> Prediction:  # fmt: skip
+        """Return what energies (atoms,) and derivatives by vectors (edges, 3) make; edges are the first of each atom, and vectors."""
+        start, vectors = edges
+        every, gradient = self._repelled(batch, vectors, energies, gradient)
+        forces, virial = assemble(kernel, (start, batch.neighbour, batch.frame), batch.n_frames, vectors, gradient)
         return self._summed(batch, every, forces, virial)
+
+    @torch.no_grad()
+    def _weights(self) -> KernelWeights:
+        """Return all that the kernel needs to know, as it stands now."""
+        rows, matrices, widths = self.network.packed(self.scale)
+        return KernelWeights(self.descriptor.embedding.contiguous(), self.descriptor.mixing.contiguous(), rows, matrices, widths)
 
     def kernel(self, device: torch.device) -> Kernel | str:
         """Return the compiled kernel for a device, or why there is none."""
@@ -116,11 +118,13 @@ class Hdnnp(EnergyModel):
         self.network.standardise(torch.cat([values for values, _ in pairs]), torch.cat([species for _, species in pairs]))
 
     def _descriptors(self, batch: Batch) -> Tensor:
-        kernel, vectors = self.kernel(batch.positions.device), batch.vectors().to(self.dtype)
+        kernel = self.kernel(batch.positions.device)
         if isinstance(kernel, str):
-            return self.descriptor(batch, vectors)  # type: ignore[no-any-return]
+            return self.descriptor(batch, batch.vectors().to(self.dtype))  # type: ignore[no-any-return]
+        start = batch.starts()
+        vectors = kernel.vectors(start, batch.neighbour, batch.positions, batch.offset)
         weights = self.descriptor.embedding[batch.species[batch.neighbour]]
-        return self.descriptor.of_sums(kernel, sums(kernel, batch.starts(), vectors, weights, self.cutoff), batch.species)
+        return self.descriptor.of_sums(kernel, sums(kernel, start, vectors, weights, self.cutoff), batch.species)
 
 
 def configure(settings: TrainSettings) -> Mapping[str, object]:

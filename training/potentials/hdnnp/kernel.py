@@ -41,14 +41,31 @@ class KernelShape:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True, eq=False)
+class KernelWeights:
+    """What a potential knows, as `Weights` of inference.c has it."""
+
+    embedding: Tensor
+    mixing: Tensor
+    rows: Tensor
+    matrices: Tensor
+    widths: Tensor
+
+
 class Kernel:
-    """Functions of moments.c on tensors of one type, all contiguous on the CPU; shapes as told there."""
+    """Functions of moments.c and inference.c on tensors of one type, all contiguous on the CPU; shapes as told there."""
 
     def __init__(self, library: ctypes.CDLL, shape: KernelShape) -> None:
         self._library, self.shape = library, shape
         self.terms, self.mixed = (shape.l_max + 1) ** 2, shape.radial_functions * shape.species_channels
         self.size = shape.channels + shape.l_max * (shape.channels * (shape.channels + 1) // 2) + shape.triples * shape.channels
         self._real = ctypes.c_float if shape.dtype == torch.float32 else ctypes.c_double
+
+    def vectors(self, start: Tensor, neighbour: Tensor, positions: Tensor, offset: Tensor) -> Tensor:
+        """Return what `Batch.vectors` does, in the kernel's type."""
+        out = torch.empty(offset.shape, dtype=self.shape.dtype)
+        self._call("vectors_of", len(start) - 1, start, neighbour, positions, offset, out)
+        return out
 
     def sums(self, start: Tensor, vectors: Tensor, weights: Tensor, cutoff: float) -> Tensor:
         """Return (atoms, terms, mixed) sums over neighbours."""
@@ -96,6 +113,15 @@ class Kernel:
         self._call("invariants_curve", len(moments), moments, given, change, by_given, by_moments)
         return by_moments, by_given
 
+    def evaluate(self, graph: Sequence[Tensor], vectors: Tensor, cutoff: float, weights: KernelWeights) -> tuple[Tensor, Tensor]:
+        """Return energies (atoms,) and derivatives of their sum by vectors; graph is start, neighbour and species."""
+        energies, by_vector = vectors.new_empty(len(graph[0]) - 1), torch.empty_like(vectors)
+        layers = ctypes.c_long(len(weights.widths) - 1)
+        tables = (weights.embedding, weights.mixing, weights.rows, weights.matrices, weights.widths)
+        if self._call("evaluate", len(energies), *graph, vectors, self._real(cutoff), *tables, layers, energies, by_vector):
+            raise MemoryError("the kernel of hdnnp found no memory for the layers of the network")
+        return energies, by_vector
+
     def assemble(self, graph: Sequence[Tensor], vectors: Tensor, by_vector: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """Return forces (atoms, 3) and virials (frames, 3, 3); graph is start, neighbour of each edge and frame of each atom."""
         atoms = len(graph[0]) - 1
@@ -109,16 +135,16 @@ class Kernel:
         self._call("assemble_back", len(graph[0]) - 1, *graph, vectors, by_force, by_virial, out)
         return out
 
-    def _call(self, name: str, atoms: int, *values: Tensor | ctypes.c_float | ctypes.c_double | None) -> None:
+    def _call(self, name: str, atoms: int, *values: Tensor | ctypes.c_float | ctypes.c_double | ctypes.c_long | None) -> int:
         pointers = []
         for value in values:
             if isinstance(value, Tensor):
                 assert value.is_contiguous(), name
-                assert value.dtype in (self.shape.dtype, torch.int64), name
+                assert value.dtype in (self.shape.dtype, torch.int64, torch.float64), name
                 pointers.append(ctypes.c_void_p(value.data_ptr()))
             else:
                 pointers.append(ctypes.c_void_p(None) if value is None else value)  # type: ignore[arg-type]
-        getattr(self._library, name)(ctypes.c_long(atoms), *pointers)
+        return getattr(self._library, name)(ctypes.c_long(atoms), *pointers)  # type: ignore[no-any-return]
 
 
 @cache
@@ -141,6 +167,7 @@ def _source(shape: KernelShape) -> str:
     real = "float" if shape.dtype == torch.float32 else "double"
     lines = [
         f"#define REAL {real}",
+        f"#define INTEGER {'int' if real == 'float' else 'long'}",
         f"#define LANES {LANE_BYTES // (4 if real == 'float' else 8)}",
         f"#define RADIAL {shape.radial_functions}",
         f"#define SPECIES {shape.species_channels}",
@@ -156,7 +183,7 @@ def _source(shape: KernelShape) -> str:
         f"static const REAL FACTOR[] = {_list([*(cubic[4] for cubic in shape.cubics), 0.0])};",
         f"static const REAL HARMONICS[TERMS][TERMS] = {_list(table)}, HARMONICS_T[TERMS][TERMS] = {_list(table.T)};",
     ]
-    return "\n".join(lines) + "\n" + Path(__file__).with_name("moments.c").read_text()
+    return "\n".join([*lines, *(Path(__file__).with_name(name).read_text() for name in ("moments.c", "inference.c"))])
 
 
 def _list(values: Sequence[object] | NDArray[np.float64]) -> str:

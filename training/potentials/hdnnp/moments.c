@@ -12,6 +12,8 @@
  *   CHANNELS, DEGREES    of the moments that invariants are made of
  *   CUBICS, CUBIC[][4], FACTOR[]  {triple, h1, h2, h3} and factor of the products of three moments; TRIPLES
  *
+ * UNROLLED loops read these tables, which so become part of the code; ROLLED ones would make it large for nothing.
+ *
  * With u = r/|r|, the sum of an atom is B[h][k,a] = sum over neighbours of R_k(|r|) w_a Y_h(u).
  * vectors is (edges, 3) and weights (edges, SPECIES); start (atoms + 1) holds the first edge of each atom.
  */
@@ -21,6 +23,8 @@
 #define MIXED (RADIAL * SPECIES)
 #define ROW ((TERMS + LANES - 1) / LANES)
 #define EACH_LANE for (int l = 0; l < LANES; l++)
+#define UNROLLED _Pragma("GCC unroll 256")
+#define ROLLED _Pragma("GCC unroll 1")
 
 typedef REAL lanes __attribute__((vector_size(LANES * sizeof(REAL))));
 
@@ -43,25 +47,22 @@ static inline void sine(lanes x, lanes *s, lanes *c)
     *c = z * odd;
 }
 
-/* Neighbours first to first + count of an atom; lanes that are left are at the cutoff, where all is zero. */
-static void fill(Block *b, const REAL *vectors, const REAL *weights, long first, int count, REAL cutoff)
+/* The count neighbours at vectors, but for their weights; lanes that are left are at the cutoff, where all is zero. */
+static inline void place(Block *b, const REAL *vectors, int count, REAL cutoff)
 {
-    lanes x, s, c, inside;
+    lanes x, s, c, inside, d[3];
+    for (int l = 0; l < count; l++)
+        for (int i = 0; i < 3; i++) d[i][l] = vectors[3 * l + i];
+    for (int l = count; l < LANES; l++)
+        for (int i = 0; i < 3; i++) d[i][l] = i ? 0 : cutoff;
+    const lanes square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+    EACH_LANE b->inverse[l] = 1 / (REAL)sqrt(square[l]);
+    for (int i = 0; i < 3; i++) b->unit[i] = d[i] * b->inverse;
+    const lanes share = square * b->inverse / cutoff;
     EACH_LANE {
-        const int here = l < count;
-        const REAL *v = vectors + 3 * (first + (here ? l : 0));
-        REAL dx = here ? v[0] : cutoff, dy = here ? v[1] : 0, dz = here ? v[2] : 0;
-        REAL inverse = 1 / (REAL)sqrt(dx * dx + dy * dy + dz * dz);
-        b->unit[0][l] = dx * inverse;
-        b->unit[1][l] = dy * inverse;
-        b->unit[2][l] = dz * inverse;
-        b->inverse[l] = inverse;
-        REAL share = 1 / (inverse * cutoff);
-        x[l] = share < 1 ? share : 1;
-        inside[l] = share < 1 ? 1 : 0;
+        x[l] = share[l] < 1 ? share[l] : 1;
+        inside[l] = share[l] < 1 ? 1 : 0;
     }
-    for (int a = 0; a < SPECIES; a++)
-        EACH_LANE b->weight[a][l] = l < count ? weights[SPECIES * (first + l) + a] : 0;
     sine(x, &s, &c);
     const REAL norm = (REAL)sqrt(2.0 / cutoff);
     const lanes left = 1 - x, f = inside * (1 + x * x * x * (-10 + x * (15 - 6 * x))), df = -30 / cutoff * x * x * left * left;
@@ -78,7 +79,15 @@ static void fill(Block *b, const REAL *vectors, const REAL *weights, long first,
         ck = next_c;
     }
     b->term[0] = (lanes){0} + 1;
-    for (int m = 1; m < TERMS; m++) b->term[m] = b->term[PARENT[m]] * b->unit[AXIS[m]];
+    UNROLLED for (int m = 1; m < TERMS; m++) b->term[m] = b->term[PARENT[m]] * b->unit[AXIS[m]];
+}
+
+/* Neighbours first to first + count of an atom. */
+static void fill(Block *b, const REAL *vectors, const REAL *weights, long first, int count, REAL cutoff)
+{
+    place(b, vectors + 3 * first, count, cutoff);
+    for (int a = 0; a < SPECIES; a++)
+        EACH_LANE b->weight[a][l] = l < count ? weights[SPECIES * (first + l) + a] : 0;
 }
 
 /* One neighbour's monomials in a row, so that products with them are sums over neighbours without a sum over lanes. */
@@ -89,11 +98,11 @@ static inline void turn_over(const lanes *terms, lanes rows[LANES][ROW])
         for (int l = 0; l < LANES; l++) flat[l * ROW * LANES + m] = terms[m][l];
 }
 
-/* sum[q] += sum over lanes of parts[q] times rows */
-static inline void add_products(const lanes *parts, lanes rows[LANES][ROW], lanes sum[MIXED][ROW])
+/* sum[q] += sum over lanes of parts[q] times rows, for q below number */
+static inline void add_products(const lanes *parts, lanes rows[LANES][ROW], lanes sum[][ROW], const int number)
 {
     for (int l = 0; l < LANES; l++)
-        for (int q = 0; q < MIXED; q++)
+        for (int q = 0; q < number; q++)
             for (int i = 0; i < ROW; i++) sum[q][i] += parts[q][l] * rows[l][i];
 }
 
@@ -106,7 +115,7 @@ static void turn(const Block *b, const REAL *change, int count, lanes *along, la
     *along = d[0] * b->unit[0] + d[1] * b->unit[1] + d[2] * b->unit[2];
     for (int i = 0; i < 3; i++) d[i] = (d[i] - *along * b->unit[i]) * b->inverse;
     for (int m = 0; m < TERMS; m++) turned[m] = (lanes){0};
-    for (int t = 0; t < SLOPES; t++) turned[SLOPE[t][0]] += (REAL)SLOPE[t][3] * b->term[SLOPE[t][2]] * d[SLOPE[t][1]];
+    UNROLLED for (int t = 0; t < SLOPES; t++) turned[SLOPE[t][0]] += (REAL)SLOPE[t][3] * b->term[SLOPE[t][2]] * d[SLOPE[t][1]];
 }
 
 /* From sums over monomials to harmonics, out [TERMS][MIXED]. */
@@ -146,7 +155,7 @@ void sums(long atoms, const long *start, const REAL *vectors, const REAL *weight
             fill(&b, vectors, weights, first, left < LANES ? (int)left : LANES, cutoff);
             for (int q = 0; q < MIXED; q++) parts[q] = b.radial[q / SPECIES] * b.weight[q % SPECIES];
             turn_over(b.term, rows);
-            add_products(parts, rows, sum);
+            add_products(parts, rows, sum, MIXED);
         }
         to_harmonics(sum, out + n * TERMS * MIXED);
     }
@@ -167,10 +176,10 @@ void push(long atoms, const long *start, const REAL *vectors, const REAL *weight
             turn(&b, change + 3 * first, count, &along, turned);
             for (int q = 0; q < MIXED; q++) parts[q] = b.radial[q / SPECIES] * b.weight[q % SPECIES];
             turn_over(turned, rows);
-            add_products(parts, rows, sum);
+            add_products(parts, rows, sum, MIXED);
             for (int q = 0; q < MIXED; q++) parts[q] = b.slope[q / SPECIES] * along * b.weight[q % SPECIES];
             turn_over(b.term, rows);
-            add_products(parts, rows, sum);
+            add_products(parts, rows, sum, MIXED);
         }
         to_harmonics(sum, out + n * TERMS * MIXED);
     }
@@ -205,7 +214,7 @@ void pull(long atoms, const long *start, const REAL *vectors, const REAL *weight
                 if (by_weight)
                     for (int l = 0; l < count; l++) by_weight[SPECIES * (first + l) + a] = own[l];
             }
-            for (int t = 0; t < SLOPES; t++) force[SLOPE[t][1]] += (REAL)SLOPE[t][3] * round[SLOPE[t][0]] * b.term[SLOPE[t][2]];
+            UNROLLED for (int t = 0; t < SLOPES; t++) force[SLOPE[t][1]] += (REAL)SLOPE[t][3] * round[SLOPE[t][0]] * b.term[SLOPE[t][2]];
             const lanes inward = force[0] * b.unit[0] + force[1] * b.unit[1] + force[2] * b.unit[2];
             for (int i = 0; i < 3; i++) force[i] = (force[i] - inward * b.unit[i]) * b.inverse + far * b.unit[i];
             for (int l = 0; by_vector && l < count; l++)
@@ -258,36 +267,41 @@ static inline void gather(const lanes *in, int count, int length, REAL *rows)
         for (int i = 0; i < length; i++) rows[(long)l * length + i] = flat[i * LANES + l];
 }
 
-/* Invariants (atoms, SIZE) of moments (atoms, TERMS, CHANNELS): the first moment; sums over each degree of products of two, divided by
- * the root of their number; products of three with one channel. */
+/* Invariants d (SIZE) of moments a (TERMS, CHANNELS): the first moment; sums over each degree of products of two, divided by the root of
+ * their number; products of three with one channel. */
+static inline void products(const lanes *a, lanes *d)
+{
+    for (int c = 0; c < CHANNELS; c++) *d++ = a[c];
+    for (int degree = 1; degree <= DEGREES; degree++) {
+        const REAL norm = 1 / (REAL)sqrt(2 * degree + 1);
+        for (int i = 0; i < CHANNELS; i++)
+            for (int j = i; j < CHANNELS; j++) {
+                lanes sum = {0};
+                for (int h = degree * degree; h < (degree + 1) * (degree + 1); h++) sum += a[h * CHANNELS + i] * a[h * CHANNELS + j];
+                *d++ = norm * sum;
+            }
+    }
+    for (int i = 0; i < TRIPLES * CHANNELS; i++) d[i] = (lanes){0};
+    for (int t = 0; t < CUBICS; t++)
+        for (int c = 0; c < CHANNELS; c++)
+            d[c * TRIPLES + CUBIC[t][0]] +=
+                FACTOR[t] * a[CUBIC[t][1] * CHANNELS + c] * a[CUBIC[t][2] * CHANNELS + c] * a[CUBIC[t][3] * CHANNELS + c];
+}
+
+/* Invariants (atoms, SIZE) of moments (atoms, TERMS, CHANNELS). */
 void invariants(long atoms, const REAL *moments, REAL *out)
 {
     lanes a[MOMENTS], d[SIZE];
     for (long n = 0; n < atoms; n += LANES) {
         const int count = atoms - n < LANES ? (int)(atoms - n) : LANES;
         spread(moments + n * MOMENTS, count, MOMENTS, a);
-        lanes *to = d;
-        for (int c = 0; c < CHANNELS; c++) *to++ = a[c];
-        for (int degree = 1; degree <= DEGREES; degree++) {
-            const REAL norm = 1 / (REAL)sqrt(2 * degree + 1);
-            for (int i = 0; i < CHANNELS; i++)
-                for (int j = i; j < CHANNELS; j++) {
-                    lanes sum = {0};
-                    for (int h = degree * degree; h < (degree + 1) * (degree + 1); h++) sum += a[h * CHANNELS + i] * a[h * CHANNELS + j];
-                    *to++ = norm * sum;
-                }
-        }
-        for (int i = 0; i < TRIPLES * CHANNELS; i++) to[i] = (lanes){0};
-        for (int t = 0; t < CUBICS; t++)
-            for (int c = 0; c < CHANNELS; c++)
-                to[c * TRIPLES + CUBIC[t][0]] +=
-                    FACTOR[t] * a[CUBIC[t][1] * CHANNELS + c] * a[CUBIC[t][2] * CHANNELS + c] * a[CUBIC[t][3] * CHANNELS + c];
+        products(a, d);
         gather(d, count, SIZE, out + n * SIZE);
     }
 }
 
 /* out (MOMENTS) += derivatives of the pairs, weighted by by_pair, with the other moment from a. */
-static void pair_slopes(const lanes *by_pair, const lanes *a, lanes *out)
+static inline void pair_slopes(const lanes *by_pair, const lanes *a, lanes *out)
 {
     for (int degree = 1; degree <= DEGREES; degree++) {
         const REAL norm = 1 / (REAL)sqrt(2 * degree + 1);
@@ -302,6 +316,22 @@ static void pair_slopes(const lanes *by_pair, const lanes *a, lanes *out)
     }
 }
 
+/* Derivatives out (MOMENTS) by moments a from derivatives g (SIZE) by their invariants. */
+static inline void products_pull(const lanes *a, const lanes *g, lanes *out)
+{
+    for (int i = 0; i < MOMENTS; i++) out[i] = i < CHANNELS ? g[i] : (lanes){0};
+    pair_slopes(g + CHANNELS, a, out);
+    const lanes *cubic = g + CHANNELS + DEGREES * PAIRS;
+    for (int t = 0; t < CUBICS; t++)
+        for (int c = 0; c < CHANNELS; c++) {
+            const int x = CUBIC[t][1] * CHANNELS + c, y = CUBIC[t][2] * CHANNELS + c, z = CUBIC[t][3] * CHANNELS + c;
+            const lanes weight = FACTOR[t] * cubic[c * TRIPLES + CUBIC[t][0]];
+            out[x] += weight * a[y] * a[z];
+            out[y] += weight * a[x] * a[z];
+            out[z] += weight * a[x] * a[y];
+        }
+}
+
 /* Derivatives by moments (atoms, MOMENTS) from derivatives by invariants, given (atoms, SIZE). */
 void invariants_pull(long atoms, const REAL *moments, const REAL *given, REAL *out)
 {
@@ -310,18 +340,7 @@ void invariants_pull(long atoms, const REAL *moments, const REAL *given, REAL *o
         const int count = atoms - n < LANES ? (int)(atoms - n) : LANES;
         spread(moments + n * MOMENTS, count, MOMENTS, a);
         spread(given + n * SIZE, count, SIZE, g);
-        memset(sum, 0, sizeof sum);
-        for (int c = 0; c < CHANNELS; c++) sum[c] = g[c];
-        pair_slopes(g + CHANNELS, a, sum);
-        const lanes *cubic = g + CHANNELS + DEGREES * PAIRS;
-        for (int t = 0; t < CUBICS; t++)
-            for (int c = 0; c < CHANNELS; c++) {
-                const int x = CUBIC[t][1] * CHANNELS + c, y = CUBIC[t][2] * CHANNELS + c, z = CUBIC[t][3] * CHANNELS + c;
-                const lanes weight = FACTOR[t] * cubic[c * TRIPLES + CUBIC[t][0]];
-                sum[x] += weight * a[y] * a[z];
-                sum[y] += weight * a[x] * a[z];
-                sum[z] += weight * a[x] * a[y];
-            }
+        products_pull(a, g, sum);
         gather(sum, count, MOMENTS, out + n * MOMENTS);
     }
 }
@@ -363,6 +382,15 @@ void invariants_curve(long atoms, const REAL *moments, const REAL *given, const 
         gather(d, count, SIZE, by_given + n * SIZE);
         gather(sum, count, MOMENTS, by_moments + n * MOMENTS);
     }
+}
+
+/* Vectors (edges, 3) from centres to neighbours, which are at their positions (atoms, 3) and offset (edges, 3). */
+void vectors_of(long atoms, const long *start, const long *neighbour, const double *positions, const double *offset, REAL *out)
+{
+    for (long n = 0; n < atoms; n++)
+        for (long e = start[n]; e < start[n + 1]; e++)
+            for (int i = 0; i < 3; i++)
+                out[3 * e + i] = (REAL)(positions[3 * neighbour[e] + i] - positions[3 * n + i] + offset[3 * e + i]);
 }
 
 /* Forces (atoms, 3) and virials (frames, 3, 3), both set to zero before, from derivatives by vectors (edges, 3). */

@@ -47,6 +47,19 @@ class ElementNetwork(nn.Module):
             values = nn.functional.silu(torch.addcmul(_of(shift, species), values, _of(scale, species)))
         return energy + (values @ self.last[0] if n_elements == 1 else (values * self.last[species]).sum(dim=1))
 
+    def packed(self, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows, matrices and widths as `Weights` of inference.c has them, for energies times scale."""
+        parts = [self.mean, scale * self.skip / self.spread, scale * self.shift[:, None]]
+        matrices = []
+        for layer, matrix in enumerate(self.hidden):
+            scaled = matrix if layer else matrix / self.spread[:, None]
+            matrices += [scaled.flatten(), scaled.T.flatten()]
+            parts += [self.scales[layer], self.shifts[layer]]
+        if self.last is not None:
+            parts.append(scale * self.last)
+        widths = torch.tensor([self.mean.shape[1], *(len(shift[0]) for shift in self.shifts)])
+        return torch.cat(parts, dim=1), torch.cat(matrices) if matrices else self.mean.new_empty(0), widths
+
     def standardise(self, descriptors: Tensor, species: Tensor) -> None:
         """Take the mean of each descriptor by element, and one spread of all atoms around the means of their elements."""
         mean = self.mean
