@@ -136,18 +136,18 @@ class LocalCopy:
         frames = np.asarray(indices, np.int64).reshape(-1)
         if len(frames) and not 0 <= int(frames.min()) <= int(frames.max()) < self.count:
             raise QueryError(f"{self.folder}: frames {int(frames.min())} to {int(frames.max())} were asked for; the copy has {self.count}")
-        starts = self.offsets[frames]
-        natoms = self.offsets[frames + 1] - starts
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms)])
-        atoms = np.repeat(starts - offsets[:-1], natoms) + np.arange(offsets[-1])
-        taken: dict[str, Any] = {name: self._taken(name, frames, atoms) for name in _LAYOUT if name not in ("offsets", "systems")}
-        systems = self._system_names[self.column("systems")[frames]].tolist()
-        return FrameArrays(offsets=offsets, element_systems=systems, **taken)
+        return gathered(self._maps, self.offsets, self.system_names, frames)
+
+    def shuffled(self, seed: int, *, batch: int = 256, memory: int = 2**30) -> Iterator[FrameArrays]:
+        """Yield all frames once, in batches, in a random order that the disk can follow; see `lake.shuffling`."""
+        from lake.shuffling import shuffled
+
+        return shuffled(self, seed, batch=batch, memory=memory)
 
     def verify(self) -> None:
         """Read every file again and compare with its hash; raises TableError where one differs."""
         for name, expected in self.card.hashes.items():
-            with _file_of(self.folder, name).open("rb") as stream:
+            with file_of(self.folder, name).open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != expected:
                 raise TableError(f"{self.folder}: {name}.npy reads as {found[:16]}, its card says {expected[:16]}; remove the folder")
@@ -155,33 +155,49 @@ class LocalCopy:
     @cached_property
     def _maps(self) -> dict[str, NDArray[Any]]:
         # A plain array over the map: indexing a np.memmap makes an object of its own each time.
-        return {name: np.asarray(np.load(_file_of(self.folder, name), mmap_mode="r")) for name in self.card.sizes}
+        return {name: np.asarray(np.load(file_of(self.folder, name), mmap_mode="r")) for name in self.card.sizes}
 
     @cached_property
-    def _system_names(self) -> NDArray[np.object_]:
+    def system_names(self) -> NDArray[np.object_]:
+        """Names that the numbers of the column systems stand for."""
         return np.array(self.card.element_systems, dtype=object)
-
-    def _taken(self, name: str, frames: NDArray[np.int64], atoms: NDArray[np.int64]) -> NDArray[Any]:
-        kind, shape, of_atoms = _LAYOUT[name]
-        wanted = atoms if of_atoms else frames
-        if name not in self._maps:
-            return np.full((len(wanted), *shape), np.nan)
-        column = self._maps[name]
-        if not shape:
-            return column[wanted]
-        # One item an entry: numpy then moves whole entries instead of single numbers.
-        entries = column.reshape(len(column), int(np.prod(shape))).view(np.dtype((np.void, _entry_bytes(name))))[:, 0]
-        return entries[wanted].view(kind).reshape(len(wanted), *shape)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "card": self.card}
+
+
+def gathered(
+    columns: Mapping[str, NDArray[Any]], offsets: NDArray[np.int64], systems: NDArray[np.object_], frames: NDArray[np.int64]
+) -> FrameArrays:
+    """Return frames (m,) of columns as arrays of their own; systems are the names that the column systems counts, labels not there NaN."""
+    starts = offsets[frames]
+    natoms = offsets[frames + 1] - starts
+    own = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms)])
+    atoms = np.repeat(starts - own[:-1], natoms) + np.arange(own[-1])
+    taken: dict[str, Any] = {}
+    for name, (_, shape, by_atom) in _LAYOUT.items():
+        if name not in ("offsets", "systems"):
+            wanted = atoms if by_atom else frames
+            taken[name] = _entries(columns[name], name)[wanted] if name in columns else np.full((len(wanted), *shape), np.nan)
+    for name in columns.keys() & taken.keys():
+        kind, shape, _ = _LAYOUT[name]
+        taken[name] = taken[name].view(kind).reshape(len(taken[name]), *shape)
+    return FrameArrays(offsets=own, element_systems=systems[columns["systems"][frames]].tolist(), **taken)
+
+
+def _entries(column: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return a column with one item an entry: numpy then moves whole entries instead of single numbers."""
+    shape = _LAYOUT[name][1]
+    if not shape:
+        return column
+    return column.reshape(len(column), int(np.prod(shape))).view(np.dtype((np.void, _entry_bytes(name))))[:, 0]
 
 
 def open_copy(folder: Path) -> LocalCopy:
     """Return the copy in a folder; raises TableError where there is none or a file of it has another size than its card says."""
     try:
         card = from_json(CopyCard, (folder / CARD).read_bytes())
-        found = {name: _file_of(folder, name).stat().st_size for name in card.sizes}
+        found = {name: file_of(folder, name).stat().st_size for name in card.sizes}
     except OSError as error:
         raise TableError(f"{folder} holds no copy of a dataset ({error}); make one with Dataset.local_copy") from error
     wrong = [name for name, size in card.sizes.items() if found[name] != size]
@@ -254,7 +270,7 @@ def _write(part: Path, plan: CopyPlan, parts: Iterable[FrameArrays]) -> None:
             f"dataset {plan.dataset!r}: {n_frames} frames with {n_atoms} atoms came, expected {plan.n_frames} with {plan.n_atoms}; "
             "files of the lake were lost or changed, see 'atomlake dataset verify'"
         )
-    sizes = {name: _file_of(part, name).stat().st_size for name in files}
+    sizes = {name: file_of(part, name).stat().st_size for name in files}
     hashes = {name: file.hash.hexdigest() for name, file in files.items()}
     card = CopyCard(plan.dataset, plan.content_hash, plan.split, n_frames, n_atoms, tuple(codes), sizes, hashes)
     with (part / CARD).open("w", encoding="utf-8") as stream:
@@ -267,7 +283,7 @@ class _Column:
 
     def __init__(self, folder: Path, plan: CopyPlan, name: str) -> None:
         self._kind = np.dtype(_LAYOUT[name][0])
-        self._file = _file_of(folder, name).open("w+b")
+        self._file = file_of(folder, name).open("w+b")
         np.lib.format.write_array_header_1_0(
             self._file, {"descr": np.lib.format.dtype_to_descr(self._kind), "fortran_order": False, "shape": plan.shape(name)}
         )
@@ -295,8 +311,14 @@ def _to_disk(stream: IO[Any]) -> None:
     os.fsync(stream.fileno())
 
 
-def _file_of(folder: Path, name: str) -> Path:
+def file_of(folder: Path, name: str) -> Path:
+    """Return the file of a column."""
     return folder / f"{name}.npy"
+
+
+def of_atoms(name: str) -> bool:
+    """Return whether a column has an entry for each atom, not for each frame."""
+    return _LAYOUT[name][2]
 
 
 def _entry_bytes(name: str) -> int:

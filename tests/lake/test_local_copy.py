@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +135,42 @@ print(copy.folder, copy.gather(range(copy.count)).energy.sum())
     assert len(said) == 1
     assert str(dataset.arrays().energy.sum()) in said.pop()
     assert [path.name.startswith("d-all-") for path in (tmp_path / "copies").iterdir() if path.is_dir()] == [True]
+
+
+@pytest.mark.parametrize("memory", [2**30, 8_000])
+def test_every_frame_comes_once_in_an_order_of_the_seed(dataset: datasets.Dataset, tmp_path: Path, memory: int) -> None:
+    whole = dataset.arrays()
+    copy = dataset.local_copy(tmp_path)
+
+    def names(arrays: FrameArrays) -> list[bytes]:
+        parts = [slice(a, b) for a, b in pairwise(arrays.offsets.tolist())]
+        return [arrays.numbers[part].tobytes() + arrays.positions[part].tobytes() + arrays.forces[part].tobytes() for part in parts]
+
+    places = dict(zip(names(whole), range(whole.count), strict=True))
+    assert len(places) == whole.count
+    orders = []
+    for seed in (1, 1, 2):
+        order = []
+        for batch in copy.shuffled(seed, batch=7, memory=memory):
+            frames = [places[name] for name in names(batch)]
+            assert same(batch, whole, frames)
+            assert 0 < len(frames) <= 7
+            order += frames
+        assert sorted(order) == list(range(whole.count))
+        orders.append(order)
+    assert orders[0] == orders[1] != orders[2]
+    assert all(abs(np.corrcoef(order, range(whole.count))[0, 1]) < 0.5 for order in orders)
+
+
+def test_a_shuffled_look_says_what_it_cannot_do(dataset: datasets.Dataset, tmp_path: Path) -> None:
+    copy = dataset.local_copy(tmp_path)
+    with pytest.raises(QueryError, match="batches of 256 frames with 100 bytes of memory were asked for; give one frame or more"):
+        next(copy.shuffled(0, memory=100))
+    with pytest.raises(QueryError, match="batches of 0 frames"):
+        next(copy.shuffled(0, batch=0))
+    assert list(dataset.local_copy(tmp_path / "other", "test").shuffled(0))
+    assert copy.column("forces").size
+    file = copy.folder / "forces.npy"
+    os.truncate(file, file.stat().st_size - 5_000)
+    with pytest.raises(TableError, match=r"forces\.npy ends before byte"):
+        list(copy.shuffled(0))
