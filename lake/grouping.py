@@ -79,6 +79,7 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
             home.outputs.append(output)
     for here in folders.values():
         _flag_strangers(here)
+    inside = {calculation_id(output.run) for each in groups.values() for output in each.outputs[1:]}
     found: dict[str, Calculation] = {}
     for made in (groups[id(output)] for output in order if id(output) in groups):
         folder = posixpath.dirname(made.outputs[0].path)
@@ -86,6 +87,8 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
         beside = _folder_of_inputs(folder, given, folders)
         calculation = _with_inputs(_calculation(made, alone=alone), given.get(beside, ()), alone=alone)
         calculation = _with_openmx_inputs(calculation, given_openmx.get(folder, ()), alone=alone)
+        if len(made.outputs) == 1 and calculation.calculation_id in inside:
+            continue
         kept = found.get(calculation.calculation_id)
         if kept is None or len(calculation.files) > len(kept.files):
             found[calculation.calculation_id] = calculation

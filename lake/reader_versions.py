@@ -26,7 +26,7 @@ VERSIONS: Final = {
     "nwchem": 3,
     "openmx": 2,
     "orca": 2,
-    "qe": 2,
+    "qe": 3,
     "runner": 1,
     "siesta": 2,
     "vasp": 2,

@@ -11,7 +11,7 @@ from lake.readers.reader_doc import ReaderDoc, Trap
 
 _PW_STDOUT: Final = ReaderDoc(
     name="pw.x stdout",
-    file="What pw.x prints: `pw.out`, `*.out`, `*.pwo`, `aiida.out`",
+    file="What pw.x prints: `pw.out`, `*.out`, `*.pwo`, `aiida.out`; `PW.out` of the images of neb.x",
     reads="Every ionic step with geometry, F, E, forces, stress, cycle; several runs of one log.",
     versions="5.0 to 7.5 (seen: 5.1 to 7.4)",
     energy="`!` (of hybrids `!!`): total energy F = E - TS; `internal energy` is energy_internal",
@@ -34,6 +34,7 @@ _PW_STDOUT: Final = ReaderDoc(
         Trap("T25: JOB DONE proves nothing", "test_qe_text::test_failed_scf_is_no_step_and_job_done_is_no_proof"),
         Trap("glued and overflowed fields", "test_qe_text::test_glued_and_overflowed_fields"),
         Trap("several runs in one log", "test_qe_text::test_several_runs_in_one_log"),
+        Trap("images of neb.x: PW.out without a banner", "test_qe_text::test_an_image_of_neb_x_is_a_run_without_banner_and_end"),
         Trap("a cut file", "test_qe_text::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
     ),
 )
@@ -49,6 +50,10 @@ _PW_XML: Final = ReaderDoc(
         Trap("the output repeats the last step", "test_qe_xml::test_output_that_repeats_the_last_step_is_one_frame"),
         Trap("T22: final SCF of a variable cell", "test_qe_xml::test_final_scf_of_a_variable_cell_run_is_a_frame_of_its_own"),
         Trap("T25: the word 'converged'", "test_qe_xml::test_convergence_is_judged_from_the_error_not_from_the_word"),
+        Trap(
+            "images of neb.x: forces of the step before",
+            "test_qe_xml::test_forces_of_an_image_of_neb_x_are_those_of_the_step_before_and_left_out",
+        ),
         Trap("forces of zero that were not computed", "test_qe_xml::test_forces_that_the_code_set_to_zero_are_null"),
         Trap("a cut file", "test_qe_xml::test_any_prefix_gives_the_prefix_of_the_frames"),
     ),

@@ -8,6 +8,7 @@ from typing import Final
 
 from lake.readers.anchors import find_all
 from lake.readers.base import ReaderSpec
+from lake.readers.qe_images import OPENING, ImageBuilder
 from lake.readers.qe_text_run import News, RunBuilder
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -30,9 +31,11 @@ _POST_PROCESSING: Final = {
 
 
 def recognises(name: str, head: bytes) -> bool:
-    """Return whether the first bytes are those of a Quantum ESPRESSO program's text output; of pw.x alone frames are made."""
+    """Return whether the first bytes are those of a Quantum ESPRESSO program's text output; of pw.x alone, and of the images of neb.x,
+    frames are made."""
     del name
-    return (b"Program PWSCF" in head or b"Quantum ESPRESSO" in head) and _BANNER.search(head) is not None
+    named = (b"Program PWSCF" in head or b"Quantum ESPRESSO" in head) and _BANNER.search(head) is not None
+    return named or head.lstrip(b"\r\n").startswith(OPENING)
 
 
 class PwTextReader:
@@ -87,6 +90,8 @@ class PwTextReader:
                 self._builder = RunBuilder()
             else:
                 self._foreign.append(program)
+        elif self._builder is None and piece.lstrip(b"\n").startswith(OPENING):
+            self._builder = ImageBuilder()
         if self._builder is not None:
             self._builder.add(piece, news)
 
@@ -111,7 +116,9 @@ class PwTextReader:
             return UnreadableOutput("not_energies", words, "compute the configurations with pw.x and send its outputs")
         if tool is None and program == "NEB":
             return UnreadableOutput(
-                "unknown_format", f"output of the program {program}", "send outputs of pw.x; this program's are not read"
+                "unknown_format",
+                f"output of the program {program}, which has no forces",
+                "send the folders PREFIX_N of its images, with PW.out and the XML",
             )
         return UnreadableOutput(
             "not_energies", f"output of {tool or program}, which is not pw.x", "send the output of the pw.x run before it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from xml.parsers import expat
 
@@ -71,6 +71,8 @@ class PwXmlReader:
         self._sections: dict[str, Node] = {}
         self._steps: list[_Step] = []
         self._malformed = 0
+        self._moves = False
+        """There is a <step>: the atoms move, and forces were computed for it."""
         self._notes: list[str] = []
         self._broken = ""
         self._refusal: UnreadableOutput | None = None
@@ -137,6 +139,7 @@ class PwXmlReader:
 
     def _take(self, node: Node) -> None:
         if node.tag == "step":
+            self._moves = True
             self._add(node, "scf_conv", f"step {len(self._steps)}")
         else:
             self._sections[node.tag] = node
@@ -166,9 +169,18 @@ class PwXmlReader:
         self._steps[-2:] = [_filled(last, step)]
         return False
 
+    def _is_image(self, inputs: Node) -> bool:
+        """Return whether the XML is neb.x's of an image: it has forces of a single configuration that were not asked for."""
+        asked = inputs.words("control_variables", "forces") != "false"
+        return not asked and not self._moves and bool(np.isfinite(self._steps[0].forces).all())
+
     def _run(self, inputs: Node, calculation: str, final: bool) -> Run:
         numbers = _numbers(inputs, self._steps[0].labels)
         fixed = _fixed(inputs, len(numbers))
+        image = self._is_image(inputs)
+        if image:
+            self._steps = [replace(step, forces=np.full_like(step.forces, np.nan)) for step in self._steps]
+            self._notes.append("an image of neb.x: the XML has the forces of the calculation before, left out here; PW.out has its own")
         frames = self._frames(numbers, fixed, inputs.value("electron_control", "conv_thr"), final)
         if fixed is not None:
             self._notes.append("coordinates are held fixed: the XML has their forces as zero, so forces are left null")
@@ -182,7 +194,7 @@ class PwXmlReader:
         return Run(
             code="qe",
             code_version=version,
-            kind=_KINDS.get(calculation, "unknown"),
+            kind="neb" if image else _KINDS.get(calculation, "unknown"),
             format=FORMAT,
             level_of_theory=read_level(inputs, self._sections.get("output"), frames.cell[0]),
             frames=frames,

@@ -35,6 +35,8 @@ from lake.rows import calculation_rows, frame_rows
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
+WRITE = os.environ.pop("ATOMLAKE_WRITE_DIGESTS", "")
+"""Taken out of the environment, since other names that begin so are settings of atomlake."""
 FILE = Path(__file__).with_name("reader_digests.json")
 WITHOUT_DIGEST = {"ase", "deepmd"}
 """Codes whose files other libraries write, so that their bytes are not ours to keep."""
@@ -119,7 +121,7 @@ def test_a_reader_that_gives_something_else_has_another_version(found: dict[str,
         f"{', '.join(changed)}: what is read is not what it was. If that is meant, raise these versions in lake/reader_versions.py "
         "(so that `atomlake reread --outdated` takes the rows), then write the digests with ATOMLAKE_WRITE_DIGESTS=1"
     )
-    if os.environ.get("ATOMLAKE_WRITE_DIGESTS"):
+    if WRITE:
         FILE.write_text(json.dumps(found, indent=1) + "\n")
     assert json.loads(FILE.read_text()) == found, "versions were raised: write the digests with ATOMLAKE_WRITE_DIGESTS=1"
 

@@ -124,6 +124,13 @@ def test_the_scratch_folder_of_a_run_belongs_to_it() -> None:
     assert (first.member, second.member) == ("run", "run/below")
 
 
+def test_a_second_copy_of_a_file_that_a_run_was_read_with_is_no_run_of_its_own() -> None:
+    """pw.x writes its XML to PREFIX.xml and to PREFIX.save."""
+    found = only(group([log(RUN), xml(ROUNDED, "run/out/pwscf.save/data.xml"), xml(ROUNDED, "run/out/pwscf.xml")]))
+    assert found.files == ("run/pw.out", "run/out/pwscf.save/data.xml")
+    assert len(group([log(RUN), xml(ROUNDED, "run/pwscf.xml"), xml(OTHER, "run/other.xml")])) == 2
+
+
 def test_several_logs_in_one_folder_each_find_their_companion() -> None:
     outputs = [
         log(RUN, "run/a.out"),

@@ -367,6 +367,35 @@ def test_any_prefix_gives_the_exact_prefix_of_the_frames(name: str) -> None:
     check()
 
 
+def test_an_image_of_neb_x_is_a_run_without_banner_and_end() -> None:
+    """Its places stand before the summary of each iteration, in bohr with ten decimals, not in alat with seven."""
+    text = real("neb-image.out")
+    (run,) = read(text)
+    frames = run.frames
+    printed = np.array([float(word) for word in re.findall(rb"\n! +total energy += +(\S+) Ry", text)])
+    places = np.array([line.split()[1:4] for line in text.split(b"\n") if line.startswith(b"H   ")], dtype=float)
+    forces = np.array([line.split(b"=")[1].split() for line in text.split(b"\n") if b"   force =" in line], dtype=float)
+    assert (run.kind, run.complete, run.flags, frames.count) == ("neb", True, (), len(printed))
+    np.testing.assert_allclose(frames.energy, printed * RYDBERG, rtol=1e-15)
+    np.testing.assert_allclose(frames.positions.reshape(-1, 3), places * BOHR, rtol=1e-15)
+    np.testing.assert_allclose(frames.forces.reshape(-1, 3), forces * RYDBERG_PER_BOHR, rtol=1e-15)
+    assert (run.level_of_theory.functional, run.level_of_theory.spin) == ("LDA", "collinear")
+    assert find_reader("PW.out", text[:65536]) is PW_STDOUT
+
+
+@pytest.mark.parametrize("cut", range(500, 36_000, 1775))
+def test_a_cut_image_of_neb_x_gives_its_first_steps(cut: int) -> None:
+    text = real("neb-image.out")
+    (whole,) = read(text)
+    done = len(re.findall(rb"Total SCF correction = +\d\.\d{6}\n", text[:cut]))
+    if done == 0:
+        with pytest.raises(UnreadableOutput):
+            read(text[:cut])
+        return
+    (part,) = read(text[:cut])
+    assert (part.frames.count, part.flags, prefix_of(part, whole)) == (done, ("truncated",), True)
+
+
 @pytest.mark.parametrize("size", [1, 7, 4096, 70_001])
 def test_chunk_size_does_not_matter(size: int) -> None:
     text = real("h2o-relax.out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,19 @@ def test_real_unconverged_md_is_judged_like_its_stdout() -> None:
     np.testing.assert_allclose(run.frames.energy, text.frames.energy, atol=1e-7, rtol=0)
     np.testing.assert_allclose(run.frames.forces, text.frames.forces, atol=2e-7, rtol=0)
     np.testing.assert_allclose(run.frames.positions, text.frames.positions, atol=5e-7, rtol=0)
+
+
+def test_forces_of_an_image_of_neb_x_are_those_of_the_step_before_and_left_out() -> None:
+    """neb.x writes the XML before it computes the forces: the last XML of the image has the forces of the last step but one."""
+    run, text = read(real("neb-image.xml")), real("neb-image.out")
+    assert (run.kind, run.frames.count) == ("neb", 1)
+    assert np.isnan(run.frames.forces).all()
+    assert "neb.x" in run.notes[0]
+    table = re.findall(rb"<forces rank=[^>]*>([^<]*)<", real("neb-image.xml"))[-1]
+    printed = [float(word) for word in re.findall(rb"type +\d+ +force = +(\S+)", text)]
+    stale = float(table.split()[0]) * 2.0
+    assert stale == pytest.approx(printed[-6], abs=1e-8)
+    assert abs(stale - printed[-3]) > 0.01
 
 
 def test_forces_that_the_code_set_to_zero_are_null() -> None:
