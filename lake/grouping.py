@@ -21,7 +21,7 @@ from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
 from lake.same_steps import Indices, same_steps
 from schemas.calculations import Calculation, Run
 from schemas.frames import Floats, FrameBlock
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 ENERGY_TOLERANCE: Final = 1e-5
 """eV; two outputs of one run print the same energy to at least this."""
@@ -315,5 +315,9 @@ def _judged_by(frames: FrameBlock, other: FrameBlock) -> FrameBlock:
 
 
 def _filled(level: LevelOfTheory, other: LevelOfTheory) -> LevelOfTheory:
+    """Return a level with what it leaves open from another one: what it does not say, the damping of its dispersion, the value of its U."""
     unknown = {f.name: getattr(other, f.name) for f in dataclasses.fields(level) if getattr(level, f.name) in (None, "", ())}
-    return replace(level, **unknown)
+    if level.dispersion and other.dispersion.startswith(f"{level.dispersion}("):
+        unknown["dispersion"] = other.dispersion
+    found = replace(level, **unknown)
+    return replace(found, extra=tuple(pair for pair in found.extra if pair != U_NOT_TOLD)) if found.hubbard_u else found

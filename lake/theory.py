@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lake.theory_rules import ALIGNABLE, INCOMPATIBLE, KINDS, RULES, SAME, STANDARD_EXCHANGE
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,11 @@ def numerics_key(level: LevelOfTheory) -> str:
 
 
 def verdict(a: LevelOfTheory, b: LevelOfTheory) -> Verdict:
-    """Return what a and b are to each other; the order of a and b does not change the kind."""
-    if a == b:
+    """Return what a and b are to each other; the order of a and b does not change the kind.
+
+    Equal levels are the same but where they have a Hubbard U whose value is not told.
+    """
+    if a == b and U_NOT_TOLD not in a.extra:
         return Verdict(SAME, ())
     findings = [finding for rule in RULES if (finding := rule.judge(a, b)) is not None]
     kind = max((kind for kind, _ in findings), key=KINDS.index, default=SAME)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 SAME: Final = "same"
 COMPATIBLE: Final = "compatible"
@@ -56,12 +56,20 @@ def _functional(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
 def _dispersion(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
     if a.dispersion == b.dispersion:
         return None
+    short, long = sorted((a.dispersion, b.dispersion), key=len)
+    if short and long.startswith(f"{short}("):
+        return COMPATIBLE, f"one has the dispersion correction {long}, the other {short}, of which the damping is not told"
     return INCOMPATIBLE, f"dispersion corrections differ: {a.dispersion or 'none'} and {b.dispersion or 'none'}"
 
 
 def _hubbard(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
-    if a.hubbard_u == b.hubbard_u:
+    untold = U_NOT_TOLD in a.extra, U_NOT_TOLD in b.extra
+    if all(untold) and a.hubbard_u == b.hubbard_u:
+        return COMPATIBLE, "both have a Hubbard U whose value is not told: whether it is the same is not known"
+    if a.hubbard_u == b.hubbard_u and not any(untold):
         return None
+    if any(untold):
+        return INCOMPATIBLE, f"Hubbard U: {_u_words(a)} and {_u_words(b)}; whether they are the same is not known"
     first, second = set(a.hubbard_u), set(b.hubbard_u)
     differing = {element for element, _, _ in first ^ second}
     known = _elements(a) and _elements(b)
@@ -71,7 +79,8 @@ def _hubbard(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
 
 
 def _u_words(level: LevelOfTheory) -> str:
-    return ", ".join(f"{element}-{shell} {value:g} eV" for element, shell, value in level.hubbard_u) or "none"
+    told = [f"{element}-{shell} {value:g} eV" for element, shell, value in level.hubbard_u]
+    return ", ".join([*told, *(["one of a value that is not told"] if U_NOT_TOLD in level.extra else [])]) or "none"
 
 
 def _exact_exchange(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
@@ -101,9 +110,9 @@ def _charge(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
 
 
 def _extra(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
-    if set(a.extra) == set(b.extra):
+    differing = sorted(f"{name}={value}" for name, value in (set(a.extra) ^ set(b.extra)) - {U_NOT_TOLD})
+    if not differing:
         return None
-    differing = sorted(f"{name}={value}" for name, value in set(a.extra) ^ set(b.extra))
     return INCOMPATIBLE, f"only one of them has {', '.join(differing)}"
 
 
@@ -209,15 +218,18 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "dispersion",
         _dispersion,
-        ((INCOMPATIBLE, "corrections differ, or only one has one"),),
+        (
+            (COMPATIBLE, "the same method, the damping of one is not told"),
+            (INCOMPATIBLE, "corrections differ, or only one has one"),
+        ),
         "Pairwise corrections add forces that depend on geometry (Grimme et al., J. Chem. Phys. 132, 154104, 2010).",
     ),
     Rule(
         "Hubbard U",
         _hubbard,
         (
-            (COMPATIBLE, "U differs on elements that only one of them holds"),
-            (INCOMPATIBLE, "GGA against GGA+U, or another U, on an element that both hold or may hold"),
+            (COMPATIBLE, "U differs on elements that only one of them holds; or both have a U whose value is not told"),
+            (INCOMPATIBLE, "GGA against GGA+U, or another U, on an element that both hold or may hold; or the value of one is not told"),
         ),
         "U shifts energies by the occupation, eV per d atom (Dudarev et al., Phys. Rev. B 57, 1505, 1998; Jain et al., Phys. Rev. B 84, "
         "045115, 2011). The corrections with which the Materials Project mixes GGA and GGA+U (MP2020: Wang et al., Sci. Rep. 11, 15496, "

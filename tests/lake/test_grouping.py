@@ -13,6 +13,7 @@ from lake.grouping import Output, group
 from lake.identity import calculation_id
 from schemas.calculations import Calculation, Run
 from schemas.frames import FrameBlock
+from schemas.theory import U_NOT_TOLD
 
 BLOCK = made_block([12, 12, 8, 8], 8, 1)
 RUN = made_run(BLOCK)
@@ -55,6 +56,17 @@ def test_the_identity_is_that_of_the_output_that_gives_the_labels() -> None:
 def test_known_values_are_not_replaced_by_those_of_another_output() -> None:
     found = only(group([log(RUN), xml(made_run(ROUNDED, level=replace(PBE, cutoff=1.0)))]))
     assert found.run.level_of_theory.cutoff == PBE.cutoff
+
+
+def test_the_more_telling_name_of_a_dispersion_and_the_value_of_a_u_are_taken() -> None:
+    """pw.x's stdout has D3 without its damping, and betrays a U by its energy alone; its XML has both."""
+    short = replace(PBE, dispersion="D3", extra=(U_NOT_TOLD, ("field", "on")))
+    long = replace(PBE, dispersion="D3(0)", hubbard_u=(("O", "p", 5.0),))
+    found = only(group([log(made_run(BLOCK, level=short)), xml(made_run(ROUNDED, level=long))]))
+    level = found.run.level_of_theory
+    assert (level.dispersion, level.hubbard_u, level.extra) == ("D3(0)", (("O", "p", 5.0),), (("field", "on"),))
+    found = only(group([log(made_run(BLOCK, level=long)), xml(made_run(ROUNDED, level=short))]))
+    assert found.run.level_of_theory.dispersion == "D3(0)"
 
 
 def test_an_energy_that_differs_is_a_flag_with_both_values() -> None:

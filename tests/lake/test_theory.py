@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lake.theory import conflicts, numerics_key, theory_key, verdict
 from lake.theory_rules import KINDS, RULES, rules
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 MGO = LevelOfTheory(
     "qe",
@@ -92,6 +92,29 @@ def test_a_u_on_an_element_that_the_other_does_not_hold_is_a_remark() -> None:
     assert verdict(nio, replace(nio, hubbard_u=())).kind == "incompatible"
 
 
+def test_a_u_whose_value_is_not_told_is_never_the_same() -> None:
+    on = replace(MGO, extra=(U_NOT_TOLD,))
+    told = replace(MGO, hubbard_u=(("O", "p", 5.0),))
+    for a, b, kind in (
+        (on, on, "compatible"),
+        (on, replace(on, cutoff=None), "compatible"),
+        (on, told, "incompatible"),
+        (on, MGO, "incompatible"),
+    ):
+        for found in (verdict(a, b), verdict(b, a)):
+            assert found.kind == kind
+            assert "not told" in " ".join(found.reasons)
+    assert verdict(replace(on, extra=(U_NOT_TOLD, ("field", "on"))), on).kind == "incompatible"
+
+
+def test_a_dispersion_whose_damping_is_not_told_is_a_remark() -> None:
+    short, zero = replace(MGO, dispersion="D3"), replace(MGO, dispersion="D3(0)")
+    assert (verdict(short, zero).kind, verdict(zero, short).kind) == ("compatible", "compatible")
+    assert "damping" in verdict(short, zero).reasons[0]
+    assert verdict(zero, replace(MGO, dispersion="D3(BJ)")).kind == "incompatible"
+    assert verdict(short, replace(MGO, dispersion="D4")).kind == "incompatible"
+
+
 def test_each_reason_is_given() -> None:
     found = verdict(MGO, replace(NIO, functional="LDA"))
     assert found.kind == "incompatible"
@@ -102,7 +125,8 @@ levels = st.builds(
     LevelOfTheory,
     code=st.sampled_from(["qe", "vasp"]),
     functional=st.sampled_from(["", "PBE", "LDA", "HSE06"]),
-    dispersion=st.sampled_from(["", "D3(BJ)"]),
+    dispersion=st.sampled_from(["", "D3(BJ)", "D3"]),
+    extra=st.sampled_from([(), (("field", "0.1"),)]),
     exact_exchange=st.sampled_from([None, 0.25]),
     basis=st.sampled_from(["", "plane waves", "LCAO", "LAPW"]),
     cutoff=st.sampled_from([None, 400.0, 420.0, 800.0]),
