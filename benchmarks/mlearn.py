@@ -25,7 +25,8 @@ from ase import Atoms
 from ase.io import read
 
 # Files here have names of packages: this folder must not come first.
-sys.path.append(sys.path.pop(0))
+if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path.append(sys.path.pop(0))
 
 from schemas.frames import FrameArrays
 from schemas.potentials import ErrorSummary

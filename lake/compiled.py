@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from schemas.settings import load as load_settings
-
 COMPILE_SECONDS: Final = 120
 
 _LOG = logging.getLogger(__name__)
@@ -58,13 +56,13 @@ def _compile(command: Sequence[str], source: str, file: Path) -> None:
 
 
 def _folder() -> Path:
-    """Return where libraries are kept: beside the local stack's data, or in a private folder of temporary files."""
-    folder = load_settings().home / "kernels"
+    """Return where libraries are kept: in the user's cache, or else in a private folder of temporary files."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="atomlake-kernels-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="atomlake-kernels-"))
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "atomlake" / "compiled"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home.
+        return Path(tempfile.mkdtemp(prefix="atomlake-compiled-"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="atomlake-compiled-"))
 
 
 @cache
