@@ -203,7 +203,7 @@ def _is_regular_end(error: tarfile.HeaderError) -> bool:
 def _end_of_tar(stream: BinaryIO, error: Exception) -> UnreadableArchive:
     """Return what an irregular end of a tar means: cut, where there is nothing more to read, else damaged."""
     if type(error).__name__ in ("TruncatedHeaderError", "EOFHeaderError", "EmptyHeaderError") or not stream.read(1):
-        return truncated("the tar archive ends inside a member")
+        return _inside_a_member()
     return corrupt(f"a tar header is damaged: {error}")
 
 
@@ -212,17 +212,31 @@ class _TarContent(ForwardReader):
 
     def __init__(self, tar: _Tar, header: tarfile.TarInfo, budget: Budget | None) -> None:
         super().__init__()
-        self._file = cast(BinaryIO, tar.extractfile(header))
+        self._tar, self._at, self._left = tar.meter, header.offset_data, header.size
+        self._sparse = None if budget is None else cast(BinaryIO, tar.extractfile(header))
         self._budget = budget
 
     def next_piece(self) -> bytes:
-        try:
-            piece = self._file.read(PIECE_BYTES)
-        except tarfile.ReadError as error:
-            raise truncated("the tar archive ends inside a member") from error
-        if self._budget is not None:
+        if self._sparse is not None and self._budget is not None:
+            try:
+                piece = self._sparse.read(PIECE_BYTES)
+            except tarfile.ReadError as error:
+                raise _inside_a_member() from error
             self._budget.spend(len(piece))
+            return piece
+        if not self._left:
+            return b""
+        if self._tar.tell() != self._at:
+            self._tar.seek(self._at)
+        piece = self._tar.read(min(self._left, PIECE_BYTES))
+        if not piece:
+            raise _inside_a_member()
+        self._at, self._left = self._at + len(piece), self._left - len(piece)
         return piece
+
+
+def _inside_a_member() -> UnreadableArchive:
+    return truncated("the tar archive ends inside a member")
 
 
 def member_too_large(name: str, size: int, budget: Budget) -> Rejection:

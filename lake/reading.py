@@ -277,8 +277,9 @@ class _Collected:
             if not fed.broken:
                 self.systems.add(file.path, fed.text)
             return
-        spec = next((spec for spec in self.readers if spec.recognises(file.name, file.head)), None)
-        may_be_companion = self._may_be_companion(file.name, spec)
+        name, head = file.name, file.head
+        spec = next((spec for spec in self.readers if spec.recognises(name, head)), None)
+        may_be_companion = self._may_be_companion(name, spec)
         if spec is None and not may_be_companion:
             kind = input_kind(file.name)
             if kind or recognises_input(file.head):

@@ -102,7 +102,9 @@ def _scalars(values: NDArray[np.float64]) -> pa.Array:
 def _repeat(text: str, n: int, missing: NDArray[np.bool_] | None = None) -> pa.Array:
     if missing is not None and missing.any():
         return pa.array([None if gone else text for gone in missing.tolist()], pa.string())
-    return pa.repeat(pa.scalar(text, pa.string()), n)
+    data = text.encode()
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(len(data))
+    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(data * n))
 
 
 def calculation_rows(reading: SourceReading) -> list[dict[str, Any]]:

@@ -40,7 +40,8 @@ def loops() -> ctypes.CDLL | None:
         _LOG.info("files are read without compiled loops, more slowly: %s", made)
         return None
     arguments = {
-        "block_rows": (ctypes.c_char_p, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
+        "gather": (_VOID, _VOID, _VOID, _LONG, _VOID),
+        "block_rows": (_VOID, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
         "equal_fields": (_VOID, _LONG, _LONG, _VOID),
         "word_rows": (ctypes.c_char_p, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
@@ -59,19 +60,59 @@ def address(values: NDArray[np.generic]) -> int:
     return place
 
 
-def block_rows(blocks: Sequence[bytes], rows: int, stride: int, groups: Sequence[Sequence[int]], out: Floats, *, tagged: bool) -> bool:
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Blocks of text one after another."""
+
+    text: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    """(blocks,) bytes of each."""
+
+    def blocks(self) -> list[bytes]:
+        """Return the blocks one by one."""
+        ends = np.cumsum(self.lengths).tolist()
+        text = self.text.tobytes()
+        return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def first(self) -> bytes:
+        """Return the first block that is not empty, b'' for none."""
+        filled = self.lengths[self.lengths > 0]
+        return self.text[: int(filled[0])].tobytes() if len(filled) else b""
+
+
+def gather(buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Gathered:
+    """Return the blocks of a buffer between places; only where there are loops."""
+    made = loops()
+    assert made is not None
+    starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+    lengths = ends - starts
+    text = np.empty(int(lengths.sum()), dtype=np.uint8)
+    made.gather(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), address(starts), address(ends), len(starts), address(text))
+    return Gathered(text, lengths)
+
+
+def joined(parts: Sequence[bytes | Gathered]) -> Gathered:
+    """Return blocks, some of them gathered already, as one."""
+    if len(parts) == 1 and isinstance(parts[0], Gathered):
+        return parts[0]
+    lengths = [length for part in parts for length in (part.lengths.tolist() if isinstance(part, Gathered) else (len(part),))]
+    text = b"".join([part.text.data if isinstance(part, Gathered) else part for part in parts])
+    return Gathered(np.frombuffer(text, dtype=np.uint8), np.array(lengths, dtype=np.int64))
+
+
+def block_rows(blocks: Gathered, stride: int, groups: Sequence[Sequence[int]], out: Floats, *, tagged: bool) -> bool:
     """Put the numbers of blocks of rows in fixed columns into out (blocks, rows, count); False where that is left to another way.
 
-    groups are, of each group of equal columns, where it begins, width, decimals and number of them, and where its part of a row ends.
-    An empty block is left alone.
+    stride is the length of a row. groups are, of each group of equal columns, where it begins, width, decimals and number of them, and
+    where its part of a row ends. An empty block is left alone.
     """
     made = loops()
     if made is None:
         return False
-    lengths = np.array(list(map(len, blocks)), dtype=np.int64)
     table = np.array(groups, dtype=np.int64)
+    n, rows, _ = out.shape
     found = made.block_rows(
-        b"".join(blocks), address(lengths), len(blocks), rows, stride, tagged, len(groups), address(table), address(out)
+        address(blocks.text), address(blocks.lengths), n, rows, stride, tagged, len(groups), address(table), address(out)
     )
     return bool(found)
 
@@ -139,30 +180,30 @@ def structure_sums(positions: Floats, cell: Floats, inverse: Floats, atoms: NDAr
     return out if made.structure_sums(*map(address, (*inputs, *shared)), *sizes, address(out)) else None
 
 
-def outcar_steps(buffer: bytearray, at: int) -> tuple[list[list[int]], list[list[float]]]:
+def outcar_steps(buffer: bytearray, at: int) -> tuple[NDArray[np.int64], Floats]:
     """Return places and numbers of the steps of an OUTCAR from at on that are as newer versions of VASP print them, up to the first other.
 
     As vasp_steps.c has them; nothing without a compiler.
     """
     made = loops()
     if made is None:
-        return [], []
+        return np.empty((0, 12), dtype=np.int64), np.empty((0, 6))
     places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 6))
     start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
     n = made.outcar_steps(start, at, len(buffer), MOST_STEPS, address(places), address(numbers))
-    return places[:n].tolist(), numbers[:n].tolist()
+    return places[:n], numbers[:n]
 
 
 def xml_steps(
     buffer: bytearray, at: int, marks: NDArray[np.int64], bounds: NDArray[np.int64]
-) -> tuple[list[list[int]], list[list[float]], int, bool]:
+) -> tuple[NDArray[np.int64], Floats, int, bool]:
     """Return places and numbers of the calculations of a vasprun.xml from at on that have their tags where the step before has them.
 
     Then where to go on, and whether that is inside of a calculation, behind its step. marks (m, 2) and bounds (3,) as in vasp_steps.c.
     """
     made = loops()
     if made is None:
-        return [], [], at, False
+        return np.empty((0, 3), dtype=np.int64), np.empty((0, 6)), at, False
     places, numbers = np.empty((MOST_STEPS, 3), dtype=np.int64), np.empty((MOST_STEPS, 6))
     on, inside = _LONG(at), _LONG(0)
     start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
@@ -170,4 +211,4 @@ def xml_steps(
         start, ctypes.byref(on), len(buffer), MOST_STEPS, len(marks), address(marks), address(bounds), ctypes.byref(inside),
         address(places), address(numbers),
     )  # fmt: skip
-    return places[:n].tolist(), numbers[:n].tolist(), on.value, bool(inside.value)
+    return places[:n], numbers[:n], on.value, bool(inside.value)

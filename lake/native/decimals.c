@@ -252,3 +252,13 @@ long word_rows(const byte *p, long length, long most, long columns, const byte *
     }
     return rows;
 }
+
+/* Blocks of a buffer, from starts to ends, one after another into out. */
+long gather(const byte *buffer, const long *starts, const long *ends, long n, byte *out)
+{
+    for (long i = 0; i < n; i++) {
+        memcpy(out, buffer + starts[i], ends[i] - starts[i]);
+        out += ends[i] - starts[i];
+    }
+    return n;
+}

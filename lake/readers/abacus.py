@@ -61,7 +61,7 @@ _STOPS: Final = re.compile(rb"\n *(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Tim
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of ABACUS's log of a run."""
     del name
-    return _BANNER.search(head[:4096]) is not None and b"global_out_dir" in head
+    return b"global_out_dir" in head and _BANNER.search(head[:4096]) is not None
 
 
 class AbacusRun(RunLog):

@@ -42,6 +42,11 @@ def seek(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: 
     return -1
 
 
+def holds(text: bytes, words: bytes, rare: bytes) -> bool:
+    """Return whether a text has the words, found like `seek`."""
+    return seek(text, words, rare, 0, len(text)) >= 0
+
+
 def find_all(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: int) -> list[int]:
     """Return all places of the words between two places, found like `seek`."""
     found = []

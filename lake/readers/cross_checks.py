@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from math import isfinite
+from typing import Any, Final
 
 import numpy as np
 
@@ -44,13 +45,18 @@ class CrossCheck:
 
 def cell_volumes(cells: Floats) -> Floats:
     """Return the volumes of cells (..., 3, 3), NaN for one that is torn."""
-    a, b, c = cells[..., 0, :], cells[..., 1, :], cells[..., 2, :]
-    return np.asarray(np.abs(np.sum(a * np.cross(b, c), axis=-1)))
+    return np.asarray(_volume(np.moveaxis(cells, (-2, -1), (0, 1))))
+
+
+def _volume(cell: Any) -> Any:
+    """Return the volume of a cell of three times three numbers, or arrays."""
+    (a, b, c), (d, e, f), (g, h, i) = cell
+    return abs((a * (e * i - f * h) + b * (f * g - d * i)) + c * (d * h - e * g))
 
 
 def volume(step: Step) -> float:
     """Return the volume of the cell in Å³."""
-    return float(cell_volumes(step.cell))
+    return float(_volume(step.cell.tolist()))
 
 
 def pressure(step: Step) -> float:
@@ -94,7 +100,7 @@ def resolution(printed: bytes) -> float:
 def differ(printed: bytes, found: float, *, unit: float = 1.0, share: float = 2e-4, least: float = 0.0) -> bool:
     """Return whether a printed number is another one than that found, in the digits that are printed; not where either is no number."""
     value = number(printed.strip()) * unit
-    if not np.isfinite(value) or not np.isfinite(found):
+    if not isfinite(value) or not isfinite(found):
         return False
     return abs(value - found) > max(0.51 * resolution(printed) * unit, least) * 1.001 + share * abs(found)
 
@@ -120,7 +126,7 @@ def other_value(what: str, printed: bytes, found: float, unit: float) -> str:
 def other_volume(text: bytes, pattern: re.Pattern[bytes], cell: Floats, unit: float = 1.0, share: float = 2e-4) -> str:
     """Return a sentence where the last volume printed in a text is not that of the cell (Å), else ''; unit is that of the volume in Å³."""
     found = pattern.findall(text)
-    size = float(cell_volumes(cell))
+    size = float(_volume(cell.tolist()))
     return other_value("volume of the cell", found[-1], size, unit) if found and differ(found[-1], size, unit=unit, share=share) else ""
 
 

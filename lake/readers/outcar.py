@@ -6,6 +6,7 @@ Newer versions print stress, lattice, force table, energies; older ones (to 5.2)
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -217,7 +218,7 @@ class _OpenRun:
         self._counted = 0
         self._lost_before = 0
         self._learned = False
-        self._beside: list[tuple[float, float]] = []
+        self._beside: list[Sequence[float]] = []
 
     def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
         """Take one step: places are where its text starts, where its force table stands (-1 for none), and where its text ends."""
@@ -246,19 +247,18 @@ class _OpenRun:
     def take_usual(self, buffer: bytearray, start: int) -> int:
         """Take the steps from start on that are all as usual, found by compiled loops; return where the last one ends, -1 for none."""
         places, numbers = native.outcar_steps(buffer, start)
-        with memoryview(buffer) as view:
-            for place, (free, internal, sigma0, change, *beside) in zip(places, numbers, strict=True):
-                table, lattice, stress = (view[place[k] : place[k + 1]].tobytes() for k in (2, 4, 6))
-                self._cell = lattice
-                self._count(place[8])
-                judged = self._criterion.judge(place[9], change, said_unconverged=bool(place[10]))
-                self._steps.add(self._taken + self.lost, StepEnergies(free, sigma0, internal), judged, ())
-                self._taken += 1
-                self._beside.append((beside[0], beside[1]))
-                self._cells.add(lattice)
-                self._tables.add(table)
-                self._stress.add(stress)
-        return places[-1][1] if places else -1
+        if not len(places):
+            return -1
+        for (step, count, said), (free, internal, sigma0, change, *beside) in zip(places[:, 8:11].tolist(), numbers.tolist(), strict=True):
+            self._count(step)
+            judged = self._criterion.judge(count, change, said_unconverged=bool(said))
+            self._steps.add(self._taken + self.lost, StepEnergies(free, sigma0, internal), judged, ())
+            self._taken += 1
+            self._beside.append(beside)
+        for batch, first in ((self._tables, 2), (self._cells, 4), (self._stress, 6)):
+            batch.add_all(buffer, places[:, first], places[:, first + 1])
+        self._cell = bytes(buffer[places[-1, 4] : places[-1, 5]])
+        return int(places[-1, 1])
 
     def _judge(self, buffer: bytearray, iteration: int, end: int) -> Judgement:
         match = _ITERATION.match(buffer, iteration) if iteration >= 0 else None

@@ -39,9 +39,7 @@ def _behind(buffer: bytearray, words: bytes, start: int, end: int) -> float:
     return number(fields[0]) if fields else NAN
 
 
-def flag_contradictions(
-    steps: StepTable, cell: Floats, stress: Floats, beside: Sequence[tuple[float, float]], tags: Tags
-) -> tuple[str, ...]:
+def flag_contradictions(steps: StepTable, cell: Floats, stress: Floats, beside: Sequence[Sequence[float]], tags: Tags) -> tuple[str, ...]:
     """Flag the steps whose printed volume or pressure is not that of cell (n, 3, 3) and stress (n, 6); return notes of them.
 
     PSTRESS may be taken off the printed pressure or not.

@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Final
 
-from lake.readers.anchors import find_all
+from lake.readers.anchors import find_all, holds
 from lake.readers.base import ReaderSpec
 from lake.readers.qe_images import OPENING, ImageBuilder
 from lake.readers.qe_text_run import News, RunBuilder
@@ -34,7 +34,7 @@ def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of a Quantum ESPRESSO program's text output; of pw.x alone, and of the images of neb.x,
     frames are made."""
     del name
-    named = (b"Program PWSCF" in head or b"Quantum ESPRESSO" in head) and _BANNER.search(head) is not None
+    named = (holds(head, b"Program PWSCF", b"W") or holds(head, b"Quantum ESPRESSO", b"Q")) and _BANNER.search(head) is not None
     return named or head.lstrip(b"\r\n").startswith(OPENING)
 
 

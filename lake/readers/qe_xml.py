@@ -9,6 +9,7 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
 from lake.readers.qe_xml_level import Node, read_level, species_elements
 from lake.readers.rows import LIMIT, number
@@ -52,7 +53,7 @@ class _Step:
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of an XML file of the qes schema."""
     del name
-    return b"<qes:espresso" in head or (b"QEXSD" in head and b"<espresso" in head)
+    return holds(head, b"<qes:espresso", b"q") or (holds(head, b"QEXSD", b"Q") and b"<espresso" in head)
 
 
 class PwXmlReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi
 from typing import Final
 
@@ -61,27 +62,20 @@ class Tags:
 
     def text(self, name: str) -> str:
         """Return the value without blanks around it; '' for none."""
-        return self.values.get(name, "").strip().strip("\"'").strip()
+        return _bare(self.values.get(name, ""))
 
     def word(self, name: str) -> str:
         """Return the first word in capitals; '' for none."""
-        words = self.text(name).upper().split()
-        return words[0].rstrip(";") if words else ""
+        return _word(self.values.get(name, ""))
 
     def numbers(self, name: str) -> list[float]:
         """Return the leading numbers of the value; '2*0.6' counts twice."""
-        found: list[float] = []
-        for word in self.text(name).replace(";", " ").split():
-            times, star, value = word.rpartition("*")
-            number = _float(value)
-            if number is None or (star and not (times.isdigit() and int(times) < 10**6)):
-                break
-            found.extend([number] * (int(times) if star else 1))
-        return found
+        return list(_numbers(self.values.get(name, "")))
 
     def number(self, name: str, default: float) -> float:
         """Return the first number of the value, or default."""
-        return next(iter(self.numbers(name)), default)
+        found = _numbers(self.values.get(name, ""))
+        return found[0] if found else default
 
     def integer(self, name: str, default: int) -> int:
         """Return the first number of the value as an integer, or default."""
@@ -90,6 +84,32 @@ class Tags:
     def true(self, name: str) -> bool:
         """Return whether a logical tag is set, in any of the spellings of VASP ('.TRUE.', 'T', 'True', '.t.')."""
         return self.word(name).lstrip(".").startswith("T")
+
+
+# The same few values come again in all runs of a source, and several times in each.
+
+
+@lru_cache(maxsize=4096)
+def _bare(value: str) -> str:
+    return value.strip().strip("\"'").strip()
+
+
+@lru_cache(maxsize=4096)
+def _word(value: str) -> str:
+    words = _bare(value).upper().split()
+    return words[0].rstrip(";") if words else ""
+
+
+@lru_cache(maxsize=4096)
+def _numbers(value: str) -> tuple[float, ...]:
+    found: list[float] = []
+    for word in _bare(value).replace(";", " ").split():
+        times, star, text = word.rpartition("*")
+        number = _float(text)
+        if number is None or (star and not (times.isdigit() and int(times) < 10**6)):
+            break
+        found.extend([number] * (int(times) if star else 1))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class BlockBatch:
         self.rows = rows
         self.layout = layout
         self.count = layout.count
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | native.Gathered] = []
         self._bytes = 0
         self._values: list[Floats] = []
         self._absent: list[NDArray[np.bool_]] = []
@@ -88,6 +88,20 @@ class BlockBatch:
         if self._bytes > _BATCH_BYTES:
             self._flush()
 
+    def add_all(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        """Take the rows of several steps, which stand in a buffer between places; as if each were added."""
+        room = _BATCH_BYTES - self._bytes
+        reached = np.cumsum(ends - starts)
+        if reached[-1] <= room:
+            self._waiting.append(native.gather(buffer, starts, ends))
+            self._bytes += int(reached[-1])
+            return
+        n = int(np.searchsorted(reached, room, side="right")) + 1
+        self._waiting.append(native.gather(buffer, starts[:n], ends[:n]))
+        self._flush()
+        if n < len(starts):
+            self.add_all(buffer, starts[n:], ends[n:])
+
     def blocks(self) -> Blocks:
         """Return the table of all steps."""
         self._flush()
@@ -98,9 +112,13 @@ class BlockBatch:
         return Blocks(np.concatenate(values), np.concatenate(self._absent), np.concatenate(self._torn))
 
     def _flush(self) -> None:
-        blocks, self._waiting, self._bytes = self._waiting, [], 0
-        if not blocks:
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if not waiting:
             return
+        gathered = native.joined(waiting)
+        if self._take_gathered(gathered):
+            return
+        blocks = gathered.blocks()
         distinct = list(dict.fromkeys(blocks)) if self.rows <= _CELL_ROWS else blocks
         values, torn = self._decode(distinct)
         absent = np.array([not block for block in distinct])
@@ -116,9 +134,6 @@ class BlockBatch:
         """Return the numbers of blocks, and which of them are torn."""
         values = np.full((len(blocks), self.rows, self.count), np.nan)
         torn = np.zeros(len(blocks), dtype=bool)
-        if self._decode_compiled(blocks, values):
-            return values, torn
-        values[:] = np.nan
         if values.size <= _FEW:
             if self._decode_few(blocks, values):
                 return values, torn
@@ -129,16 +144,27 @@ class BlockBatch:
                 torn[place] = not self._decode_other(blocks[place], values[place])
         return values, torn
 
-    def _decode_compiled(self, blocks: Sequence[bytes], values: Floats) -> bool:
-        """Fill in the numbers of blocks that are all as Fortran writes them; return False where one is not, or there is no compiler."""
-        sample = next((block for block in blocks if block), b"")
+    def _take_gathered(self, waiting: native.Gathered) -> bool:
+        """Take the numbers of blocks that are all as Fortran writes them; return False where one is not."""
+        sample = waiting.first()
+        values = np.full((len(waiting.lengths), self.rows, self.count), np.nan)
+        groups, stride = self._groups(sample)
+        if not groups or not native.block_rows(waiting, stride, groups, values, tagged=self.layout.tagged):
+            return False
+        self._values.append(values)
+        self._absent.append(waiting.lengths == 0)
+        self._torn.append(np.zeros(len(values), dtype=bool))
+        return True
+
+    def _groups(self, sample: bytes) -> tuple[list[tuple[int, int, int, int, int]], int]:
+        """Return the groups of columns of the rows of a block, as `native.block_rows` takes them, and the length of a row."""
         stride = self._stride(sample)
         columns = self._columns(sample[:stride]) if stride > 0 else []
         groups = [
             (group.start, group.width, group.start + group.width - 1 - sample.find(b".", group.start), group.count, end)
             for group, (_, end, _) in zip(columns, self.layout.groups, strict=False)
         ]
-        return bool(groups) and native.block_rows(blocks, self.rows, stride, groups, values, tagged=self.layout.tagged)
+        return groups, stride
 
     def _decode_few(self, blocks: Sequence[bytes], values: Floats) -> bool:
         """Fill in the numbers of whole, plain rows one by one; return False where a row is not like that."""

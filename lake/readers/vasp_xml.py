@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from lake import native
-from lake.readers.anchors import Anchor, seek
+from lake.readers.anchors import Anchor, holds, seek
 from lake.readers.base import ReaderSpec
 from lake.readers.vasp_frames import (
     with_refusals,
@@ -148,7 +148,7 @@ class VaspXmlReader:
         if places is None or places.marks is None or current is None or current.learns:
             return False
         steps, numbers, on, inside = native.xml_steps(self._buffer, self._at, places.marks, places.bounds)
-        if not steps:
+        if not len(steps):
             return False
         current.take_usual(self._buffer, places, steps, numbers)
         self._at, self._passed = on, 0
@@ -264,7 +264,7 @@ class VaspXmlReader:
 
 def _recognises(_name: str, head: bytes) -> bool:
     """Return whether the head is that of a vasprun.xml; the name plays no part."""
-    return b"<modeling>" in head and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
+    return holds(head, b"<modeling>", b"<") and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
 
 
 VASPRUN_XML: Final = ReaderSpec("vasprun.xml", "vasp", _recognises, VaspXmlReader, rank=0)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lake.readers.anchors import seek
 from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepTable, criterion_of, finish_run
 from lake.readers.vasp_rows import VARRAY, BlockBatch
 from lake.readers.vasp_xml_step import StepPlaces, energies_of, step_energies
 from schemas.calculations import Run
+from schemas.frames import Floats
 
 
 class FoundStep(NamedTuple):
@@ -59,19 +63,15 @@ class OpenRun:
         for batch, block in zip((self._cells, self._positions, self._forces, self._stress), found.blocks, strict=True):
             batch.add(block)
 
-    def take_usual(self, buffer: bytearray, places: StepPlaces, steps: Sequence[Sequence[int]], numbers: Sequence[Sequence[float]]) -> None:
+    def take_usual(self, buffer: bytearray, places: StepPlaces, steps: NDArray[np.int64], numbers: Floats) -> None:
         """Take steps of calculations that have their tags in these places; steps and numbers as native/vasp_steps.c has them."""
-        tables = [
-            (batch, first, last)
-            for batch, (_, first, last) in zip((self._cells, self._positions, self._forces, self._stress), places.tables, strict=True)
-        ]
-        with memoryview(buffer) as view:
-            for (_, structure, count), found in zip(steps, numbers, strict=True):
-                energies = energies_of(*found[:3], *(found[3:] if count else (NAN, NAN, NAN)))
-                self._steps.add(self._taken + self.lost, energies, self._criterion.judge(count), ())
-                self._taken += 1
-                for batch, first, last in tables:
-                    batch.add(view[structure + first : structure + last].tobytes())
+        for count, found in zip(steps[:, 2].tolist(), numbers.tolist(), strict=True):
+            energies = energies_of(*found[:3], *(found[3:] if count else (NAN, NAN, NAN)))
+            self._steps.add(self._taken + self.lost, energies, self._criterion.judge(count), ())
+            self._taken += 1
+        structure = steps[:, 1]
+        for batch, (_, first, last) in zip((self._cells, self._positions, self._forces, self._stress), places.tables, strict=True):
+            batch.add_all(buffer, structure + first, structure + last)
 
     def finish(self) -> Run:
         """Return the run; raises UnreadableOutput where it has no complete step."""
