@@ -167,11 +167,11 @@ def find_mesh(points: Floats, weights: Floats) -> tuple[int, int, int] | None:
 def _divides(coordinates: Floats, count: int) -> bool:
     for shift in (0.0, 0.5):
         off = coordinates * count - shift
-        if bool((np.abs(off - np.round(off)) < 2e-4 * count).all()):
+        if bool((np.abs(off - np.rint(off)) < 2e-4 * count).all()):
             return True
     return False
 
 
 def _fits(shares: Floats, total: int) -> bool:
-    whole = np.round(shares * total)
+    whole = np.rint(shares * total)
     return bool((np.abs(shares * total - whole) < 0.02).all()) and bool((whole >= 1).all())

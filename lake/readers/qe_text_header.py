@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -89,8 +90,8 @@ def read_header(text: bytes) -> Header | None:
     """Return the header of a run, or None where it is too short to hold a whole first geometry."""
     version = _first(rb"Program PWSCF +v\.? *(\S+)", text)
     natoms, alat = _whole(rb"number of atoms/cell +=", text), _alat(text)
-    axes = [found.group(1) for found in list(_AXIS.finditer(text))[:3]]
-    sites = list(_SITE.finditer(text))[: natoms or 0]
+    axes = [found.group(1) for found in islice(_AXIS.finditer(text, _line_of(text, b" a(")), 3)]
+    sites = list(islice(_SITE.finditer(text, _line_of(text, b" tau(")), natoms or 0))
     if natoms is None or alat is None or natoms < 1 or len(axes) != 3 or len(sites) != natoms:
         return None
     cell = decode_rows(axes, 3) * (alat * BOHR)
@@ -226,12 +227,12 @@ def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
 
 def _hubbard(text: bytes, elements: dict[str, str]) -> tuple[tuple[str, str, float], ...]:
     values: dict[tuple[str, str], float] = {}
-    for kind, label, shell, value in _NEW_U.findall(text):
+    for kind, label, shell, value in _NEW_U.findall(text) if b" U(" in text or b" J(" in text else ():
         element = elements.get(label.decode("latin-1")) or letters(label.decode("latin-1"))
         sign = 1.0 if kind == b"U" else -1.0
         key = (element, hubbard_shell(shell.decode()))
         values[key] = values.get(key, 0.0) + sign * number(value)
-    for kind, rows in _OLD_U.findall(text):
+    for kind, rows in _OLD_U.findall(text) if b"+U calculation" in text else ():
         for row in rows.splitlines():
             label, shell, *numbers = row.decode("latin-1").split()
             element = elements.get(label) or letters(label)
@@ -309,6 +310,12 @@ def _alat(text: bytes) -> float | None:
 def _energy(pattern: bytes, text: bytes) -> float | None:
     value = number(_first(pattern + rb"\s*([\d.]+) +Ry", text) or b"")
     return value * RYDBERG if np.isfinite(value) else None
+
+
+def _line_of(text: bytes, words: bytes) -> int:
+    """Return where the first line with some words begins; the end for none."""
+    place = text.find(words)
+    return text.rfind(b"\n", 0, place) + 1 if place >= 0 else len(text)
 
 
 def _whole(pattern: bytes, text: bytes) -> int | None:

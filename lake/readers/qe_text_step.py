@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.anchors import seek_back
 from lake.readers.rows import decode_rows, find_columns, number
 from schemas.errors import UnreadableOutput
 from schemas.units import BOHR
@@ -102,7 +104,8 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
     if not lines or (hybrid and not outer and not not_achieved):
         return None
     match = (outer or lines)[-1]
-    place, inner = match.start(), max((line.start() for line in lines if line.group(1) == b"!"), default=match.start())
+    place = match.start()
+    inner = place if len(lines) == 1 else max((line.start() for line in lines if line.group(1) == b"!"), default=place)
     energy = number(match.group(2))
     if not hybrid and len(lines) > 1 and b" CURRENT CALCULATED" in text:
         raise UnreadableOutput(
@@ -156,7 +159,8 @@ def _iterations(text: bytes, *, hybrid: bool) -> int:
 
 def last_threshold(text: bytes, current: float, end: int | None = None) -> float:
     """Return the SCF threshold (Ry) in force behind text[:end], or current where that states none."""
-    start = max(text.rfind(b"convergence threshold ", 0, end), text.rfind(b"new conv_thr", 0, end))
+    end = len(text) if end is None else end
+    start = max(seek_back(text, b"convergence threshold ", b"v", 0, end), seek_back(text, b"new conv_thr", b"_", 0, end))
     match = _THRESHOLD.match(text, text.rfind(b"\n", 0, start)) if start > 0 else None
     value = number(match.group(1)) if match else _NAN
     return value if value > 0 else current
@@ -170,7 +174,7 @@ def _converged(text: bytes, place: int, threshold: float) -> int:
         return -1
     printed = match.group(1).strip()
     accuracy = number(printed)
-    if not np.isfinite(accuracy) or not np.isfinite(threshold):
+    if not isfinite(accuracy) or not isfinite(threshold):
         return -1
     half_digit = 0.0 if b"E" in printed.upper() else 0.5 * 10.0 ** -(len(printed) - printed.find(b".") - 1)
     return int(accuracy - half_digit <= SLACK * threshold)
@@ -247,7 +251,7 @@ def read_cell(text: bytes, alat: float) -> Floats | None:
 def unit_factor(match: re.Match[bytes], alat: float) -> float:
     """Return Å per printed unit of a geometry block; 1 for crystal coordinates."""
     stated = number(match.group(2) or b"")
-    own = stated * BOHR if np.isfinite(stated) and stated > 0 else alat
+    own = stated * BOHR if isfinite(stated) and stated > 0 else alat
     return {b"bohr": BOHR, b"angstrom": 1.0, b"crystal": 1.0}.get(match.group(1) or b"alat", own)
 
 

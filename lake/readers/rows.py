@@ -49,7 +49,10 @@ def number(text: bytes) -> float:
     text = text.strip()
     if _NUMBER.match(text) is None:
         return float("nan")
-    value = float(text.replace(b"d", b"e").replace(b"D", b"e"))
+    try:
+        value = float(text)
+    except ValueError:
+        value = float(text.replace(b"d", b"e").replace(b"D", b"e"))
     return value if abs(value) < LIMIT else float("nan")
 
 
