@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import mmap
 import os
 import secrets
 import shutil
@@ -31,6 +32,8 @@ COLUMNS: Final = ("energy", "forces", "stress")
 MAX_BYTES: Final = 64 * 2**30
 CARD: Final = "copy.json"
 
+MEMORY_SHARE: Final = 0.5
+"""Share of the machine's memory above which a copy is not expected to stay in it."""
 _HASH_BLOCK: Final = 2**24
 _LAYOUT: Final[Mapping[str, tuple[str, tuple[int, ...], bool]]] = {
     "offsets": ("<i8", (), False),
@@ -154,8 +157,14 @@ class LocalCopy:
 
     @cached_property
     def _maps(self) -> dict[str, NDArray[Any]]:
+        found = {name: np.load(file_of(self.folder, name), mmap_mode="r") for name in self.card.sizes}
+        if sum(self.card.sizes.values()) > MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+            # What lies around a frame would be thrown out before it is asked for: reading ahead only costs.
+            for each in found.values():
+                if each.size:
+                    each._mmap.madvise(mmap.MADV_RANDOM)
         # A plain array over the map: indexing a np.memmap makes an object of its own each time.
-        return {name: np.asarray(np.load(file_of(self.folder, name), mmap_mode="r")) for name in self.card.sizes}
+        return {name: np.asarray(each) for name, each in found.items()}
 
     @cached_property
     def system_names(self) -> NDArray[np.object_]:
