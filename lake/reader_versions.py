@@ -29,7 +29,7 @@ VERSIONS: Final = {
     "qe": 3,
     "runner": 1,
     "siesta": 2,
-    "vasp": 2,
+    "vasp": 3,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""
 

@@ -35,7 +35,7 @@ _FIELDS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("dispersion", ("IVDW", "LVDW")),
     ("hubbard_u", ("LDAU",)),
     ("exact_exchange", ("LHFCALC",)),
-    ("cutoff", ("ENCUT",)),
+    ("cutoff", ("ENCUT", "ENMAX")),
     ("smearing", ("ISMEAR",)),
     ("smearing_width", ("SIGMA",)),
     ("spin", ("ISPIN", "LSORBIT", "LNONCOLLINEAR")),

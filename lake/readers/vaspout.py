@@ -70,6 +70,7 @@ def _run(opened: h5py.File, header: Header) -> Run:
     for k, judgement in enumerate(_judgements(opened, criterion_of(header.tags), n)):
         table.add(k, energies[k], judgement, flags)
     forces, stress = _padded(forces, n, (natoms, 3)), _padded(stress, n, (3, 3))
+    stress[(stress == 0.0).all(axis=(1, 2))] = NAN
     geometry = Geometry(
         cell=cells,
         positions=np.einsum("nij,njk->nik", places[:n], cells),
@@ -140,7 +141,8 @@ def _tags(opened: h5py.File, cutoffs: list[float]) -> Tags:
         value = read_array(opened, f"input/incar/{name}")
         if value is not None and value.size < 10_000:
             values[name.upper()] = _value(name.upper(), value)
-    if "ENCUT" not in values and cutoffs and np.isfinite(cutoffs).all() and values.get("PREC", "N")[:1].upper() in ("N", "A", "S"):
+    given = not values.keys().isdisjoint({"ENCUT", "ENMAX"})
+    if not given and cutoffs and np.isfinite(cutoffs).all() and values.get("PREC", "N")[:1].upper() in ("N", "A", "S"):
         values["ENCUT"] = repr(max(cutoffs))
     electrons = read_array(opened, "results/electron_eigenvalues/nelectrons")
     if "NELECT" not in values and electrons is not None and electrons.size == 1 and electrons.dtype.kind in "fi":

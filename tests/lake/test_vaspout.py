@@ -63,6 +63,20 @@ def test_default_cutoff_and_charge_come_from_the_potentials() -> None:
     assert (bare.cutoff, bare.functional, bare.pseudopotentials) == (None, "", (("Mg", ""), ("O", "")))
 
 
+def test_the_older_name_of_the_cutoff_counts() -> None:
+    """As in real files: an INCAR with ENMAX has no ENCUT."""
+    level = read(vaspout(make_run(1), {"input/incar/ENCUT": None, "input/incar/ENMAX": 550.0})).level_of_theory
+    assert level.cutoff == 550.0
+
+
+def test_a_stress_that_was_not_computed_is_null() -> None:
+    """The file of real dynamics with ISIF = 0 has a table of zeros."""
+    run = read(vaspout(make_run(2), {f"{STEPS}/stress": np.zeros((2, 3, 3))}))
+    assert np.isnan(run.frames.stress).all()
+    assert run.frames.stress_source == ""
+    assert "malformed_values" not in run.frames.flags[0]
+
+
 def test_dynamics_name_the_free_energy_otherwise() -> None:
     """What they call total energy holds the kinetic one."""
     made = make_run(3)
