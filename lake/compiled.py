@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from schemas.settings import cache_folder
+
 COMPILE_SECONDS: Final = 120
 
 _LOG = logging.getLogger(__name__)
@@ -58,9 +60,9 @@ def _compile(command: Sequence[str], source: str, file: Path) -> None:
 def _folder() -> Path:
     """Return where libraries are kept: in the user's cache, or else in a private folder of temporary files."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "atomlake" / "compiled"
+        folder = cache_folder() / "compiled"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home.
+    except (OSError, RuntimeError):
         return Path(tempfile.mkdtemp(prefix="atomlake-compiled-"))
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="atomlake-compiled-"))
 

@@ -238,6 +238,11 @@ def write_toml(values: Mapping[str, Mapping[str, str | int]], file: Path) -> Non
     part.replace(file)
 
 
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: atomlake in XDG_CACHE_HOME, by default in ~/.cache; RuntimeError for a user without home."""
+    return (Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "atomlake").expanduser()
+
+
 def set_in_environment(name: str, value: str) -> None:
     """Set a variable of this process for a library that reads it when it is imported; what the user has set stays."""
     os.environ.setdefault(name, value)

@@ -61,7 +61,7 @@ class TrainSettings:
     hidden: tuple[int, ...] = (32, 32)
     """Widths of the hidden layers."""
     layers: int = 2
-    """Layers of message passing of the potential nequip."""
+    """Layers of message passing of the potential nequip, of tensor products of allegro."""
     repulsion: bool = False
     """Add the repulsion of nuclei (Ziegler, Biersack, Littmark) at distances well below a bond; the sum is fitted."""
     start_from: str = ""

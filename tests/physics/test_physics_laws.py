@@ -48,8 +48,8 @@ def structures() -> list[Atoms]:
 @pytest.fixture(scope="module", params=POTENTIALS, ids=[spec.name for spec in POTENTIALS])
 def potential(request: pytest.FixtureRequest) -> Potential:
     spec: PotentialSpec = request.param
-    if spec.name == "nequip":
-        pytest.importorskip("nequip", reason="the extra nequip is not installed")
+    if spec.name in ("nequip", "allegro"):
+        pytest.importorskip(spec.name, reason="the extra nequip is not installed")
     return make(spec)
 
 

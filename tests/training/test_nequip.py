@@ -1,4 +1,4 @@
-"""NequIP through our own data, training, files and calculator; skipped where the extra is not installed."""
+"""NequIP and Allegro through our own data, training, files and calculator; skipped where the extra is not installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from training.settings import TrainSettings
 from training.structures import from_atoms, to_atoms
 from training.warm_start import adopt
 
-needed = pytest.mark.skipif(importlib.util.find_spec("nequip") is None, reason="the extra nequip is not installed")
+needed = pytest.mark.skipif(
+    importlib.util.find_spec("nequip") is None or importlib.util.find_spec("allegro") is None, reason="the extra nequip is not installed"
+)
 
 SMALL = TrainSettings(
     potential="nequip", cutoff=3.6, channels=4, l_max=1, radial_functions=5, hidden=(8,), epochs=12, batch_atoms=24, learning_rate=0.02,
@@ -31,31 +33,36 @@ SMALL = TrainSettings(
 )  # fmt: skip
 
 
-def made(elements: tuple[str, ...], seed: int, **changes: object) -> EnergyModel:
-    settings = dataclasses.replace(SMALL, **changes)
+BOTH = pytest.mark.parametrize("name", ["nequip", "allegro"])
+
+
+def made(elements: tuple[str, ...], seed: int, name: str = "nequip", **changes: object) -> EnergyModel:
+    settings = dataclasses.replace(SMALL, potential=name, **changes)
     torch.manual_seed(seed)
-    spec = find_potential("nequip")
+    spec = find_potential(name)
     return spec.build(elements, settings.cutoff, spec.configure(settings))
 
 
-@pytest.fixture(scope="module")
-def trained(splits: FrameSplits, tmp_path_factory: pytest.TempPathFactory) -> training.Potential:
-    return training.train(splits, SMALL, name="partner", work=tmp_path_factory.mktemp("work"), progress=lambda progress: None)
+@pytest.fixture(scope="module", params=["nequip", "allegro"])
+def trained(request: pytest.FixtureRequest, splits: FrameSplits, tmp_path_factory: pytest.TempPathFactory) -> training.Potential:
+    settings = dataclasses.replace(SMALL, potential=request.param)
+    return training.train(splits, settings, name="partner", work=tmp_path_factory.mktemp("work"), progress=lambda progress: None)
 
 
-def test_absent_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.potentials.nequip.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(TrainingError, match=r"not installed; pip install 'atomlake\[nequip\]'"):
-        made(("Al",), 0)
+@BOTH
+def test_absent_package_is_told_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.potentials.nequip.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(TrainingError, match=rf"potential {name} needs .* not installed; pip install 'atomlake\[nequip\]'"):
+        made(("Al",), 0, name)
 
 
 @needed
 def test_short_training_lowers_the_errors_and_the_card_tells_what_made_it(trained: training.Potential) -> None:
     card = trained.card
-    assert card.architecture == "nequip"
-    assert {"nequip", "e3nn", "torch"} <= set(card.software)
+    assert card.architecture in ("nequip", "allegro")
+    assert {"nequip", "e3nn", "torch", *(["nequip-allegro"] if card.architecture == "allegro" else [])} <= set(card.software)
     assert card.metrics["test"].overall.force_mae < 0.5 * card.metrics["test"].trivial.force_mae
-    assert any("torch operations of nequip" in note for note in card.notes)
+    assert any(f"torch operations of nequip{'-allegro' if card.architecture == 'allegro' else ''} " in note for note in card.notes)
 
 
 @needed
@@ -97,8 +104,9 @@ def test_building_leaves_the_process_as_it_was() -> None:
 
 
 @needed
-def test_new_elements_leave_the_energies_of_known_ones(splits: FrameSplits) -> None:
-    parent, model = made(("Al", "Cu"), 1), made(("Al", "Ni", "Cu"), 2)
+@BOTH
+def test_new_elements_leave_the_energies_of_known_ones(splits: FrameSplits, name: str) -> None:
+    parent, model = made(("Al", "Cu"), 1, name), made(("Al", "Ni", "Cu"), 2, name)
     cache = [GraphCache(splits.test, each.elements, each.cutoff).batch([0, 1]) for each in (parent, model)]
     parent.standardise([cache[0]])
     adopt(model, parent)
@@ -107,6 +115,7 @@ def test_new_elements_leave_the_energies_of_known_ones(splits: FrameSplits) -> N
 
 
 @needed
-def test_uneven_hidden_widths_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"hidden is \[8, 4\], expected one width or several equal ones"):
-        made(("Al",), 0, hidden=(8, 4))
+@BOTH
+def test_uneven_hidden_widths_are_refused(name: str) -> None:
+    with pytest.raises(TrainingError, match=rf"{name}: hidden is \[8, 4\], expected one width or several equal ones"):
+        made(("Al",), 0, name, hidden=(8, 4))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.errors import TrainingError, closest
-from training.potentials import acsf, hdnnp, nequip
+from training.potentials import acsf, allegro, hdnnp, nequip
 from training.potentials.base import EnergyModel
 from training.settings import TrainSettings
 
@@ -27,6 +27,9 @@ POTENTIALS: Final[tuple[PotentialSpec, ...]] = (
     PotentialSpec("hdnnp", "Behler-Parrinello form on density moments with a small network.", hdnnp.configure, hdnnp.build),
     PotentialSpec("acsf", "Behler-Parrinello form on classical symmetry functions, one network an element.", acsf.configure, acsf.build),
     PotentialSpec("nequip", "E(3)-equivariant message passing, by the package nequip (an extra).", nequip.configure, nequip.build),
+    PotentialSpec(
+        "allegro", "Strictly local equivariant potential, by the package nequip-allegro (an extra).", allegro.configure, allegro.build
+    ),
 )
 
 

@@ -42,12 +42,16 @@ class Nequip(EnergyModel):
     """
 
     name: ClassVar[str] = "nequip"
+    packages: ClassVar[tuple[str, ...]] = ("nequip", "e3nn")
+    """Distributions whose versions decide on the numbers; the first is that which makes the network."""
+    module: ClassVar[str] = "nequip"
+    """What is imported of the first."""
     neighbours: Tensor
 
     def __init__(self, elements: tuple[str, ...], cutoff: float, shape: NequipConfig) -> None:
         super().__init__(elements, cutoff)
         self.shape = shape
-        self.network = _network(elements, cutoff, shape)
+        self.network = self.made(elements, cutoff, shape)
         self._exact = {f"network.{name}": value.clone() for name, value in self.network.named_buffers()}
         self._in_state = frozenset(f"network.{name}" for name in self.network.state_dict()) & frozenset(self._exact)
         self.register_buffer("neighbours", torch.ones((), dtype=torch.float64))
@@ -80,11 +84,38 @@ class Nequip(EnergyModel):
 
     def libraries(self) -> tuple[str, ...]:
         """Return the packages beside our own whose versions decide on the numbers."""
-        return ("nequip", "e3nn")
+        return self.packages
 
     def path(self) -> str:
         """Return how energies and forces are computed."""
-        return f"torch operations of nequip {version('nequip')}"
+        return f"torch operations of {self.packages[0]} {version(self.packages[0])}"
+
+    @staticmethod
+    def made(elements: tuple[str, ...], cutoff: float, shape: NequipConfig) -> nn.Module:
+        """Return the part of the model that gives atomic energies, in double precision; weights are drawn from torch's generator."""
+        seed = int(torch.randint(2**31 - 1, ()))
+        with state_kept():
+            from nequip.model import NequIPGNNModel
+
+            whole: Any = NequIPGNNModel(
+                seed=seed,
+                model_dtype="float64",
+                type_names=list(elements),
+                r_max=cutoff,
+                num_layers=shape.layers,
+                l_max=shape.l_max,
+                parity=False,
+                num_features=shape.channels,
+                num_bessels=shape.radial_functions,
+                radial_mlp_depth=len(shape.hidden),
+                radial_mlp_width=shape.hidden[0],
+                avg_num_neighbors=1.0,
+                per_type_energy_scales=1.0,
+                per_type_energy_shifts=0.0,
+                do_derivatives=False,
+            )
+        network: nn.Module = whole.model.func
+        return network
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Nequip:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -105,49 +136,23 @@ def configure(settings: TrainSettings) -> Mapping[str, object]:
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(NequipConfig)}
 
 
-def build(elements: tuple[str, ...], cutoff: float, config: Mapping[str, object]) -> Nequip:
-    """Return an untrained potential; raises TrainingError for a configuration of other fields, and where nequip is not installed."""
-    if importlib.util.find_spec("nequip") is None:
-        raise TrainingError("potential nequip needs the package nequip, which is not installed; pip install 'atomlake[nequip]'")
+def build(elements: tuple[str, ...], cutoff: float, config: Mapping[str, object], architecture: type[Nequip] = Nequip) -> Nequip:
+    """Return an untrained potential; raises TrainingError for a configuration of other fields, and where its package is not installed."""
+    name, package = architecture.name, architecture.packages[0]
+    if importlib.util.find_spec(architecture.module) is None:
+        raise TrainingError(f"potential {name} needs the package {package}, which is not installed; pip install 'atomlake[nequip]'")
     known = {field.name for field in dataclasses.fields(NequipConfig)}
     if set(config) != known:
         odd = sorted(set(config) ^ known)
-        raise TrainingError(f"configuration of nequip: {odd[0]!r} is unknown or missing{closest(odd[0], known)}; expected {sorted(known)}")
+        raise TrainingError(f"configuration of {name}: {odd[0]!r} is unknown or missing{closest(odd[0], known)}; expected {sorted(known)}")
     shape = NequipConfig(**{**config, "hidden": tuple(config["hidden"])})  # type: ignore[arg-type]
     if len(set(shape.hidden)) != 1:
-        raise TrainingError(f"nequip: hidden is {list(shape.hidden)}, expected one width or several equal ones, like [32, 32]")
-    return Nequip(elements, cutoff, shape)
-
-
-def _network(elements: tuple[str, ...], cutoff: float, shape: NequipConfig) -> nn.Module:
-    """Return the part of NequIP that gives atomic energies, in double precision; weights are drawn from torch's generator."""
-    seed = int(torch.randint(2**31 - 1, ()))
-    with _nequip_state():
-        from nequip.model import NequIPGNNModel
-
-        whole: Any = NequIPGNNModel(
-            seed=seed,
-            model_dtype="float64",
-            type_names=list(elements),
-            r_max=cutoff,
-            num_layers=shape.layers,
-            l_max=shape.l_max,
-            parity=False,
-            num_features=shape.channels,
-            num_bessels=shape.radial_functions,
-            radial_mlp_depth=len(shape.hidden),
-            radial_mlp_width=shape.hidden[0],
-            avg_num_neighbors=1.0,
-            per_type_energy_scales=1.0,
-            per_type_energy_shifts=0.0,
-            do_derivatives=False,
-        )
-    network: nn.Module = whole.model.func
-    return network
+        raise TrainingError(f"{name}: hidden is {list(shape.hidden)}, expected one width or several equal ones, like [32, 32]")
+    return architecture(elements, cutoff, shape)
 
 
 @contextmanager
-def _nequip_state() -> Iterator[None]:
+def state_kept() -> Iterator[None]:
     """Let nequip set what it wants of the whole process (seeds, default precision) while it builds, and undo that."""
     before = torch.get_default_dtype(), random.getstate(), np.random.get_state()
     sharing = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
