@@ -239,7 +239,7 @@ def write_toml(values: Mapping[str, Mapping[str, str | int]], file: Path) -> Non
 
 
 def cache_folder() -> Path:
-    """Return where what can be made again is kept: atomlake in XDG_CACHE_HOME, by default in ~/.cache; RuntimeError for a user without home."""
+    """Return where what can be made again is kept, by default ~/.cache/atomlake; raises RuntimeError for a user without a home."""
     return (Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "atomlake").expanduser()
 
 
