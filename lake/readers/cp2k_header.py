@@ -78,7 +78,7 @@ def read_header(text: bytes) -> Header:
     atoms, cell = read_atoms(text), read_cell(text)
     place = max(0, text.find(b"eps_scf") - 80)
     thresholds, most = _EPS_SCF.findall(text, place), search(_MAX_SCF, b"max_scf:", text)
-    method, project = _METHOD.search(text) or _OTHER_METHOD.search(text), _PROJECT.search(text)
+    method, project = search(_METHOD, b"| Method:", text) or _OTHER_METHOD.search(text), _PROJECT.search(text)
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
         kind=_kind(text),
@@ -171,12 +171,13 @@ def _elements(atoms: Atoms | None) -> dict[int, str]:
 
 
 def _periodicity(text: bytes) -> NDArray[np.bool_]:
-    found = _PERIODIC.findall(text)
+    place = text.find(b"| Periodicity ")
+    found = _PERIODIC.findall(text, max(0, place - 20)) if place >= 0 else []
     words = found[-1].upper() if found else b"XYZ"
     return np.array([axis in words for axis in (b"X", b"Y", b"Z")] if words != b"NONE" else [False] * 3)
 
 
 def _kind(text: bytes) -> str:
-    run_type, ensemble = _RUN_TYPE.search(text), _ENSEMBLE.search(text)
+    run_type, ensemble = _RUN_TYPE.search(text), search(_ENSEMBLE, b"| Ensemble ", text)
     kind = _KINDS.get(run_type.group(1).decode("latin-1").upper(), "unknown") if run_type else "unknown"
     return "vc-md" if kind == "md" and ensemble and ensemble.group(1).upper().startswith((b"NPT", b"NPE", b"HYDRO", b"MSST")) else kind

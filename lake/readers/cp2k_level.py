@@ -21,6 +21,7 @@ _BASIS: Final = re.compile(rb"\n +Orbital Basis Set +(\S+)")
 _POTENTIAL: Final = re.compile(rb"\n +[A-Za-z ()-]*[Pp]otential information for +(\S+)")
 _ANGULAR: Final = re.compile(rb"Angular quantum momentum number L: +(\d)")
 _HUBBARD: Final = re.compile(rb"U\(eff\) = \(U - J\) value in \[eV\]: +(\S+)")
+_UNRESTRICTED: Final = re.compile(rb"\n DFT\| Spin unrestricted|\n DFT\|[^\n]*(?:UKS|ROKS)")
 _MESH: Final = re.compile(rb"\n BRILLOUIN\| K-[Pp]oint grid +(\d+) +(\d+) +(\d+)")
 _POINTS: Final = re.compile(rb"\n BRILLOUIN\| List of Kpoints[^\n]*? +(\d+) *\n")
 _CHARGE: Final = re.compile(rb"\n DFT\| Charge +(-?\d+)")
@@ -90,14 +91,21 @@ def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) 
         kpoint_spacing=mesh_spacing(kpoints, cell) if kpoints and cell is not None else None,
         smearing=smearing.group(1).decode("latin-1").lower().replace("_", "-") if smearing else "none",
         smearing_width=_finite(number(temperature.group(1)) * BOLTZMANN) if smearing and temperature else None,
-        spin="collinear" if re.search(rb"\n DFT\| Spin unrestricted|\n DFT\|[^\n]*(?:UKS|ROKS)", text) else "none",
+        spin="collinear" if _UNRESTRICTED.search(text, *_span(text, b"\n DFT|")) else "none",
         charge=float(charge.group(1)) if charge else 0.0,
     )
 
 
+def _span(text: bytes, words: bytes) -> tuple[int, int]:
+    """Return from where to where some words stand, to the end of the last line with them; nothing at all where they do not."""
+    end = text.find(b"\n", text.rfind(words) + 1)
+    return (text.find(words), end if end >= 0 else len(text)) if words in text else (0, 0)
+
+
 def _kinds(text: bytes, elements: dict[int, str]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, float], ...]]:
     """Return (element, potential and basis) and (element, shell, U) of all kinds, sorted, each once."""
-    kinds = list(_KIND.finditer(text))
+    first = text.find(b". Atomic kind: ")
+    kinds = list(_KIND.finditer(text, max(0, text.rfind(b"\n", 0, first)))) if first >= 0 else []
     identities, hubbard = set(), set()
     for k, kind in enumerate(kinds):
         block = text[kind.end() : kinds[k + 1].start() if k + 1 < len(kinds) else kind.end() + 200_000]
@@ -107,7 +115,7 @@ def _kinds(text: bytes, elements: dict[int, str]) -> tuple[tuple[tuple[str, str]
         basis, potential = search(_BASIS, b"Orbital Basis Set", block), search(_POTENTIAL, b"otential information for", block)
         names = [match.group(1).decode("latin-1") for match in (potential, basis) if match]
         identities.add((element, " / ".join(names)))
-        value, angular = _HUBBARD.search(block), search(_ANGULAR, b"Angular quantum", block)
+        value, angular = search(_HUBBARD, b"U(eff) = ", block), search(_ANGULAR, b"Angular quantum", block)
         if value and angular and int(angular.group(1)) < len(_SHELLS) and isfinite(number(value.group(1))):
             hubbard.add((element, _SHELLS[int(angular.group(1))], number(value.group(1))))
     return tuple(sorted(identities)), tuple(sorted(hubbard))

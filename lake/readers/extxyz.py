@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lake.collections.answers import Answers, read_answers
 from lake.collections.records import Collection
 from lake.readers.base import ReaderSpec
-from lake.readers.extxyz_comment import CELL, Layout, layout_of, pairs_of, periodicity, plain_layout
+from lake.readers.extxyz_comment import Layout, is_cell, layout_of, pairs_of, periodicity, plain_layout
 from lake.readers.key_store import KeyStore
 from lake.readers.series_store import Periodic, SeriesStore
 from lake.readers.species import number_of, numbers_of
@@ -180,7 +180,7 @@ class ExtxyzReader(Unlabelled):
         properties, lattice = special.get(b"properties"), special.get(b"lattice")
         layout = layout_of(properties) if properties is not None else plain_layout(len(rows[: rows.find(b"\n")].split()))
         pbc = periodicity(special[b"pbc"]) if b"pbc" in special else (lattice is not None,) * 3
-        if layout is None or pbc is None or (lattice is not None and CELL.match(lattice) is None):
+        if layout is None or pbc is None or (lattice is not None and not is_cell(lattice)):
             what = "columns" if layout is None else "pbc" if pbc is None else "Lattice"
             self._tell(f"frame {place}: its {what} cannot be read: {comment[:200].decode('utf-8', 'replace')}")
             return

@@ -15,8 +15,7 @@ PAIR: Final = re.compile(
     rb"([^\s\"'\[{][^\s\"']*|\"[^\"\\]*(?:\\.[^\"\\]*)*\"|'[^'\\]*(?:\\.[^'\\]*)*'"
     rb"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\])"
 )
-CELL: Final = re.compile(rb"\s*(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d{1,2})?(?:\s+|\Z)){9}\Z")
-"""Nine numbers."""
+_CELL: Final = re.compile(rb"\s*(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d{1,2})?(?:\s+|\Z)){9}\Z")
 _OPENING: Final = b"\"'{["
 _BRACKETS: Final = bytes.maketrans(b"{}[],", b"     ")
 _TRUE: Final = frozenset({b"t", b"true", b"1", b".true."})
@@ -58,6 +57,12 @@ def _bare(value: bytes) -> bytes:
         inner = value[1:-1].strip()
         return inner.translate(_BRACKETS).strip() if inner[:1] in (b"[", b"{") else inner
     return value.translate(_BRACKETS).strip()
+
+
+@functools.lru_cache(maxsize=256)
+def is_cell(text: bytes) -> bool:
+    """Return whether a text is nine numbers."""
+    return _CELL.match(text) is not None
 
 
 @functools.lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -120,6 +121,7 @@ def element_numbers(header: Header) -> NDArray[np.int16] | None:
     return None if 0 in numbers else np.array(numbers, dtype=np.int16)
 
 
+@lru_cache(maxsize=4096)
 def letters(label: str) -> str:
     """Return the element symbol that a label ('Fe1', 'O_a', 'MN2') begins with, or an empty string."""
     head = re.match(r"[A-Za-z]{1,2}", label)

@@ -98,8 +98,8 @@ class Step:
 
 def lines_after(text: bytes, start: int, count: int) -> bytes | None:
     """Return count whole lines from start on, newlines included, or None where there are fewer, or one more that is like the last."""
-    last, end = start, start
-    for _ in range(count):
+    last, end = _even_end(text, start, count) or (start, start)
+    for _ in range(count if end == start else 0):
         last, end = end, text.find(b"\n", end) + 1
         if end == 0:
             return None
@@ -107,6 +107,15 @@ def lines_after(text: bytes, start: int, count: int) -> bytes | None:
     if count and following >= 0 and _alike(text[last:end].split(), text[end:following].split()):
         return None
     return text[start:end]
+
+
+def _even_end(text: bytes, start: int, count: int) -> tuple[int, int] | None:
+    """Return where the last of count lines begins and ends, where all are as long as the first; None where they are not."""
+    length = text.find(b"\n", start) + 1 - start
+    end = start + length * count
+    block = text[start:end]
+    even = count > 0 and 0 < length * count == len(block) and block.count(b"\n") == count
+    return (end - length, end) if even and block[length - 1 :: length].count(b"\n") == count else None
 
 
 def _alike(first: list[bytes], second: list[bytes]) -> bool:
