@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,10 @@ HASHED_COLUMNS: Final = ("frame_id", "calculation_id", "split", "energy", "numbe
 
 
 def frame_arrays(rows: pl.DataFrame) -> FrameArrays:
-    """Return rows with ARRAY_COLUMNS (and theory, where it is among them) as arrays, in order; missing labels are NaN."""
+    """Return rows with ARRAY_COLUMNS as arrays, in order; missing labels are NaN.
+
+    theory may be among the columns; frame_id and element_system may be left out.
+    """
     natoms = rows["natoms"].to_numpy().astype(np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms)])
     return FrameArrays(
@@ -33,8 +37,8 @@ def frame_arrays(rows: pl.DataFrame) -> FrameArrays:
         energy=rows["energy"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
         forces=_filled(rows["forces"], natoms).reshape(-1, 3),
         stress=_filled(rows["stress"], np.full(len(rows), 3)).reshape(-1, 3, 3),
-        frame_ids=rows["frame_id"].to_list(),
-        element_systems=rows["element_system"].to_list(),
+        frame_ids=rows["frame_id"].to_list() if "frame_id" in rows.columns else (),
+        element_systems=rows["element_system"].to_list() if "element_system" in rows.columns else (),
         theories=rows["theory"].to_list() if "theory" in rows.columns else (),
     )
 
@@ -53,6 +57,44 @@ def joined(parts: list[FrameArrays]) -> FrameArrays:
         theories=[name for part in parts for name in part.theories],
         **columns,
     )
+
+
+class Gathering:
+    """Frames put in an order of their own out of parts that come in another one; memory is that of the frames."""
+
+    def __init__(self, natoms: NDArray[Any], frame_ids: Sequence[str], element_systems: Sequence[str]) -> None:
+        self._ids, self._systems = frame_ids, element_systems
+        self._theories: list[str] = []
+        self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(natoms, dtype=np.int64)])
+        n, atoms = len(natoms), int(self._offsets[-1])
+        self._columns: dict[str, NDArray[Any]] = {
+            "numbers": np.empty(atoms, np.int16), "positions": np.empty((atoms, 3)), "forces": np.empty((atoms, 3)),
+            "cell": np.empty((n, 3, 3)), "pbc": np.empty((n, 3), bool), "energy": np.empty(n), "stress": np.empty((n, 3, 3)),
+        }  # fmt: skip
+
+    def put(self, part: FrameArrays, targets: NDArray[np.int64]) -> None:
+        """Put frame i of a part into place targets[i], nowhere where that is negative; neighbours that stay such are moved as one."""
+        kept = np.flatnonzero(targets >= 0)
+        cuts = np.flatnonzero((np.diff(kept) != 1) | (np.diff(targets[kept]) != 1)) + 1
+        for run in np.split(kept, cuts) if len(kept) else ():
+            own, first = slice(int(run[0]), int(run[-1]) + 1), int(targets[run[0]])
+            frames = slice(first, first + len(run))
+            atoms = slice(self._offsets[frames.start], self._offsets[frames.stop])
+            own_atoms = slice(part.offsets[own.start], part.offsets[own.stop])
+            for name, column in self._columns.items():
+                if name in ("numbers", "positions", "forces"):
+                    column[atoms] = getattr(part, name)[own_atoms]
+                else:
+                    column[frames] = getattr(part, name)[own]
+            if len(part.theories):
+                self._theories = self._theories or [""] * len(self._ids)
+                self._theories[frames] = part.theories[own]
+
+    def arrays(self) -> FrameArrays:
+        """Return the frames."""
+        return FrameArrays(
+            offsets=self._offsets, frame_ids=self._ids, element_systems=self._systems, theories=self._theories or (), **self._columns
+        )
 
 
 def content_digest(rows: pl.DataFrame) -> str:

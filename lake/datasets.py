@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake.arrays import ARRAY_COLUMNS, HASHED_COLUMNS, content_digest, frame_arrays, joined
+from lake.frame_files import read_arrays
 from lake.local_copy import COLUMNS as LABELS
 from lake.local_copy import MAX_BYTES, CopyPlan, LocalCopy, make_copy
 from lake.place import Place
@@ -75,10 +76,10 @@ class Dataset:
         Raises TableError where the lake has lost some of them.
         """
         version = self.manifest.table_versions["frames"]
+        table = self.lake.table("frames", version)
         for rows in _slices(self._rows(split)):
-            found = _pinned(self.lake, version, rows).select(self._columns).collect()
-            _check_all_there(self.lake, version, found, rows)
-            yield frame_arrays(_in_order(found, rows))
+            found = read_arrays(self.lake, table, rows, self._columns)
+            yield replace(found, energy=found.energy + rows[OFFSET].to_numpy()) if OFFSET in rows.columns else found
 
     def theories(self, split: str) -> list[str]:
         """Return the level of theory of each frame of a split, in the order of its arrays."""
