@@ -74,7 +74,7 @@ def read_arrays(lake: Place, table: DeltaTable, index: pl.DataFrame, columns: Se
 
     table is `frames` at a version; columns are what `lake.arrays.frame_arrays` takes. Files and row groups whose calculations are
     outside those of the index are not read. Memory: what is returned, small files as they are stored, and a batch of rows. Raises
-    TableError where the lake has lost some frames.
+    TableError where the lake has lost some frames, ObjectMissing where it has lost a file.
     """
     with ExitStack() as stack:
         files = _open(lake, list(_covering(table, index)), stack)
@@ -112,6 +112,7 @@ def _open(lake: Place, files: Sequence[_Wanted], stack: ExitStack) -> list[_Open
 
     def stream(file: _Wanted) -> Any:
         if lake.store.folder is not None:
+            lake.store.head(file.key)
             return pa.memory_map(str(lake.store.folder / file.key))
         return pa.BufferReader(lake.store.get(file.key)) if file.size <= _WHOLE else lake.store.open(file.key)
 

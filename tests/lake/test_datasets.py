@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_readings import CAO, LDA, MGCAO, MGO, made_block, made_calculation, made_reading
 
-from lake.arrays import content_digest
+from lake.arrays import content_digest, frame_arrays
 from lake.commit import commit_batch, stage
 from lake.lake import Lake
 from lake.splits import SPLITS, assign, draw, limit, side
 from schemas.calculations import Calculation
 from schemas.datasets import FrameQuery, Split
-from schemas.errors import AlreadyThere, MixedTheory, QueryError, TableError, UnknownName
+from schemas.errors import AlreadyThere, MixedTheory, ObjectMissing, QueryError, TableError, UnknownName
 
 THIRDS = Split(test=0.3, validation=0.3)
 ALL = FrameQuery(elements=("Ca", "Mg", "O"), subsystems=True)
@@ -139,6 +139,30 @@ def test_damage_is_found(filled: Lake, change: str) -> None:
     with pytest.raises(TableError, match="restore") as caught:
         dataset.verify()
     assert "dataset 'd'" in str(caught.value)
+
+
+def test_arrays_of_an_uncompacted_lake_equal_those_that_polars_reads(filled: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(filled, "b", [made_calculation(numbers, 3, seed) for seed in range(6, 9) for numbers in (MGO, MGCAO)])
+    dataset = filled.publish("d", ALL, THIRDS)
+    # Slices and batches of a few frames: files hold what is not wanted before, between and after what is.
+    monkeypatch.setattr("lake.datasets._CHUNK_ATOMS", 30)
+    monkeypatch.setattr("lake.frame_files._BATCH", 3000)
+    for split in (None, *SPLITS):
+        arrays = dataset.arrays(split)
+        ids = pl.DataFrame({"frame_id": dataset.frame_ids(split)})
+        expected = frame_arrays(ids.join(dataset.frames(split).collect(), on="frame_id", maintain_order="left"))
+        for name in ("offsets", "numbers", "positions", "cell", "pbc", "energy", "forces", "stress"):
+            assert np.array_equal(getattr(arrays, name), getattr(expected, name), equal_nan=name in {"energy", "forces", "stress"}), name
+        assert arrays.frame_ids == expected.frame_ids
+        assert arrays.element_systems == expected.element_systems
+
+
+def test_a_file_that_is_gone_is_named(filled: Lake) -> None:
+    dataset = filled.publish("d", ALL, THIRDS)
+    (key, *_) = [found.key for found in filled.store.list("frames/element_system=Mg-O")]
+    filled.store.delete(key)
+    with pytest.raises(ObjectMissing, match=key):
+        dataset.arrays()
 
 
 def test_a_changed_number_is_found(filled: Lake) -> None:
