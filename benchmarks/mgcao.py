@@ -52,7 +52,6 @@ from schemas.potentials import ErrorSummary, Metrics
 from schemas.settings import IngestSettings, Settings
 from training import Potential, TrainSettings, evaluate, train
 from training.evaluation import compare, trivial_energies
-from training.settings import START_RATE
 from training.stored import Predictions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +78,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 
 
-WARM_RATES = {MIXED_WARM: 1.0, MIXED_LOW: START_RATE, FEW_WARM: START_RATE}
+WARM_RATES = {MIXED_WARM: 1.0, MIXED_LOW: 0.2, FEW_WARM: 0.2}
 """Learning rates of warm starts, relative to that of a beginning anew; chosen by `--choose rates`."""
 SEEDS = (0, 1)
 """Of the potentials that --choose compares."""

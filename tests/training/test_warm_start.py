@@ -61,10 +61,10 @@ def errors(potential: training.Potential) -> tuple[float, float]:
     return found.energy_mae, found.force_mae
 
 
-def test_settings_of_the_shape_are_the_parent_s_and_the_rate_is_lower(parent: training.Potential) -> None:
+def test_settings_of_the_shape_are_the_parent_s_and_so_is_the_rate(parent: training.Potential) -> None:
     settings = shaped(parent)
     assert (settings.cutoff, settings.hidden, settings.dtype) == (3.6, (8,), "float64")
-    assert settings.learning_rate == pytest.approx(0.004)
+    assert settings.learning_rate == pytest.approx(0.02)
     assert (settings.batch_atoms, settings.epochs) == (TrainSettings().batch_atoms, 1)
     assert shaped(parent, learning_rate=0.001).learning_rate == 0.001
 
