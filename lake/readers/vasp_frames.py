@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.vasp_checks import other_energies
 from lake.readers.vasp_level import Mesh, Tags, level_of_theory, no_cycle, run_kind, virtual_crystal
 from lake.readers.vasp_species import IonType, element_of
 from schemas.calculations import Run
@@ -157,12 +158,16 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, [table.flags[k] for k in chosen])
     free = np.array([e.free for e in energies]) - pressure_work
     malformed = geometry.malformed[chosen] | ~np.isfinite(free)
+    foreign = _foreign(header.tags, table, chosen)
+    own = np.array([NAN if other else e.cycle_free for e, other in zip(energies, foreign, strict=True)])
+    other, told = other_energies(free, own, [table.steps[k] for k in chosen])
     marks = {
         "malformed_values": malformed,
         "pressure_in_energy": in_energy,
         "pulay_suspect": np.abs(cell - cell[0]).max(axis=(1, 2)) > _CELL_CHANGE,
         "virtual_crystal": np.full(len(chosen), virtual_crystal(header.tags)),
-        "stray_step": _foreign(header.tags, table, chosen),
+        "stray_step": foreign,
+        "contradictory_values": other,
         "scf_not_converged": np.array([j.converged == 0 for j in judgements]),
         "scf_unknown": np.array([j.converged == -1 for j in judgements]),
     }
@@ -186,7 +191,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
         fixed=header.fixed if header.fixed is not None and header.fixed.any() else None,
     )
     lost = ending.lost_steps + int(geometry.unreadable.sum())
-    remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *ending.notes)
+    remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *told, *ending.notes)
     return Run(
         code="vasp",
         code_version=header.version,

@@ -78,6 +78,20 @@ def test_t1_final_energies_without_a_cycle() -> None:
     assert (frames.energy[0], frames.energy_sigma0[0], frames.energy_internal[0]) == (-12.0, -11.99, -11.98)
 
 
+def test_a_step_with_another_energy_than_its_cycle_ended_with_is_flagged() -> None:
+    """In a run of which the other steps have the same, so that it is no dispersion."""
+    made = make_run(4)
+    steps = tuple(replace(step, dispersion=0.0) for step in made.steps)
+    text = xml_text(replace(made, steps=steps))
+    assert "contradictory_values" not in {flag for flags in read(text).frames.flags for flag in flags}
+    damaged = replace(made, steps=(*steps[:2], replace(steps[2], dispersion=0.1), steps[3]))
+    run = read(xml_text(damaged))
+    assert [k for k, flags in enumerate(run.frames.flags) if "contradictory_values" in flags] == [2]
+    assert "last iteration" in " ".join(run.notes)
+    dispersed = replace(made, steps=tuple(replace(step, dispersion=-0.1 * k - 0.1) for k, step in enumerate(steps)))
+    assert "contradictory_values" not in {flag for flags in read(xml_text(dispersed)).frames.flags for flag in flags}
+
+
 @pytest.mark.parametrize("shifted", [True, False])
 def test_t2_dispersion_stands_in_the_final_energy_only(shifted: bool) -> None:
     made = make_run(1)
