@@ -63,9 +63,15 @@ class File:
         return False
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all of its bytes."""
-        if self.head:
-            yield self.head
+        """Yield all of its bytes; what was read to recognise it and what follows at once as one piece."""
+        try:
+            first = self.rest.read(PIECE_BYTES)
+        except UnreadableArchive:
+            if self.head:
+                yield self.head
+            raise
+        if self.head or first:
+            yield self.head + first
         while chunk := self.rest.read(PIECE_BYTES):
             yield chunk
 

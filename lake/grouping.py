@@ -79,7 +79,8 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
             home.outputs.append(output)
     for here in folders.values():
         _flag_strangers(here)
-    inside = {calculation_id(output.run) for each in groups.values() for output in each.outputs[1:]}
+    single = any(len(each.outputs) == 1 for each in groups.values())
+    inside = {calculation_id(output.run) for each in groups.values() for output in each.outputs[1:]} if single else set()
     found: dict[str, Calculation] = {}
     for made in (groups[id(output)] for output in order if id(output) in groups):
         folder = posixpath.dirname(made.outputs[0].path)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any, Final
 
-from lake.readers.vasp_level import Mesh, Tags, level_of_theory
+from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing
 from lake.readers.vasp_species import IonType, element_of
 from schemas.calculations import Run
 from schemas.elements import SYMBOLS
@@ -154,12 +154,13 @@ def _said(given: VaspInput, run: Run) -> list[tuple[str, Any]]:
     if given.kind == "POTCAR":
         titled = _titled(given.titles)
         return [("pseudopotentials", titled)] if titled else []
+    if given.kind == "KPOINTS":
+        spacing = mesh_spacing(Mesh(given.mesh), run.frames.cell[0])
+        return [("kpoints", given.mesh), ("kpoint_spacing", spacing)] if given.mesh is not None else []
     titles = dict(run.level_of_theory.pseudopotentials)
     numbers = [int(number) for number, _ in itertools.groupby(run.frames.numbers)]
     kinds = [IonType(1, titles.get(SYMBOLS[number], "")) for number in numbers]
-    level = level_of_theory(given.tags, kinds, numbers, mesh=Mesh(given.mesh), cell=run.frames.cell[0])
-    if given.kind == "KPOINTS":
-        return [(name, getattr(level, name)) for name in ("kpoints", "kpoint_spacing") if given.mesh is not None]
+    level = level_of_theory(given.tags, kinds, numbers, mesh=Mesh(), cell=run.frames.cell[0])
     names = [name for name, tags in _FIELDS if any(given.tags.text(tag) for tag in tags)]
     if given.tags.true("LDAU") and len(given.tags.numbers("LDAUL")) != len(numbers):
         names = [name for name in names if name != "hubbard_u"]

@@ -272,7 +272,7 @@ def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]
         ),
         kpoints=mesh.divisions,
         n_kpoints=mesh.points,
-        kpoint_spacing=_spacing(mesh, cell),
+        kpoint_spacing=mesh_spacing(mesh, cell),
         smearing=smearing,
         smearing_width=width,
         spin=_spin(tags),
@@ -281,8 +281,8 @@ def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]
     )
 
 
-def _spacing(mesh: Mesh, cell: Floats) -> float | None:
-    """Return the largest spacing of the mesh in 1/Å, 2π included."""
+def mesh_spacing(mesh: Mesh, cell: Floats) -> float | None:
+    """Return the largest spacing of a mesh in 1/Å, 2π included, None where it is not told; cell is (3, 3) in Å."""
     if mesh.divisions is None or not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:
         return None
     lengths = 2 * pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
