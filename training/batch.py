@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from schemas.elements import NUMBERS, SYMBOLS
 from schemas.errors import TrainingError, closest
-from schemas.frames import Floats, FrameArrays
+from schemas.frames import FrameArrays
 from training.neighbours import Edges
 
 
@@ -72,34 +72,44 @@ class Batch:
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "width"}
-        return Batch(**tensors, width=self.width)
+        """Return the batch on a device; the host does not wait for a copy out of pinned memory."""
+        if self.positions.device == device:
+            return self
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """Return the batch in memory that an accelerator copies from by itself."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(**{f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "width"}, width=self.width)
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One frame ready to be joined with others."""
+    """One frame ready to be joined with others; fields as in `Batch`, places counted from the frame's first atom."""
 
-    species: NDArray[np.int64]
-    positions: Floats
-    edges: Edges
-    offset: Floats
+    species: Tensor
+    positions: Tensor
+    centre: Tensor
+    neighbour: Tensor
+    slot: Tensor
+    offset: Tensor
+    forces: Tensor
+    stress: Tensor
+    """(3, 3)"""
+    weight: Tensor
+    """(3,)"""
     volume: float
     energy: float
-    forces: Floats
-    stress: Floats
-    weight: Floats
+    width: int
+    """Most neighbours of any atom; 0 without any."""
     theory: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        arrays = (self.species, self.positions, self.edges.index, self.edges.shift, self.offset, self.forces, self.stress)
-        return sum(array.nbytes for array in arrays)
-
-
-_EVEN = np.ones(3)
+        """Bytes of the tensors."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
 
 
 def place_of_theory(theories: Sequence[str], name: str) -> int:
@@ -129,47 +139,55 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
     atoms = slice(int(arrays.offsets[frame]), int(arrays.offsets[frame + 1]))
     cell = arrays.cell[frame]
     volume = abs(float(np.linalg.det(cell))) if bool(arrays.pbc[frame].all()) else float("nan")
+    centre, neighbour = edges.index
+    counts = np.bincount(centre, minlength=atoms.stop - atoms.start)
+    slot = np.arange(len(centre)) - np.repeat(np.cumsum(counts) - counts, counts)
     return Graph(
-        species_of(arrays.numbers[atoms], elements),
-        arrays.positions[atoms],
-        edges,
-        edges.shift @ cell,
-        volume,
-        float(arrays.energy[frame]),
-        arrays.forces[atoms],
-        arrays.stress[frame],
-        arrays.weights[frame] if len(arrays.weights) else _EVEN,
-        place_of_theory(theories, arrays.theories[frame]) if theories and len(arrays.theories) else 0,
+        species=_tensor(species_of(arrays.numbers[atoms], elements)),
+        positions=_tensor(arrays.positions[atoms]),
+        centre=_tensor(centre),
+        neighbour=_tensor(neighbour),
+        slot=_tensor(slot),
+        offset=_tensor(edges.shift @ cell),
+        forces=_tensor(arrays.forces[atoms]),
+        stress=_tensor(arrays.stress[frame]),
+        weight=_tensor(arrays.weights[frame] if len(arrays.weights) else np.ones(3)),
+        volume=volume,
+        energy=float(arrays.energy[frame]),
+        width=int(counts.max(initial=0)),
+        theory=place_of_theory(theories, arrays.theories[frame]) if theories and len(arrays.theories) else 0,
     )
 
 
 def collate(graphs: Sequence[Graph]) -> Batch:
     """Return the frames as one graph; no frames give an empty one that a potential can still compute on."""
-    natoms = np.array([len(g.species) for g in graphs], dtype=np.int64)
-    first = np.concatenate([[0], np.cumsum(natoms)])
-    index = _joined([g.edges.index + start for g, start in zip(graphs, first[:-1], strict=True)], (2, 0), np.int64, axis=1)
-    counts = np.bincount(index[0], minlength=int(first[-1]))
-    slot = np.arange(index.shape[1]) - np.repeat(np.cumsum(counts) - counts, counts)
-    arrays = {
-        "species": _joined([g.species for g in graphs], (0,), np.int64),
-        "positions": _joined([g.positions for g in graphs], (0, 3)),
-        "frame": np.repeat(np.arange(len(graphs)), natoms),
-        "centre": index[0],
-        "neighbour": index[1],
-        "slot": slot,
-        "offset": _joined([g.offset for g in graphs], (0, 3)),
-        "natoms": natoms.astype(np.float64),
-        "volume": np.array([g.volume for g in graphs], dtype=np.float64),
-        "energy": np.array([g.energy for g in graphs], dtype=np.float64),
-        "forces": _joined([g.forces for g in graphs], (0, 3)),
-        "stress": np.array([g.stress for g in graphs], dtype=np.float64).reshape(-1, 3, 3),
-        "theory": np.array([g.theory for g in graphs], dtype=np.int64),
-        "weight": np.array([g.weight for g in graphs], dtype=np.float64).reshape(-1, 3),
-    }
-    # Memory of torch, whose alignment is always the same: sums and products round differently with it.
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)).clone() for name, value in arrays.items()}
-    return Batch(**tensors, width=max(int(counts.max(initial=0)), 1))
+    natoms = torch.tensor([len(g.species) for g in graphs], dtype=torch.int64)
+    first = natoms.cumsum(0) - natoms
+    ahead = first.repeat_interleave(torch.tensor([len(g.centre) for g in graphs], dtype=torch.int64))
+    return Batch(
+        species=_joined([g.species for g in graphs], (0,), torch.int64),
+        positions=_joined([g.positions for g in graphs], (0, 3)),
+        frame=torch.arange(len(graphs)).repeat_interleave(natoms),
+        centre=_joined([g.centre for g in graphs], (0,), torch.int64).add_(ahead),
+        neighbour=_joined([g.neighbour for g in graphs], (0,), torch.int64).add_(ahead),
+        slot=_joined([g.slot for g in graphs], (0,), torch.int64),
+        offset=_joined([g.offset for g in graphs], (0, 3)),
+        natoms=natoms.double(),
+        volume=torch.tensor([g.volume for g in graphs], dtype=torch.float64),
+        energy=torch.tensor([g.energy for g in graphs], dtype=torch.float64),
+        forces=_joined([g.forces for g in graphs], (0, 3)),
+        stress=_joined([g.stress[None] for g in graphs], (0, 3, 3)),
+        theory=torch.tensor([g.theory for g in graphs], dtype=torch.int64),
+        weight=_joined([g.weight[None] for g in graphs], (0, 3)),
+        width=max([1, *(g.width for g in graphs)]),
+    )
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], empty: tuple[int, ...], dtype: type = np.float64, axis: int = 0) -> NDArray[np.generic]:
-    return np.concatenate(parts, axis=axis).astype(dtype, copy=False) if parts else np.zeros(empty, dtype=dtype)
+def _tensor(values: NDArray[np.generic]) -> Tensor:
+    """Return a copy in memory of torch, whose alignment is always the same: sums and products round differently with it."""
+    kind = torch.int64 if values.dtype.kind in "iu" else torch.float64
+    return torch.tensor(np.ascontiguousarray(values), dtype=kind)
+
+
+def _joined(parts: Sequence[Tensor], empty: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.cat(parts) if parts else torch.zeros(empty, dtype=dtype)  # type: ignore[arg-type]

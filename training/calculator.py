@@ -50,7 +50,7 @@ class PotentialCalculator(Calculator):
         arrays = dataclasses.replace(from_atoms([structure]), theories=[self.theory])
         batch = collate([graph(arrays, 0, self._edges(structure), self.model.elements, self.model.theories)])
         with torch.no_grad():
-            found = self.model(batch)
+            found = self.model(batch.to(self.model.device)).on_cpu()
         energy = float(found.energy[0])
         results: dict[str, Any] = {
             "energy": energy,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import torch
 from lightning.pytorch import LightningDataModule
 
 from schemas.frames import FrameArrays
 from training.batch import Batch, Graph, collate, graph
+from training.device_frames import DeviceFrames, frames_on
 from training.neighbours import neighbours
-from training.plan import count_steps, plan_epoch, plan_in_order
+from training.plan import Indices, count_steps, plan_epoch, plan_in_order
 from training.settings import TrainSettings
 
 
@@ -31,9 +34,10 @@ class GraphCache:
 
     def batch(self, frames: Sequence[int]) -> Batch:
         """Return these frames as one batch."""
-        return collate([self._graph(frame) for frame in frames])
+        return collate([self.graph(frame) for frame in frames])
 
-    def _graph(self, frame: int) -> Graph:
+    def graph(self, frame: int) -> Graph:
+        """Return a frame with its neighbour list."""
         found = self._graphs.get(frame)
         if found is not None:
             return found
@@ -47,6 +51,10 @@ class GraphCache:
         if self.bytes + size <= self.max_bytes:
             self._graphs[frame], self.bytes = found, self.bytes + size
         return found
+
+    def forget(self) -> None:
+        """Let go of the graphs that are kept."""
+        self._graphs, self.bytes = {}, 0
 
 
 @dataclass
@@ -70,10 +78,16 @@ class PlannedLoader:
     world_size: int
     seed: int | None
     """Seed of the order of frames; None keeps them in order."""
+    held: DeviceFrames | None = None
+    """The frames on the device, where they lie there."""
+    ahead: bool = False
+    """Make the next batch in a thread, in pinned memory, while a device works on this one."""
     sampler: EpochCounter = field(default_factory=EpochCounter)
     batch_sampler: None = None
     seconds: float = 0.0
-    """Spent on putting batches together so far, neighbour lists not included."""
+    """Spent on putting batches together so far, neighbour lists not included; with ahead only what was waited for."""
+    hidden_seconds: float = 0.0
+    """Spent on neighbour lists in the thread."""
     _position: int = 0
     _resume: int = 0
 
@@ -88,12 +102,38 @@ class PlannedLoader:
             plan = plan_in_order(natoms, self.world_size, self.max_atoms)
         else:
             plan = plan_epoch(natoms, self.seed, self.sampler.epoch, self.world_size, self.max_atoms)
-        for position, frames in enumerate(plan[self.rank][start:], start=start + 1):
+        batches = (self._ahead if self.ahead else self._in_turn)(plan[self.rank][start:])
+        for position in range(start + 1, len(plan[self.rank]) + 1):
+            begun = time.perf_counter()
+            batch = next(batches)
+            self.seconds += time.perf_counter() - begun
+            # What is given out counts, not what is made: a batch that waits is made again after a kill.
             self._position = position
-            begun, lists = time.perf_counter(), self.cache.neighbour_seconds
-            batch = self.cache.batch(frames.tolist())
-            self.seconds += time.perf_counter() - begun - (self.cache.neighbour_seconds - lists)
             yield batch
+
+    def _in_turn(self, steps: Sequence[Indices]) -> Iterator[Batch]:
+        for frames in steps:
+            lists = self.cache.neighbour_seconds
+            batch = (self.held or self.cache).batch(frames.tolist())
+            self.seconds -= self.cache.neighbour_seconds - lists
+            yield batch
+
+    def _ahead(self, steps: Sequence[Indices]) -> Iterator[Batch]:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as thread:
+            waiting = None
+            for frames in steps:
+                following = thread.submit(self._pinned, frames)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = following
+            if waiting is not None:
+                yield waiting.result()
+
+    def _pinned(self, frames: Indices) -> Batch:
+        lists = self.cache.neighbour_seconds
+        batch = self.cache.batch(frames.tolist())
+        self.hidden_seconds += self.cache.neighbour_seconds - lists
+        return batch.pinned() if torch.cuda.is_available() else batch
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch were given out."""
@@ -129,6 +169,36 @@ class FrameData(LightningDataModule):
             return []
         return self._loader(self.validation_cache, 4 * self.settings.batch_atoms, None)
 
+    def source(self) -> str:
+        """Return where batches of a device come from; nothing for a CPU."""
+        if self.loader is None or not (self.loader.held or self.loader.ahead):
+            return ""
+        held = self.loader.held
+        if held is None:
+            return "batches made in a thread meanwhile"
+        return f"{held.count} frames, {held.nbytes / 2**20:.0f} MB, held on the device"
+
+    def neighbour_seconds(self) -> float:
+        """Return the time that training waited for neighbour lists."""
+        return self.train_cache.neighbour_seconds - (self.loader.hidden_seconds if self.loader else 0.0)
+
     def _loader(self, cache: GraphCache, max_atoms: int, seed: int | None) -> PlannedLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return PlannedLoader(cache, max_atoms, rank, world_size, seed)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type == "cpu":
+            return PlannedLoader(cache, max_atoms, rank, world_size, seed)
+        held = self._held(cache, device)
+        return PlannedLoader(cache, max_atoms, rank, world_size, seed, held=held, ahead=held is None)
+
+    def _held(self, cache: GraphCache, device: torch.device) -> DeviceFrames | None:
+        """Return all frames on the device, where they fit into a share of its memory."""
+        room, count = int(self.settings.device_share * free_bytes(device)), cache.arrays.count
+        held = frames_on(map(cache.graph, range(count)), count, device, room) if room and count else None
+        if held is not None:
+            cache.forget()
+        return held
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of a device; 0 where it does not tell."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0

@@ -141,9 +141,9 @@ class ExternalPotential(Potential):
         del dtype
         return self
 
-    def calculator(self, *, dtype: str = "float64", skin: float = 0.0) -> ExternalCalculator:  # type: ignore[override]
-        """Return an ASE calculator; neighbour lists are the other program's matter."""
-        del dtype, skin
+    def calculator(self, *, dtype: str = "float64", skin: float = 0.0, device: str = "cpu") -> ExternalCalculator:  # type: ignore[override]
+        """Return an ASE calculator; neighbour lists and devices are the other program's matter."""
+        del dtype, skin, device
         return ExternalCalculator(self)
 
     def energy_forces_stress(self, arrays: FrameArrays, *, max_atoms: int = 1024) -> Predictions:

@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 
 from schemas.errors import TrainingError
+from training.accelerators import find_accelerator
+from training.batch import Batch
 from training.data import FrameData
 from training.job import Job, read_job
 from training.potentials import find_potential
 from training.potentials.base import EnergyModel
+from training.precision import reduced_precision
 from training.progress import Progress
 from training.settings import TrainSettings
 from training.task import FittingTask
@@ -34,6 +37,10 @@ from training.weights import drawn
 
 STANDARD_FRAMES = 256
 """Most frames that the means and spreads of descriptors are taken from."""
+
+
+TRIAL_FRAMES = 16
+"""Frames that a reduced precision is tried on before training."""
 
 
 def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
@@ -45,14 +52,15 @@ def fit(work: Path, progress: Callable[[Progress], None] | None = None) -> None:
     settings = job.settings
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    accelerator = find_accelerator(settings)
     data = FrameData(job.train, job.validation, job.elements, settings, tuple(job.theory_references))
     task = FittingTask(first_model(job, data), settings, job.pace)
     newest = newest_checkpoint(work)
-    trainer = _trainer(job, work, progress)
-    with _quiet(), _alone(work, trainer.global_rank):
+    trainer = _trainer(job, work, accelerator, progress)
+    with _quiet(), _alone(work, trainer.global_rank), _precision(task, data, accelerator) as precision:
         trainer.fit(task, datamodule=data, ckpt_path=newest, weights_only=True)
         if trainer.global_rank == 0:
-            _write_times(work, task, data)
+            _write_times(work, task, data, precision)
             _write_result(work, task, trainer)
 
 
@@ -157,12 +165,12 @@ class ProgressReport(Callback):
             self.told(now)
 
 
-def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) -> Trainer:
+def _trainer(job: Job, work: Path, accelerator: str, progress: Callable[[Progress], None] | None) -> Trainer:
     settings = job.settings
     many = settings.devices * settings.nodes > 1
     strategy: Any = settings.strategy
     if many and strategy in ("auto", "ddp"):
-        backend = "gloo" if settings.accelerator == "cpu" else None
+        backend = "gloo" if accelerator == "cpu" else "nccl"
         strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
     logs = work / "logs"
     part = f"part-{len(list(logs.glob('part-*'))) if logs.is_dir() else 0}"
@@ -170,7 +178,7 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) 
     checkpoints = Checkpoints(work / "checkpoints", settings.checkpoint_steps, settings.checkpoint_seconds)
     with _quiet():
         return Trainer(
-            accelerator=settings.accelerator,
+            accelerator=accelerator,
             devices=settings.devices,
             num_nodes=settings.nodes,
             strategy=strategy,
@@ -180,7 +188,7 @@ def _trainer(job: Job, work: Path, progress: Callable[[Progress], None] | None) 
             callbacks=[checkpoints, ProgressReport(work / "progress.jsonl", progress)],
             logger=_loggers(settings, logs, part),
             default_root_dir=work,
-            deterministic=settings.accelerator == "cpu",
+            deterministic=accelerator == "cpu",
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
@@ -207,6 +215,16 @@ def _loggers(settings: TrainSettings, folder: Path, part: str) -> list[Logger]:
     return found
 
 
+def _precision(task: FittingTask, data: FrameData, accelerator: str) -> AbstractContextManager[str]:
+    """Return the precision of the settings, tried on some training frames drawn evenly."""
+    arrays = data.train_cache.arrays
+
+    def some() -> Batch:
+        return data.train_cache.batch(drawn(arrays.weights, arrays.count, TRIAL_FRAMES).tolist())
+
+    return reduced_precision(task.model, task.settings.matmul, some, accelerator)
+
+
 def standardise(model: EnergyModel, data: FrameData) -> None:
     """Let the model see training frames evenly out of all, in the same way in every process."""
     arrays = data.train_cache.arrays
@@ -227,11 +245,12 @@ def _write_result(work: Path, task: FittingTask, trainer: Trainer) -> None:
     (work / "finished.part").replace(work / "finished.json")
 
 
-def _write_times(work: Path, task: FittingTask, data: FrameData) -> None:
+def _write_times(work: Path, task: FittingTask, data: FrameData, precision: str) -> None:
     """Write where the time went; the standardisation's neighbour lists, made before the first step, are counted in."""
-    task.times.neighbours = data.train_cache.neighbour_seconds
+    task.times.neighbours = data.neighbour_seconds()
     if data.loader is not None:
         task.times.loader = data.loader.seconds
+    task.times.path = "; ".join(words for words in (task.path(), task.model.detail(), data.source(), precision) if words)
     (work / "times.json").write_text(json.dumps(asdict(task.times)))
 
 

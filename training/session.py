@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from schemas.frames import FrameArrays
 from schemas.potentials import Metrics
+from training.accelerators import find_accelerator, has_gpu
 from training.card import make_card
 from training.committee import Committee
 from training.evaluation import compare, trivial_energies
@@ -60,6 +61,9 @@ def train(
     from training.fit import build_model
 
     settings = settings or TrainSettings()
+    if settings.nodes == 1:
+        # Other nodes are not like this one.
+        find_accelerator(settings)
     if start is None and settings.start_from:
         start = start_in_lake(dataset, settings.start_from)
     splits, copies = frames_of_splits(dataset, settings, work)
@@ -146,7 +150,7 @@ def _finish(
     empty = make_card(name, dataset, job, model, metrics={}, seconds=sum(_seconds(folder) for folder in folders))
     work = folders[0] if len(models) == 1 else folders[0].parent
     bare = Potential(model, empty, work=work)
-    metrics, picture, notes = measure(bare, splits)
+    metrics, picture, notes = measure(bare.on("cuda") if has_gpu(job.settings) else bare, splits)
     files: dict[str, bytes] = {"parity.png": picture, "history.json": (folders[0] / "finished.json").read_bytes()}
     if job.settings.weights_file:
         table = Path(job.settings.weights_file)

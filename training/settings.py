@@ -16,6 +16,8 @@ from typing import Any, Final, get_type_hints
 from schemas.errors import SettingsError, closest
 
 COMPILE: Final = ("auto", "on", "off")
+MATMUL: Final = ("highest", "high", "bf16")
+ACCELERATORS: Final = ("cpu", "gpu", "auto")
 DESCRIPTORS: Final = ("moments", "acsf")
 REFERENCES: Final = ("fitted", "atoms")
 LOGGERS: Final = ("csv", "tensorboard", "mlflow")
@@ -122,9 +124,11 @@ class TrainSettings:
     dtype: str = "float32"
     """Precision of the network: float32 or float64."""
     compile: str = "auto"
-    """Compiled energies and forces: auto where the machine can, on or else an error, off for plain torch operations."""
+    """Compiled energies and forces: auto where the machine can and it pays, on or else an error, off for plain torch operations."""
+    matmul: str = "highest"
+    """Precision of products of matrices on a GPU: highest, high (TF32) or bf16; forces are checked, or else it stays highest."""
     accelerator: str = "cpu"
-    """Lightning accelerator: cpu, gpu or auto."""
+    """What trains: cpu, gpu, or auto for a GPU where there is one."""
     devices: int = 1
     """Processes (or GPUs) on each node."""
     nodes: int = 1
@@ -139,6 +143,8 @@ class TrainSettings:
     """Address of the MLflow server; none logs into the run's folder."""
     cache_mb: int = 1024
     """Memory in which a process keeps neighbour lists, MB; those without room are made again each epoch."""
+    device_share: float = 0.4
+    """Share of a GPU's free memory in which frames may lie; those that do not fit are brought batch by batch."""
     copy_gb: float = 64.0
     """Largest local copy of a dataset, GB; the processes of a node share it."""
     checkpoint_steps: int = 0
@@ -176,6 +182,10 @@ class TrainSettings:
             raise SettingsError(f"training setting optimiser is {self.optimiser!r}{near}, expected {' or '.join(OPTIMISERS)}")
         _require(self.clock in CLOCKS, "clock", self.clock, " or ".join(CLOCKS))
         _require(self.compile in COMPILE, "compile", self.compile, " or ".join(COMPILE))
+        _require(self.matmul in MATMUL, "matmul", self.matmul, " or ".join(MATMUL))
+        _require(self.matmul == "highest" or self.dtype == "float32", "matmul", self.matmul, "highest where dtype is float64")
+        _require(self.accelerator in ACCELERATORS, "accelerator", self.accelerator, " or ".join(ACCELERATORS))
+        _require(0 <= self.device_share <= 0.6, "device_share", self.device_share, "0 to 0.6")
         _require(1 <= self.four_body_l <= 4, "four_body_l", self.four_body_l, "1 to 4")
         _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "positive widths")
         _require(self.references in REFERENCES, "references", self.references, " or ".join(REFERENCES))

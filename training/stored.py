@@ -22,6 +22,7 @@ from schemas.errors import TrainingError
 from schemas.frames import Floats, FrameArrays
 from schemas.json import from_json, to_json
 from schemas.potentials import MACE, PotentialCard
+from training.accelerators import find_device
 from training.batch import collate, graph
 from training.calculator import PotentialCalculator
 from training.committee import Committee
@@ -65,12 +66,17 @@ class Potential:
         """Return the same potential in float32 or float64."""
         return dataclasses.replace(self, model=copy.deepcopy(self.model).to(getattr(torch, dtype)))
 
-    def calculator(self, *, dtype: str = "float64", skin: float = 0.0, theory: str = "") -> PotentialCalculator:
+    def on(self, device: str) -> Potential:
+        """Return the same potential on a device: cpu, cuda, cuda:1. Raises TrainingError where there is none of that name."""
+        return dataclasses.replace(self, model=copy.deepcopy(self.model).to(find_device(device)))
+
+    def calculator(self, *, dtype: str = "float64", skin: float = 0.0, theory: str = "", device: str = "cpu") -> PotentialCalculator:
         """Return an ASE calculator; skin (Å) lets it keep its neighbour list while no atom moved by half of that.
 
         theory is one of the levels that the potential tells apart; its default one (`card.default_theory`) where it is left out.
+        device is cpu or cuda; on a GPU float32 is much faster than float64.
         """
-        return PotentialCalculator(self.in_precision(dtype).model, skin=skin, theory=theory)
+        return PotentialCalculator(self.in_precision(dtype).model.to(find_device(device)), skin=skin, theory=theory)
 
     def energy_forces_stress(self, arrays: FrameArrays, *, max_atoms: int = 1024) -> Predictions:
         """Return predictions for all frames, in the precision of the weights; max_atoms bounds the memory of a step.
@@ -118,7 +124,7 @@ class Potential:
             edges = neighbours(arrays.positions[atoms], arrays.cell[frame], arrays.pbc[frame], self.model.cutoff)
             graphs.append(graph(arrays, frame, edges, self.model.elements, self.model.theories))
         with torch.no_grad():
-            found = self.model(collate(graphs))
+            found = self.model(collate(graphs).to(self.model.device)).on_cpu()
         tensors = (found.energy, found.forces.double(), found.stress.double(), found.atomic_energies)
         energy, forces, stress, atomic = (tensor.numpy() for tensor in tensors)
         return energy, forces, stress, atomic

@@ -20,6 +20,9 @@ from training.times import Times
 ENERGY, FORCE, VIRIAL = 0, 1, 2
 """Rows of the sums below."""
 
+TIMED_EVERY = 20
+"""Of so many steps on a GPU one is timed: the host waits for the device in it."""
+
 CLOCK_STEPS = 10
 """Steps between two looks at the clock, in a run whose time is limited."""
 
@@ -62,7 +65,9 @@ class FittingTask(LightningModule):
         self._followed = tuple(pace)
         self.model = model
         self.settings = settings
-        self.times = Times(path=model.path())
+        self.times = Times()
+        self._path_before = ""
+        self._timed = True
         self._huber = (settings.energy_huber, settings.force_huber)
         self.history: list[dict[str, float]] = []
         self.best_loss = math.inf
@@ -80,17 +85,36 @@ class FittingTask(LightningModule):
         return make_optimiser(self.model, self.settings)
 
     def on_train_start(self) -> None:
-        """Start the clock of a run whose time is limited."""
+        """Start the clock of a run whose time is limited; bring what was taken up to where the weights are."""
         self._start = self._clock()
+        self._average, self.best_weights = (
+            {name: value.to(self.device) for name, value in kept.items()} for kept in (self._average, self.best_weights)
+        )
+        self._train_sums = self._train_sums.to(self.device)
+
+    def path(self) -> str:
+        """Return how energies and forces were computed, also before the run was taken up where that was otherwise."""
+        now, before = self.model.path(), self._path_before
+        return before or now if before in ("", now) or before.endswith(f", then {now}") else f"{before}, then {now}"
+
+    def _tick(self) -> float:
+        """Return the time; that of a device when it has done what it was given, which only some steps wait for, and 0 in the others."""
+        if self.device.type == "cpu":
+            return time.perf_counter()
+        if not self._timed:
+            return 0.0
+        torch.accelerator.synchronize(self.device)
+        return time.perf_counter()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch on the device."""
         del dataloader_idx
-        return batch if device.type == "cpu" else batch.to(device)
+        return batch.to(device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of this step; end the run where its time is up."""
         del batch, batch_idx
+        self._timed = self.device.type == "cpu" or self.global_step % TIMED_EVERY == TIMED_EVERY // 2
         done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         if self.settings.max_seconds and self.global_step % CLOCK_STEPS == 0:
             self._time_share = self._share_of_time(self.global_step // CLOCK_STEPS)
@@ -115,27 +139,28 @@ class FittingTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this process's part of the loss, scaled up by what DDP divides its gradient by."""
         del batch_idx
-        begun = time.perf_counter()
+        begun = self._tick()
         sums = error_sums(self.model(batch, create_graph=True), batch, self._huber)
-        self._train_sums += sums.detach().cpu()
+        self._train_sums += sums.detach()
         counts = self._over_ranks(sums[:, 2].detach().clone())
         loss = self._loss(sums[:, 0], counts, self._energy_weight) * self.trainer.world_size
-        self.times.forward += time.perf_counter() - begun
+        self.times.forward += self._tick() - begun
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate by the weights."""
-        begun = time.perf_counter()
+        begun = self._tick()
         super().backward(loss, *args, **kwargs)
-        self.times.backward += time.perf_counter() - begun
+        self.times.backward += self._tick() - begun
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average of the weights: before any callback that may store both."""
-        begun, inside = time.perf_counter(), self.times.forward + self.times.backward
+        begun, inside = self._tick(), self.times.forward + self.times.backward
         super().optimizer_step(*args, **kwargs)
         inside = self.times.forward + self.times.backward - inside
-        self.times.optimiser += time.perf_counter() - begun - inside
-        self.times.steps += 1
+        self.times.optimiser += self._tick() - begun - inside
+        self.times.steps += self._timed
+        self.times.all_steps += 1
         decay = min(self.settings.ema, (1 + self.global_step) / (10 + self.global_step))
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         if not self._average:
@@ -147,16 +172,16 @@ class FittingTask(LightningModule):
         del outputs, batch, batch_idx
         if self.trainer.is_last_batch:
             self._note("train", self._train_sums)
-            self._train_sums = torch.zeros(3, 3, dtype=torch.float64)
+            self._train_sums = torch.zeros_like(self._train_sums)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the errors of a batch."""
         del batch_idx
-        self._validation_sums += error_sums(self.model(batch), batch, self._huber).detach().cpu()
+        self._validation_sums += error_sums(self.model(batch), batch, self._huber).detach()
 
     def on_validation_epoch_start(self) -> None:
         """Validate the moving average of the weights."""
-        self._validation_sums = torch.zeros(3, 3, dtype=torch.float64)
+        self._validation_sums = torch.zeros(3, 3, dtype=torch.float64, device=self.device)
         self._kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self._load(self.averaged_weights())
 
@@ -197,23 +222,24 @@ class FittingTask(LightningModule):
             "pace": self.pace,
             "train_sums": self._train_sums,
             "history": self.history,
-            "path": self.times.path,
+            "path": self.path(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         kept = checkpoint["atomlake"]
-        before = kept.get("path", self.times.path)
-        if before != self.times.path:
-            # Such a run does not end with the same bits; its card says so.
-            self.times.path = f"{before}, then {self.times.path}"
+        # A run that goes on in another way does not end with the same bits; its card says so.
+        self._path_before = kept.get("path", "")
         self._average, self.best_weights, self.best_loss = kept["average"], kept["best_weights"], kept["best_loss"]
         self._seconds_before, self._time_share = kept["seconds"], kept["time_share"]
         self.pace = kept.get("pace", [])
         self._since_best, self._train_sums, self.history = kept["since_best"], kept["train_sums"], kept["history"]
 
     def _loss(self, squares: Tensor, counts: Tensor, of_energy: float) -> Tensor:
-        weights = squares.new_tensor([of_energy, self.settings.force_weight, self.settings.stress_weight])
+        weights = squares.new_empty(3)
+        for place, weight in enumerate((of_energy, self.settings.force_weight, self.settings.stress_weight)):
+            # Not as a tensor of the host, whose copy a device would be waited for with.
+            weights[place] = weight
         return (weights * squares / counts.clamp(min=1.0)).sum()
 
     def _note(self, split: str, sums: Tensor) -> float:

@@ -16,15 +16,23 @@ class Times:
     backward: float = 0.0
     optimiser: float = 0.0
     steps: int = 0
+    """Steps that were timed; the first two times are those of all steps."""
+    all_steps: int = 0
     path: str = ""
     """How energies and forces were computed."""
 
     def sentence(self) -> str:
         """Return shares in words, and whether the loader limits."""
-        parts = {name: seconds for name, seconds in asdict(self).items() if name not in ("steps", "path")}
+        parts = {name: seconds for name, seconds in asdict(self).items() if name not in ("steps", "all_steps", "path")}
+        if self.all_steps:
+            parts |= {name: parts[name] * self.steps / self.all_steps for name in ("loader", "neighbours")}
         total = sum(parts.values())
         if not self.steps or total <= 0:
             return "No training step was timed."
         shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in parts.items())
-        limit = "; the loader limits: a larger cache_mb or smaller cutoff would help" if self.loader + self.neighbours > total / 2 else ""
+        limit = (
+            "; the loader limits: a larger cache_mb or smaller cutoff would help"
+            if parts["loader"] + parts["neighbours"] > total / 2
+            else ""
+        )
         return f"Time of a training step {1000 * total / self.steps:.1f} ms: {shares}{limit} ({self.path})."

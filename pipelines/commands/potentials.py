@@ -75,6 +75,7 @@ def train(
     name: Annotated[str, typer.Option(help="Name of the potential; that of the dataset where it is left out.")] = "",
     option: Annotated[list[str] | None, typer.Option("--set", help="A training setting: epochs=200, devices=2; can be repeated.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.", exists=True)] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, or auto for a GPU where there is one: the setting of that name.")] = "",
     start: Annotated[
         str, typer.Option("--from", help="Begin with the weights of an earlier potential, NAME or NAME@VERSION; its test frames stay out.")
     ] = "",
@@ -89,6 +90,8 @@ def train(
     options = parse_options(option or [], config)
     if start:
         options["start_from"] = start
+    if accelerator:
+        options["accelerator"] = accelerator
     if prefect and settings.prefect.api_url:
         from pipelines.prefect_runs import train_as_flow
 

@@ -29,25 +29,43 @@ OUTER: Final = 0.9
 """From here on it is zero, so that bonds are left to the potential."""
 
 
-def repulsion(elements: Sequence[str], cutoff: float, species: tuple[Tensor, Tensor], vectors: Tensor) -> tuple[Tensor, Tensor]:
+def repulsion(
+    elements: Sequence[str], cutoff: float, species: tuple[Tensor, Tensor], vectors: Tensor, *, dense: bool | None = None
+) -> tuple[Tensor, Tensor]:
     """Return energies of directed pairs (edges,), half of a pair's each, in eV, and their gradients by vectors (edges, 3) in eV/Å.
 
     species holds the places in elements of centre and neighbour, (edges,) each; vectors is (edges, 3) in Å. Twice continuously
     differentiable: between INNER and OUTER, or the cutoff (Å) where that is less, it is switched off by 1 - 10x³ + 15x⁴ - 6x⁵.
+    dense computes all pairs and not the near ones alone, as by default off the CPU: to count them, the host would wait for the device.
     """
-    energy, gradient = vectors.new_zeros(len(vectors)), torch.zeros_like(vectors)
-    charges, radii = (torch.tensor(values, dtype=torch.float64, device=vectors.device) for values in _properties(tuple(elements)))
+    dense = vectors.device.type != "cpu" if dense is None else dense
+    charges, radii = _properties(tuple(elements), vectors.device)
     reach = (OUTER * (radii[species[0]] + radii[species[1]])).clamp(max=cutoff)
-    near = (vectors.detach().double().square().sum(dim=1) < reach.square()).nonzero()[:, 0]
-    if len(near) == 0:
+    every = vectors.detach().double()
+    near = every.square().sum(dim=1) < reach.square()
+    if dense:
+        # A pair that is too far stands where the switch is zero.
+        far = torch.nn.functional.pad(reach[:, None], (0, 2))
+        pair, slope = _energies_and_slopes(torch.where(near[:, None], every, far), charges[species[0]], charges[species[1]], reach)
+        return torch.where(near, pair, 0.0).to(vectors), torch.where(near[:, None], slope, 0.0).to(vectors)
+    energy, gradient = vectors.new_zeros(len(vectors)), torch.zeros_like(vectors)
+    places = near.nonzero()[:, 0]
+    if len(places) == 0:
         return energy, gradient
-    first, second, reach = species[0][near], species[1][near], reach[near]
-    # In double precision: at short range the energies are large, and the switch takes differences.
-    own = vectors.detach()[near].double().requires_grad_(True)
+    pair, slope = _energies_and_slopes(every[places], charges[species[0][places]], charges[species[1][places]], reach[places])
+    return energy.index_copy(0, places, pair.to(energy)), gradient.index_copy(0, places, slope.to(gradient))
+
+
+def _energies_and_slopes(vectors: Tensor, first: Tensor, second: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Return half the energies of pairs and their gradients by vectors, which are in double precision.
+
+    At short range the energies are large, and the switch takes differences.
+    """
+    own = vectors.requires_grad_(True)
     with torch.enable_grad():
-        pair = _pair_energy(own.square().sum(dim=1).sqrt(), charges[first], charges[second], reach) / 2
+        pair = _pair_energy(own.square().sum(dim=1).sqrt(), first, second, reach) / 2
         (slope,) = torch.autograd.grad(pair.sum(), own)
-    return energy.index_copy(0, near, pair.detach().to(energy)), gradient.index_copy(0, near, slope.to(gradient))
+    return pair.detach(), slope
 
 
 def _pair_energy(distance: Tensor, first: Tensor, second: Tensor, reach: Tensor) -> Tensor:
@@ -60,6 +78,9 @@ def _pair_energy(distance: Tensor, first: Tensor, second: Tensor, reach: Tensor)
 
 
 @cache
-def _properties(elements: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _properties(elements: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return charges and covalent radii of elements."""
     numbers = [NUMBERS[symbol] for symbol in elements]
-    return tuple(map(float, numbers)), tuple(float(covalent_radii[number]) for number in numbers)
+    columns = [float(number) for number in numbers], [float(covalent_radii[number]) for number in numbers]
+    charges, radii = (torch.tensor(column, dtype=torch.float64, device=device) for column in columns)
+    return charges, radii

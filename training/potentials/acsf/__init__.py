@@ -70,6 +70,7 @@ class Acsf(EnergyModel):
     """E = sum of network(scaled symmetry functions), one network an element; the functions are fixed, the networks are trained."""
 
     name: ClassVar[str] = "acsf"
+    untraceable: ClassVar[str] = "the number of triplets changes with the distances"
 
     def __init__(self, elements: tuple[str, ...], cutoff: float, shape: AcsfConfig) -> None:
         super().__init__(elements, cutoff)

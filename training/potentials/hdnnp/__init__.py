@@ -104,8 +104,10 @@ class Hdnnp(EnergyModel):
 
     def path(self) -> str:
         """Return how energies and forces are computed."""
-        kernel = self.kernel(next(self.parameters()).device)
-        return f"torch operations, since {kernel}" if isinstance(kernel, str) else "compiled kernel"
+        kernel = self.kernel(self.device)
+        if not isinstance(kernel, str):
+            return "compiled kernel"
+        return f"torch operations, since {kernel}" if self.device.type == "cpu" else super().path()
 
     def config(self) -> Mapping[str, object]:
         """Return the shape as values of JSON."""

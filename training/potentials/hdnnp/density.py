@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -45,13 +46,14 @@ class DensityInvariants(nn.Module):
         self.mixing = nn.Parameter(torch.randn(n_elements, channels, radial_functions * width) / math.sqrt(radial_functions))
         self.steps = [(torch.from_numpy(parent), torch.from_numpy(axis)) for parent, axis in monomial_steps(l_max)]
         # Memory of torch, not of numpy: products round differently with its alignment, and a run must repeat bit for bit.
-        self.harmonics = torch.from_numpy(harmonics(l_max)).clone()
+        tensor, self.triples = _contractions(min(l_max, four_body_l))
+        # Not buffers: in another precision and back they would not be the same.
+        self._exact = torch.from_numpy(harmonics(l_max)).clone(), torch.from_numpy(tensor).clone()
+        self.harmonics, self.contractions = self._exact
         rows, columns = np.triu_indices(channels)
         picked = torch.zeros(channels * channels, len(rows))
         picked[torch.from_numpy(rows * channels + columns), torch.arange(len(rows))] = 1.0
         self.register_buffer("picked", picked, persistent=False)
-        tensor, self.triples = _contractions(min(l_max, four_body_l))
-        self.contractions = torch.from_numpy(tensor).clone()
         self.cubics = _cubics(tensor)
         self.size = channels + l_max * len(rows) + channels * self.triples
 
@@ -82,7 +84,8 @@ class DensityInvariants(nn.Module):
         atoms, width = batch.n_atoms, batch.width
         place = batch.centre * width + batch.slot
         # Empty places of the table hold a vector at the cutoff, where the density is zero with its first two derivatives.
-        empty = vectors.new_tensor([self.cutoff, 0.0, 0.0]).expand(atoms * width, 3)
+        # Repeated, not expanded: inductor of torch 2.13 drops what is copied into an expanded tensor.
+        empty = nn.functional.pad(vectors.new_full((1,), self.cutoff), (0, 2)).repeat(atoms * width, 1)
         table = empty.index_copy(0, place, vectors).view(atoms, width, 3)
         species = torch.zeros(atoms * width, dtype=torch.int64, device=vectors.device).index_copy(0, place, batch.species[batch.neighbour])
         distance = table.square().sum(dim=2).sqrt()
@@ -93,6 +96,13 @@ class DensityInvariants(nn.Module):
         raw = torch.bmm(density.transpose(1, 2), angular)
         mixed: Tensor = torch.bmm(self.mixing[batch.species], raw) @ self.harmonics.to(raw)
         return mixed
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DensityInvariants:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # Constants go where the weights are: a copy in each step would make the host wait for the device.
+        self.harmonics, self.contractions = (table.to(self.mixing) for table in self._exact)
+        self.steps = [(parent.to(self.mixing.device), axis.to(self.mixing.device)) for parent, axis in self.steps]
+        return self
 
     def _monomials(self, unit: Tensor) -> Tensor:
         """Return (atoms, width, monomials) of unit vectors by degree."""

@@ -46,6 +46,7 @@ class Nequip(EnergyModel):
     """Distributions whose versions decide on the numbers; the first is that which makes the network."""
     module: ClassVar[str] = "nequip"
     """What is imported of the first."""
+    untraceable: ClassVar[str] = "the package nequip has operations that cannot be traced"
     neighbours: Tensor
 
     def __init__(self, elements: tuple[str, ...], cutoff: float, shape: NequipConfig) -> None:
