@@ -92,6 +92,8 @@ def train(
         options["start_from"] = start
     if accelerator:
         options["accelerator"] = accelerator
+    # What is not there, or not for this reader, is told before a flow begins.
+    lake.open(settings=settings).dataset(dataset)
     if prefect and settings.prefect.api_url:
         from pipelines.prefect_runs import train_as_flow
 

@@ -15,7 +15,7 @@ import lake
 from lake.commit import commit_batch, stage
 from lake.exports import FORMATS
 from pipelines.cli import app
-from schemas.errors import QueryError, UnderEmbargo
+from schemas.errors import QueryError, UnderEmbargo, UnknownName
 from schemas.settings import load
 
 LATER = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
@@ -101,6 +101,13 @@ def test_an_embargo_is_kept_and_told(home: Path, monkeypatch: pytest.MonkeyPatch
     assert (home / "out.xyz").read_text().count("frame_id=") == 12
     with pytest.raises(UnderEmbargo):
         run("dataset", "export", "mixed", str(home / "d.xyz"))
+    with monkeypatch.context() as service:
+        # Told at once, before the server of runs is asked for anything.
+        service.setenv("ATOMLAKE_PREFECT_API_URL", "http://127.0.0.1:9/api")
+        with pytest.raises(UnderEmbargo):
+            run("train", "mixed")
+        with pytest.raises(UnknownName, match=r"mixt.*mixed"):
+            run("train", "mixt")
     assert "hidden from you" in run("embargoes")
     for command in ("status", "rejections"):
         assert "deposits of embargoed projects left out: 1 of secret" in run(command)
