@@ -251,6 +251,8 @@ _NWCHEM: Final = ReaderDoc(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("plane waves: lower cutoffs before", "test_nwchem::test_plane_waves_at_a_lower_cutoff_before_are_a_run_of_their_own"),
         Trap("plane waves: atoms that others moved", "test_nwchem::test_plane_waves_without_a_geometry_of_their_own_are_counted"),
+        Trap("QM/MM, ONIOM, counterpoise", "test_nwchem::test_energies_of_a_part_of_the_atoms_are_refused"),
+        Trap("the optimiser's energy has more in it", "test_nwchem::test_another_energy_of_the_optimiser_is_flagged"),
         Trap("Hartree-Fock, coupled clusters, Car-Parrinello steps", "test_nwchem::test_a_log_of_other_modules_is_refused_by_name"),
         Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
         Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),

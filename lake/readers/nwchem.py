@@ -15,6 +15,7 @@ import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of
+from lake.readers.nwchem_others import OTHERS, other_energy, refuse_parts
 from lake.readers.nwchem_plane_waves import MOVES, STARTS, count_energies, read_plane_waves
 from lake.readers.rows import number
 from lake.readers.step_log import as_numbers, element_of
@@ -43,17 +44,6 @@ _XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
 _BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
 _OPTIMISES: Final = b"NWChem Geometry Optimization"
 _RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessian", b"NWChem Nuclear Hessian and Frequency")
-_OTHERS: Final = {
-    b"NWPW PSPW Calculation": ("no_complete_step", "a log of NWChem's plane waves, none of whose energies has a geometry and an end"),
-    b"NWPW BAND Calculation": ("no_complete_step", "a log of NWChem's plane waves, none of whose energies has a geometry and an end"),
-    b"Car-Parrinello microcluster": ("not_energies", "a log of NWChem's Car-Parrinello steps, whose electrons are not in the ground state"),
-    b"Total SCF energy": ("not_dft", "a log of NWChem with Hartree-Fock or a wave-function method, without a DFT energy"),
-    b"Total DFT+MP2 energy": ("not_dft", "a log of NWChem with a double hybrid, whose total DFT energy lacks the part of second order"),
-    b"CCSD(T) Energy": ("not_dft", "a log of NWChem with coupled clusters, without a DFT energy"),
-    b"NWChem QMD Module": ("no_complete_step", "a log of NWChem's dynamics whose energies are not of the DFT module"),
-    b"Molecular Dynamics Module": ("not_dft", "a log of NWChem's dynamics with a force field"),
-}
-"""What a log without a DFT energy has instead: reason and words, by a word in it."""
 _AGREES: Final = 2e-5
 """Å; the table of the gradient has places with six decimals of a bohr."""
 
@@ -160,7 +150,7 @@ class NwchemReader:
             self._take(piece)
         self._end(complete=False)
         if not self._runs and self._other:
-            raise UnreadableOutput(*_OTHERS[self._other], "deposit runs of the DFT module with a Gaussian basis")
+            raise UnreadableOutput(*OTHERS[self._other], "deposit runs of the DFT module with a Gaussian basis")
         if not self._runs:
             raise UnreadableOutput(
                 "no_complete_step",
@@ -171,7 +161,8 @@ class NwchemReader:
 
     def _take(self, piece: bytes) -> None:
         """Read the energy that waits, whose piece is now seen to be whole, and then what begins the next one."""
-        self._other = self._other or next((words for words in _OTHERS if words in piece), b"")
+        refuse_parts(piece)
+        self._other = self._other or next((words for words in OTHERS if words in piece), b"")
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._add_plane_waves(waiting[0]) if waiting[0].startswith(STARTS) else self._add(*waiting)
@@ -266,6 +257,7 @@ class NwchemReader:
             forces=table[1] if table is not None else None,
             converged=settings.converged,
             n_scf=settings.n_scf,
+            contradictions=other_energy(piece, value.group(1)) if table is not None else (),
         )
         task.steps.append(step)
 

@@ -19,7 +19,7 @@ from schemas.errors import UnreadableOutput
 
 TWICE: dict[str, tuple[bytes, ...]] = {
     "pw.x stdout": (rb"celldm\(1\)= +(\d+\.\d)", rb"unit-cell volume +=  +(\d+)", rb"P= +(-?\d+\.\d)", rb"Total force = +(\d+\.\d\d)"),
-    "OUTCAR": (rb"volume of cell : +(\d+\.\d)", rb"external pressure = +(-?\d+\.\d)"),
+    "OUTCAR": (rb"kB[^@]*?volume of cell : +(\d+)", rb"external pressure = +(-?\d+\.\d)"),
     "CP2K log": (rb"CELL\| Volume[^\n]* (\d+\.\d)", rb"SUM OF ATOMIC FORCES +(-?\d+\.\d\d\d)", rb"1/3 Trace +(-?\d+\.\d)"),
     "ABINIT, moving": (rb"ucvol\)[^=]*= +(\d+\.\d)", rb"\[Pressure= +(-?\d+\.\d)"),
     "ABINIT, static": (rb"ucvol= +(\d+)", rb"\[Pressure= +(-?\d+\.\d)"),
@@ -31,14 +31,15 @@ TWICE: dict[str, tuple[bytes, ...]] = {
     "GPAW text": (rb"Kinetic: +\+(\d+\.\d)", rb"Free energy: +(-\d+\.\d)"),
     "Gaussian log": (rb"Cartesian Forces:  Max +\S+ RMS +(\d+\.\d\d\d)",),
     "Gaussian, periodic": (rb"Lengths of translation vectors: +(\d+\.\d\d\d)", rb"Cartesian Forces:  Max +\S+ RMS +(\d+\.\d\d\d)"),
+    "NWChem log": (rb"\n@ +\d+ +(-?\d+\.\d{6})",),
     "NWChem, plane waves": (rb"omega= +(\d+)", rb"\|F\| +=\s+(\d\.\d\d)", rb"total     energy    : +-(\d\.\d{6})"),
     "ORCA output": (rb"Norm of the cartesian gradient +\.\.\. +(\d+\.\d\d\d)",),
     "ABACUS log": (rb"Volume \(A\^3\) = (\d+\.\d)", rb"TOTAL-PRESSURE: +(-?\d+\.\d)"),
     "Elk INFO.OUT": (rb"Unit cell volume +: +(\d+)",),
 }
 """Numbers that stand beside those that are taken, by sample; the group is what is damaged."""
-SINGLE = {"pw.x XML", "vasprun.xml", "OpenMX .md", "NWChem log"}
-"""Formats of which no such number is compared; the gradient table of NWChem repeats the positions."""
+SINGLE = {"pw.x XML", "vasprun.xml", "OpenMX .md"}
+"""Formats of which no such number is compared."""
 
 
 def flags_of(runs: Sequence[Run]) -> set[str]:

@@ -75,6 +75,25 @@ def test_a_log_of_other_modules_is_refused_by_name(line: str, reason: str) -> No
     assert refusal.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    "words", ["*      NWChem QM/MM Interface Module               *", "NWChem ONIOM Module", "Input BSSE Module - Counter Poise"]
+)
+def test_energies_of_a_part_of_the_atoms_are_refused(words: str) -> None:
+    """Their logs have total DFT energies of other atoms than those of the geometry, or of atoms in the field of others."""
+    text = nwchem_text(make_steps(1))
+    place = text.index(b" Output coordinates")
+    with pytest.raises(UnreadableOutput, match=r"not_dft|not_energies"):
+        read(text[:place] + b"          " + words.encode() + b"\n" + text[place:])
+
+
+def test_another_energy_of_the_optimiser_is_flagged() -> None:
+    text = nwchem_text(make_steps(2))
+    assert read(text)[0].frames.flags == ((), ())
+    (run,) = read(text.replace(b"@    1    -", b"@    1   -1"))
+    assert run.frames.flags == ((), ("contradictory_values",))
+    assert "by the optimiser" in run.notes[0]
+
+
 def test_plane_waves_are_read_as_printed() -> None:
     steps = make_steps(3)
     (run,) = read(plane_waves_text(steps))

@@ -140,6 +140,7 @@ def nwchem_text(steps: Sequence[Made], *, change: str = "-8.95D-09", tasks: Sequ
                     for n, (s, row, force) in enumerate(zip(("Mg", "O"), step.positions, step.forces, strict=True))
                 ),
                 "",
+                f"@ {k:4d} {step.energy:15.8f}  0.0D+00  0.02440  0.01151  0.00000  0.00000     59.3",
             ]
             text += _nwchem_energy(step.energy + 0.5, change) if searched and k == 0 else []
         text += [" Task  times  cpu:        1.7s     wall:        1.8s"]
