@@ -18,7 +18,7 @@ VERSIONS: Final = {
     "castep": 2,
     "cp2k": 2,
     "deepmd": 1,
-    "elk": 2,
+    "elk": 3,
     "extxyz": 1,
     "fhi-aims": 2,
     "gaussian": 3,

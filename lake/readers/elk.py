@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import CrossCheck, volume
-from lake.readers.elk_input import INPUT, first_step
+from lake.readers.elk_input import INPUT, asks_for_dynamics, first_step
 from lake.readers.elk_optimisation import FILES, Last, Record, number_of_last, read_records, steps_of
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
@@ -136,6 +136,10 @@ class ElkRun(RunLog):
         """Return the run, with the steps that the files beside INFO.OUT tell, or None where it has no step."""
         if self.heading is not None and self.heading.kind == "relax" and self.pieces < 2:
             self._add_earlier(self.heading)
+        elif self.heading is not None and asks_for_dynamics(self._beside.get(INPUT, b"")):
+            self.heading = replace(self.heading, kind="md")
+            self.notes.append("elk.in asks for molecular dynamics (task 420 or 421): INFO.OUT has one step of it, the others are not read")
+            self.used = (*self.used, INPUT)
         return super().run()
 
     def _add_earlier(self, heading: Heading) -> None:

@@ -51,9 +51,22 @@ def first_step(text: bytes, records: Sequence[Record]) -> Step | None:
     return Step(0, given.cell, given.positions, after.energy, forces=after.forces)
 
 
+def asks_for_dynamics(text: bytes) -> bool:
+    """Return whether an input has one of the tasks of molecular dynamics, 420 and 421."""
+    lines = _lines(text)
+    start = next((k + 1 for k, line in enumerate(lines) if line[:1] == [b"tasks"]), len(lines))
+    end = next((k for k in range(start, len(lines)) if not lines[k]), len(lines))
+    return any(line[0] in (b"420", b"421") for line in lines[start:end])
+
+
+def _lines(text: bytes) -> list[list[bytes]]:
+    """Return the words of each line without comments and quotes."""
+    return [line.split(b"!", 1)[0].replace(b"'", b" ").split() for line in text.replace(b"\r", b"").split(b"\n")]
+
+
 def _read_input(text: bytes) -> _Input | None:
     """Return geometry and step size; of a block that comes twice the last holds. None where a part is missing."""
-    lines = [line.split(b"!", 1)[0].replace(b"'", b" ").split() for line in text.replace(b"\r", b"").split(b"\n")]
+    lines = _lines(text)
     blocks = {line[0].decode("latin-1"): k + 1 for k, line in enumerate(lines) if line}
     if "avec" not in blocks or "atoms" not in blocks or not _OTHER_CELLS.isdisjoint(blocks):
         return None

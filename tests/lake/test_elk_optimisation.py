@@ -183,6 +183,17 @@ def test_a_lost_digit_is_told(name: str, old: bytes, new: bytes) -> None:
     assert told
 
 
+def test_dynamics_of_which_one_step_is_read_say_so() -> None:
+    """Tasks 420 and 421; the files of their steps are not read."""
+    text = elk_text(make_steps(1))
+    given = b"tasks\n  0  ! ground state\n  420\n\navec\n  4.0 0.0 0.0\n"
+    run = run_of({"INFO.OUT": text, "elk.in": given})
+    assert (run.kind, run.frames.count) == ("md", 1)
+    assert "molecular dynamics" in run.notes[-1]
+    still = run_of({"INFO.OUT": text, "elk.in": given.replace(b"420\n", b"\n420\n")})
+    assert (still.kind, still.notes) == ("static", ())
+
+
 def updated(text: bytes, places: list[list[list[float]]]) -> bytes:
     """Return an INFO.OUT as Elk 1 wrote it: positions are printed before each loop but the first."""
     pieces = text.split(b"| Self-consistent loop started |")
