@@ -254,3 +254,15 @@ def test_without_a_compiler_the_log_says_so(monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level("INFO"):
         assert native.loops.__wrapped__() is None
     assert "there is no C compiler on this machine" in caplog.text
+
+
+def test_a_library_is_made_once_and_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    made = compiled.library("one", "long one(void) { return 1; }", native.FLAGS)
+    assert not isinstance(made, str)
+    assert made.one() == 1
+    (file,) = (tmp_path / "compiled").iterdir()
+    written = file.stat().st_mtime_ns
+    assert not isinstance(compiled.library("one", "long one(void) { return 1; }", native.FLAGS), str)
+    assert file.stat().st_mtime_ns == written
+    assert "failed" in str(compiled.library("two", "this is no C", native.FLAGS))
