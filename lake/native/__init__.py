@@ -44,6 +44,7 @@ def loops() -> ctypes.CDLL | None:
         "block_rows": (_VOID, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
         "equal_fields": (_VOID, _LONG, _LONG, _VOID),
         "word_rows": (ctypes.c_char_p, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID),
+        "find_words": (_VOID, _LONG, _LONG, ctypes.c_char_p, _LONG, _LONG),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
@@ -139,6 +140,18 @@ def word_rows(text: bytes, columns: int, words: Sequence[int], labels: NDArray[n
     out = np.empty((len(labels), columns))
     rows = made.word_rows(text, len(text), len(labels), columns, address(is_text), address(labels), address(out))
     return out if rows == len(labels) else None
+
+
+def find_words(text: bytearray | bytes, words: bytes, rare: int, start: int, end: int) -> int | None:
+    """Return `text.find(words, start, end)`, rare being the place in the words of a letter that is rare; None where there are no loops."""
+    made = loops()
+    if made is None:
+        return None
+    start, end = max(0, start), min(end, len(text))
+    if start >= end:
+        return -1
+    place = text if isinstance(text, bytes) else ctypes.addressof(ctypes.c_char.from_buffer(text))
+    return int(made.find_words(place, start, end, words, len(words), rare))
 
 
 def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats | None:

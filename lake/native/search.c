@@ -53,3 +53,10 @@ static inline const byte *next_number(const byte *p, const byte *end, double *ou
         p++;
     return decimal(first, p, out) ? p : 0;
 }
+
+/* Where the words first stand between two places of a text, -1 for nowhere; rare is the place in them of a letter that is rare. */
+long find_words(const byte *text, long start, long end, const char *words, long length, long rare)
+{
+    const byte *found = seek(text + start, text + end, words, length, rare);
+    return found ? found - text : -1;
+}

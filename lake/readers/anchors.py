@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from lake import native
+
 _LINE: Final = 200
 _SHORT: Final = 512
+_LONG: Final = 4 << 10
+"""Bytes from which the compiled search, where there is one, is worth its call."""
 _HOPS: Final = 16
 _SPAN: Final = 8 << 10
 """Bytes that so many hops must cover to be worth while."""
@@ -24,6 +28,8 @@ def seek(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: 
     if end - start < _SHORT:
         return buffer.find(words, start, end)
     offset = words.index(rare)
+    if end - start > _LONG and (compiled := native.find_words(buffer, words, offset, start, end)) is not None:
+        return compiled
     here = start
     while here < end:
         begun = here

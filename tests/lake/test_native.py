@@ -24,6 +24,7 @@ from lake import compiled, native
 from lake.distances import smallest_distances
 from lake.identity import configuration_hashes
 from lake.readers import find_reader
+from lake.readers.anchors import seek
 from lake.readers.extxyz import ExtxyzReader
 from lake.readers.rows import cast_fields, number
 from lake.readers.tokens import read_table
@@ -124,6 +125,15 @@ def test_rows_with_damaged_bytes_are_cut_alike(data: st.DataObject) -> None:
         return batch.blocks()
 
     both(work)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40).map(lambda some: some * 300), st.integers(0, 13000), st.integers(0, 13000), st.booleans())
+def test_words_are_found_where_they_stand(text: bytes, start: int, end: int, here: bool) -> None:
+    text = text[:end] + b"free  energy " + text[end:] if here else text
+    for words, rare in ((b"free  energy ", b"f"), (text[50:54] or b"none", (text[50:54] or b"none")[-1:])):
+        for buffer in (text, bytearray(text)):
+            assert both(lambda: seek(buffer, words, rare, start, len(text) - 3)) == text.find(words, start, len(text) - 3)  # noqa: B023
 
 
 @pytest.mark.parametrize("layout", [SIX, Layout(((0, 20, 1),))], ids=["six", "one"])
