@@ -192,8 +192,9 @@ def test_missing_compilers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sizes_are_round_numbers_with_room() -> None:
     size = Size(513, 14000, 9, 33).grown()
     assert size.holds(Size(513, 14000, 9, 33))
-    assert size.holds(Size(560, 15000, 9, 35))
+    assert size.holds(Size(520, 14400, 9, 35))
     assert not size.holds(Size(100, 2000, 2, 30))
+    assert size.holds(Size(100, 2000, 2, 30), at_any_cost=True)
     assert not size.holds(Size(513, 14000, 9, 60))
 
 

@@ -30,8 +30,11 @@ MAX_GRAPHS: Final = 8
 PATIENCE: Final = 100
 """Batches without a derivative by the weights after which auto compiles for them: fewer are done sooner without."""
 
-ROOM: Final = 1.125
+ROOM: Final = 1.04
 """Size of a graph relative to the batch that it was made for: the next ones are a little larger or smaller."""
+
+MORE_ROOM: Final = 1.3
+"""The same where graphs of about the size were made before, and it was too small."""
 
 WASTE: Final = 2.0
 """Size of a graph, at most, relative to the batch that is computed with it; else one more is made."""
@@ -63,14 +66,15 @@ class Size:
     frames: int
     width: int
 
-    def holds(self, other: Size) -> bool:
+    def holds(self, other: Size, *, at_any_cost: bool = False) -> bool:
         """Return whether a batch of that size fits, without too much waste."""
         pairs = list(zip(vars(self).values(), vars(other).values(), strict=True))
-        return all(own >= need for own, need in pairs) and self.atoms <= WASTE * other.atoms + 8 and self.edges <= WASTE * other.edges + 64
+        sparing = self.atoms <= WASTE * other.atoms + 8 and self.edges <= WASTE * other.edges + 64
+        return (sparing or at_any_cost) and all(own >= need for own, need in pairs)
 
-    def grown(self) -> Size:
-        """Return a size with room, in round numbers."""
-        return Size(*(_rounded(int(ROOM * count)) for count in vars(self).values()))
+    def grown(self, room: float = ROOM) -> Size:
+        """Return a size with room, in round numbers; the width is a few at most, and costs most."""
+        return Size(*(_rounded(int(room * count)) for count in (self.atoms, self.edges, self.frames)), -(-self.width // 4) * 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +127,11 @@ class TracedGraphs:
         if made_of != self._made_of:
             self._made_of, self.graphs = made_of, []
         need = Size(batch.n_atoms + 1, len(batch.centre) + 1, batch.n_frames + 1, batch.width)
-        fitting = [graph for graph in self.graphs if graph.trains == trains and graph.size.holds(need)]
+        full = len(self.graphs) == MAX_GRAPHS
+        fitting = [graph for graph in self.graphs if graph.trains == trains and graph.size.holds(need, at_any_cost=full)]
         if fitting:
-            return min(fitting, key=lambda graph: graph.size.edges)
-        if len(self.graphs) == MAX_GRAPHS:
+            return min(fitting, key=lambda graph: graph.size.atoms * graph.size.width)
+        if full:
             self.missed += 1
             return None
         return self._make(model, batch, self._size_for(need, trains), trains)
@@ -134,9 +139,11 @@ class TracedGraphs:
     def _size_for(self, need: Size, trains: bool) -> Size:
         """Return the size of one graph more: with room, and for what the graphs of about this size are for too."""
         sizes = [graph.size for graph in self.graphs if graph.trains == trains]
-        near = [size for size in sizes if 1 / WASTE <= size.edges / need.edges <= WASTE]
+        # The last one that may be made is for all that came.
+        last = len(self.graphs) == MAX_GRAPHS - 1
+        near = [size for size in sizes if last or 1 / WASTE <= size.edges / need.edges <= WASTE]
         columns = zip(*(vars(size).values() for size in (need, *near)), strict=True)
-        return Size(*(max(column) for column in columns)).grown()
+        return Size(*(max(column) for column in columns)).grown(MORE_ROOM if len(near) > 1 else ROOM)
 
     def _make(self, model: EnergyModel, batch: Batch, size: Size, trains: bool) -> _Graph | None:
         begun = time.perf_counter()
