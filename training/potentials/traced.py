@@ -74,7 +74,8 @@ class Size:
 
     def grown(self, room: float = ROOM) -> Size:
         """Return a size with room, in round numbers; the width is a few at most, and costs most."""
-        return Size(*(_rounded(int(room * count)) for count in (self.atoms, self.edges, self.frames)), -(-self.width // 4) * 4)
+        atoms, edges, frames = (_rounded(int(room * count)) for count in (self.atoms, self.edges, self.frames))
+        return Size(atoms, edges, frames, -(-self.width // 4) * 4)
 
 
 @dataclass(frozen=True, eq=False)
