@@ -278,11 +278,17 @@ def test_another_draw_of_limited_frames_keeps_the_sides(filled: Lake) -> None:
 
 
 @pytest.mark.s3
-def test_a_dataset_on_a_real_server(weed_lake: Lake) -> None:
+def test_a_dataset_on_a_real_server(weed_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     add(weed_lake, "a", [made_calculation(MGO, 4, seed) for seed in range(3)])
     dataset = weed_lake.publish("d", ALL, THIRDS)
     dataset.verify()
-    assert weed_lake.dataset("d").arrays().count == 12
+    whole = weed_lake.dataset("d").arrays()
+    assert whole.count == 12
+    # As files of many megabytes: range by range.
+    monkeypatch.setattr("lake.frame_files._WHOLE", 0)
+    ranges = weed_lake.dataset("d").arrays()
+    assert np.array_equal(ranges.positions, whole.positions)
+    assert ranges.frame_ids == whole.frame_ids
 
 
 def test_a_side_does_not_depend_on_the_query(folder_lake: Lake) -> None:
