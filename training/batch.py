@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +28,10 @@ class Batch:
     """(atoms, 3) float64"""
     frame: Tensor
     """(atoms,) the frame of each atom."""
-    centre: Tensor
-    """(edges,) sorted."""
+    counts: Tensor
+    """(atoms,) neighbours of each atom; its edges lie together, in the order of atoms."""
     neighbour: Tensor
     """(edges,)"""
-    slot: Tensor
-    """(edges,) place of the edge among those of its centre, from 0."""
     offset: Tensor
     """(edges, 3) float64: the neighbour is at positions[neighbour] + offset."""
     natoms: Tensor
@@ -50,6 +50,21 @@ class Batch:
     """(frames, 3) float64, by how much energy, forces and stress count in a loss; one over all training frames, on average."""
     width: int
     """Most neighbours of any atom, at least 1."""
+    places: tuple[Tensor, Tensor] | None = None
+    """Centre and slot of the edges, where they are known already."""
+
+    @cached_property
+    def centre(self) -> Tensor:
+        """(edges,) the atom that the edge belongs to, sorted."""
+        return self.places[0] if self.places else _owners(self.counts, len(self.neighbour))
+
+    @cached_property
+    def slot(self) -> Tensor:
+        """(edges,) place of the edge among those of its centre, from 0."""
+        if self.places:
+            return self.places[1]
+        first = self.counts.cumsum(0) - self.counts
+        return torch.arange(len(self.neighbour), device=first.device) - first.index_select(0, self.centre)
 
     @property
     def n_atoms(self) -> int:
@@ -68,8 +83,7 @@ class Batch:
 
     def starts(self) -> Tensor:
         """Return (atoms + 1,) the first edge of each atom, and the number of edges."""
-        counts = torch.bincount(self.centre, minlength=self.n_atoms)
-        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return torch.cat([self.counts.new_zeros(1), self.counts.cumsum(0)])
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; the host does not wait for a copy out of pinned memory."""
@@ -82,7 +96,8 @@ class Batch:
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(**{f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "width"}, width=self.width)
+        moved: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name not in ("width", "places")}
+        return Batch(**moved, width=self.width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +106,8 @@ class Graph:
 
     species: Tensor
     positions: Tensor
-    centre: Tensor
+    counts: Tensor
     neighbour: Tensor
-    slot: Tensor
     offset: Tensor
     forces: Tensor
     stress: Tensor
@@ -141,13 +155,11 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
     volume = abs(float(np.linalg.det(cell))) if bool(arrays.pbc[frame].all()) else float("nan")
     centre, neighbour = edges.index
     counts = np.bincount(centre, minlength=atoms.stop - atoms.start)
-    slot = np.arange(len(centre)) - np.repeat(np.cumsum(counts) - counts, counts)
     return Graph(
         species=_tensor(species_of(arrays.numbers[atoms], elements)),
         positions=_tensor(arrays.positions[atoms]),
-        centre=_tensor(centre),
+        counts=_tensor(counts),
         neighbour=_tensor(neighbour),
-        slot=_tensor(slot),
         offset=_tensor(edges.shift @ cell),
         forces=_tensor(arrays.forces[atoms]),
         stress=_tensor(arrays.stress[frame]),
@@ -163,14 +175,14 @@ def collate(graphs: Sequence[Graph]) -> Batch:
     """Return the frames as one graph; no frames give an empty one that a potential can still compute on."""
     natoms = torch.tensor([len(g.species) for g in graphs], dtype=torch.int64)
     first = natoms.cumsum(0) - natoms
-    ahead = first.repeat_interleave(torch.tensor([len(g.centre) for g in graphs], dtype=torch.int64))
+    edges = torch.tensor([len(g.neighbour) for g in graphs], dtype=torch.int64)
+    neighbour = _joined([g.neighbour for g in graphs], (0,), torch.int64)
     return Batch(
         species=_joined([g.species for g in graphs], (0,), torch.int64),
         positions=_joined([g.positions for g in graphs], (0, 3)),
-        frame=torch.arange(len(graphs)).repeat_interleave(natoms),
-        centre=_joined([g.centre for g in graphs], (0,), torch.int64).add_(ahead),
-        neighbour=_joined([g.neighbour for g in graphs], (0,), torch.int64).add_(ahead),
-        slot=_joined([g.slot for g in graphs], (0,), torch.int64),
+        frame=_owners(natoms, int(natoms.sum())),
+        counts=_joined([g.counts for g in graphs], (0,), torch.int64),
+        neighbour=neighbour.add_(first.repeat_interleave(edges, output_size=len(neighbour))),
         offset=_joined([g.offset for g in graphs], (0, 3)),
         natoms=natoms.double(),
         volume=torch.tensor([g.volume for g in graphs], dtype=torch.float64),
@@ -181,6 +193,11 @@ def collate(graphs: Sequence[Graph]) -> Batch:
         weight=_joined([g.weight[None] for g in graphs], (0, 3)),
         width=max([1, *(g.width for g in graphs)]),
     )
+
+
+def _owners(lengths: Tensor, total: int) -> Tensor:
+    """Return (total,) the number of the range that each place of joined ranges is in; a device is not waited for."""
+    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths, output_size=total)
 
 
 def _tensor(values: NDArray[np.generic]) -> Tensor:

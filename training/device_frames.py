@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from training.batch import Batch, Graph
 CHUNK: Final = 256
 """Frames that go to the device at once."""
 
-_ATOMS: Final = ("species", "positions", "forces")
-_EDGES: Final = ("centre", "neighbour", "slot", "offset")
+_ATOMS: Final = ("species", "positions", "forces", "counts")
+_EDGES: Final = ("neighbour", "offset")
 _FRAMES: Final = ("stress", "weight")
-_SMALL: Final = frozenset({"species", "centre", "neighbour", "slot"})
-"""Places within a frame: 32 bits hold them."""
+_SMALL: Final = frozenset({"species", "counts", "neighbour"})
+"""Places and numbers within a frame: 32 bits hold them."""
 
 
 class DeviceFrames:
@@ -46,7 +46,7 @@ class DeviceFrames:
             placed = (column.int() if name in _SMALL else column).to(self.device)
             self._parts.setdefault(name, []).append(placed)
             self.nbytes += placed.nbytes
-        self._sizes += [(len(g.species), len(g.centre), g.width) for g in graphs]
+        self._sizes += [(len(g.species), len(g.neighbour), g.width) for g in graphs]
         self.count += len(graphs)
 
     def close(self) -> None:
@@ -67,13 +67,13 @@ class DeviceFrames:
         )
         frame, places = _ragged(atoms_of, first, int(atoms.sum()))
         frame_of_edge, edge_places = _ragged(edges_of, first_edge, int(edges.sum()))
-        found = {name: self._flat[name].index_select(0, places) for name in _ATOMS}
+        found: dict[str, Any] = {name: self._flat[name].index_select(0, places) for name in _ATOMS}
         found |= {name: self._flat[name].index_select(0, edge_places) for name in _EDGES}
         found |= {name: self._flat[name].index_select(0, numbers) for name in (*_FRAMES, "theory")}
         found |= {name: found[name].long() for name in _SMALL}
         shift = start.index_select(0, frame_of_edge)
         volume, energy = self._flat["scalars"].index_select(0, numbers).T.contiguous()
-        found |= {"centre": found["centre"].add_(shift), "neighbour": found["neighbour"].add_(shift)}
+        found["neighbour"].add_(shift)
         width = max(int(self._width[chosen].max(initial=0)), 1)
         return Batch(frame=frame, natoms=atoms_of.double(), volume=volume, energy=energy, width=width, **found)
 

@@ -25,11 +25,18 @@ ELEMENTS = ("H", "O", "Si")
 RADII = {"H": 0.31, "O": 0.66, "Si": 1.11}
 
 
+EVERY = pytest.mark.parametrize("spec", POTENTIALS, ids=[spec.name for spec in POTENTIALS])
+
+
 def potential_of(spec: PotentialSpec, repulsive: bool) -> Potential:
+    if spec.name in ("nequip", "allegro"):
+        pytest.importorskip(spec.name, reason="the extra nequip is not installed")
     settings = TrainSettings(potential=spec.name, cutoff=4.0, channels=3, hidden=(4,), l_max=2)
     torch.manual_seed(2)
     model = spec.build(ELEMENTS, 4.0, spec.configure(settings)).double()
     model.repulsive = repulsive
+    # Untrained, Allegro's products of features reach a thousand eV half a bond away, and turn within the step of the numerical derivative.
+    model.scale = 1e-4 if spec.name == "allegro" else 1.0
     card = PotentialCard("z", 1, spec.name, "candidate", ELEMENTS, 4.0, "", "", {}, (), {}, {}, {}, (), {}, "", 0.0, 0)
     return Potential(model, card)
 
@@ -50,7 +57,7 @@ def universal(first: int, second: int, distance: float) -> float:
     return 14.399645 * first * second / distance * screening
 
 
-@pytest.mark.parametrize("spec", POTENTIALS, ids=[spec.name for spec in POTENTIALS])
+@EVERY
 def test_pairs_repel_by_the_formula_and_bonds_do_not(spec: PotentialSpec) -> None:
     bare, with_it = potential_of(spec, False), potential_of(spec, True)
     for pair, first, second in (("SiSi", 14, 14), ("OH", 8, 1)):
@@ -64,15 +71,15 @@ def test_pairs_repel_by_the_formula_and_bonds_do_not(spec: PotentialSpec) -> Non
         assert (np.diff(ramp) < 0).all()
 
 
-def test_forces_and_stress_stay_derivatives() -> None:
-    for spec in POTENTIALS:
-        with_it = potential_of(spec, True)
-        dense = bulk("Si", "diamond", a=4.2)
-        dense.rattle(0.05, seed=1)
-        for atoms in (dense, Atoms("HOSi", [(0, 0, 0), (0.55, 0, 0), (0.3, 1.1, 0.2)])):
-            check = check_gradients(with_it, atoms, max_atoms=3)
-            assert check.passed, (spec.name, check)
-            assert check.largest_force > 1
+@EVERY
+def test_forces_and_stress_stay_derivatives(spec: PotentialSpec) -> None:
+    with_it = potential_of(spec, True)
+    dense = bulk("Si", "diamond", a=4.2)
+    dense.rattle(0.05, seed=1)
+    for atoms in (dense, Atoms("HOSi", [(0, 0, 0), (0.55, 0, 0), (0.3, 1.1, 0.2)])):
+        check = check_gradients(with_it, atoms, max_atoms=3)
+        assert check.passed, check
+        assert check.largest_force > 1
 
 
 def test_it_is_trained_around_and_stored(tmp_path: Path) -> None:

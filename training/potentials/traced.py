@@ -127,7 +127,7 @@ class TracedGraphs:
         made_of = _constants(model)
         if made_of != self._made_of:
             self._made_of, self.graphs = made_of, []
-        need = Size(batch.n_atoms + 1, len(batch.centre) + 1, batch.n_frames + 1, batch.width)
+        need = Size(batch.n_atoms + 1, len(batch.neighbour) + 1, batch.n_frames + 1, batch.width)
         full = len(self.graphs) == MAX_GRAPHS
         fitting = [graph for graph in self.graphs if graph.trains == trains and graph.size.holds(need, at_any_cost=full)]
         if fitting:
@@ -222,7 +222,9 @@ def _compiled(
 
     def numbers(weights: list[Tensor], tensors: list[Tensor]) -> Numbers:
         labels = {name: tensors[0].new_zeros(0) for name in ("energy", "forces", "stress", "weight")}
-        batch = Batch(**dict(zip(_INPUTS, tensors, strict=True)), **labels, width=size.width)
+        given = dict(zip(_INPUTS, tensors, strict=True))
+        places = given.pop("centre"), given.pop("slot")
+        batch = Batch(**given, **labels, counts=labels["energy"], width=size.width, places=places)
         found: Numbers = functional_call(operations, dict(zip(names, weights, strict=True)), (batch, trains))
         return found
 
@@ -262,7 +264,7 @@ def _deviation(model: EnergyModel, batch: Batch, graph: _Graph) -> float:
 
 def _padded(batch: Batch, size: Size, cutoff: float) -> list[Tensor]:
     """Return the inputs of a graph: atoms more than the batch has stand in one frame more, edges more at the cutoff between these atoms."""
-    atoms, edges, frames = size.atoms - batch.n_atoms, size.edges - len(batch.centre), size.frames - batch.n_frames
+    atoms, edges, frames = size.atoms - batch.n_atoms, size.edges - len(batch.neighbour), size.frames - batch.n_frames
     offset = batch.offset.new_zeros((edges, 3))
     offset[:, 0] = cutoff
     more = {

@@ -162,7 +162,7 @@ def _functions(elements: tuple[str, ...], cutoff: float, shape: AcsfConfig) -> t
 
 def _pieces(batch: Batch) -> Iterator[tuple[int, int]]:
     """Return first and last (not included) atom of pieces with about MAX_PAIRS pairs of neighbours each."""
-    counts = torch.bincount(batch.centre, minlength=batch.n_atoms)
+    counts = batch.counts
     done = (counts * (counts - 1) // 2 + 1).cumsum(0)
     piece = (done - 1) // MAX_PAIRS
     starts = [0, *((piece[1:] != piece[:-1]).nonzero()[:, 0] + 1).tolist(), batch.n_atoms]

@@ -79,7 +79,7 @@ class Nequip(EnergyModel):
     @torch.no_grad()
     def standardise(self, batches: Iterable[Batch]) -> None:
         """Set the mean number of neighbours, by which sums over them are divided."""
-        counts = [(len(batch.centre), batch.n_atoms) for batch in batches]
+        counts = [(len(batch.neighbour), batch.n_atoms) for batch in batches]
         edges, atoms = (sum(column) for column in zip(*counts, strict=True))
         self.neighbours.fill_(max(edges / max(atoms, 1), 1.0))
 
