@@ -25,7 +25,8 @@ from made_up_outputs import tar_of
 
 from lake.archives import File, Withdrawn, walk
 from lake.decompress import Budget
-from lake.reading import REJECTIONS_OF_A_KIND, read_stream
+from lake.collected import REJECTIONS_OF_A_KIND
+from lake.reading import read_stream
 from schemas.errors import UnreadableArchive
 from schemas.settings import LimitSettings
 from schemas.sources import REASON_CODES, Rejection
