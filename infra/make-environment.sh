@@ -15,14 +15,20 @@ find_python() {
     return 1
 }
 
+install_packages() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"
+}
+
 python=$(find_python)
 if ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv
-    else
+    if ! install_packages python3-venv; then
         echo "$python has no venv module; on Debian: apt-get install python3-venv" >&2
         exit 1
     fi
+fi
+
+if ! command -v cc gcc clang >/dev/null && ! install_packages gcc libc6-dev; then
+    echo "there is no C compiler: everything works, but reading takes twice and training several times as long; on Debian: apt-get install gcc libc6-dev" >&2
 fi
 
 wanted=$(cat pyproject.toml constraints.txt infra/seaweedfs.txt | sha256sum | cut -c1-16)
