@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from made_up_outputs import tar_of
 
 from lake.archives import File, Withdrawn, walk
-from lake.decompress import Budget
 from lake.collected import REJECTIONS_OF_A_KIND
+from lake.decompress import Budget
 from lake.reading import read_stream
 from schemas.errors import UnreadableArchive
 from schemas.settings import LimitSettings
