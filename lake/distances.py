@@ -53,10 +53,21 @@ def has_cell(cell: Floats) -> NDArray[np.bool_]:
 
 
 def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return cells that can be inverted, and (n, 3) along which vectors they repeat; a flat or missing cell does not repeat."""
+    """Return cells that can be inverted, and (n, 3) along which vectors they repeat.
+
+    One or two vectors are completed by others across them, along which nothing repeats; a flat or missing cell does not repeat at all.
+    """
     sound = has_cell(cell)
     full = np.where(sound[:, None, None], cell, np.eye(3))
-    return full, sound[:, None] & pbc[None, :]
+    periodic = sound[:, None] & pbc[None, :]
+    along = pbc[None, :] & (np.abs(cell) > 0).any(axis=2)
+    for i in np.flatnonzero(~sound & along.any(axis=1) & ~along.all(axis=1)):
+        vectors = cell[i, along[i]]
+        _, sizes, axes = np.linalg.svd(vectors)
+        if sizes[-1] > 1e-3:
+            full[i, along[i]], full[i, ~along[i]] = vectors, axes[len(vectors) :]
+            periodic[i] = along[i]
+    return full, periodic
 
 
 def _heights(cell: Floats) -> Floats:

@@ -64,9 +64,9 @@ def test_derived_numbers() -> None:
     assert np.isnan([none.volume[0], none.density[0], none.max_force[0], none.net_force[0]]).all()
 
 
-def by_ase(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> float:
+def by_ase(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float = 3.0) -> float:
     atoms = Atoms(numbers=np.ones(len(positions)), positions=positions, cell=cell, pbc=pbc)
-    return float(np.min(neighbor_list("d", atoms, 3.0), initial=np.inf))
+    return float(np.min(neighbor_list("d", atoms, reach), initial=np.inf))
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,6 +106,20 @@ def test_no_cell_one_atom_and_nothing_near() -> None:
     assert np.isnan(smallest_distances(far[:, :1], 9 * np.eye(3)[None], pbc, 3.0)[0])
     assert smallest_distances(far[:, :1], 2.5 * np.eye(3)[None], pbc, 3.0)[0] == pytest.approx(2.5)
     assert smallest_distances(far, np.diag([20.0, 20, 6.0])[None], pbc, 3.0)[0] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("natoms", [1, 3, 210])
+def test_images_along_one_or_two_vectors_count(natoms: int) -> None:
+    random = np.random.default_rng(natoms)
+    for axes in ((0,), (2,), (0, 1), (1, 2)):
+        cell = np.zeros((3, 3))
+        cell[list(axes)] = 3.5 * np.linalg.qr(random.normal(size=(3, 3)))[0][list(axes)] + random.normal(scale=0.2, size=(len(axes), 3))
+        pbc = np.isin(range(3), axes)
+        positions = random.normal(scale=4.0, size=(1, natoms, 3))
+        expected = by_ase(positions[0], cell, pbc, reach=5.0)
+        found = smallest_distances(positions, cell[None], pbc, 5.0)[0]
+        assert found == pytest.approx(expected, abs=1e-9)
+        assert found < 4.5, "an image of its own at least"
 
 
 def test_absurd_numbers_cost_nothing_and_raise_nothing() -> None:
