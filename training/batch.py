@@ -15,6 +15,7 @@ from torch import Tensor
 from schemas.elements import NUMBERS, SYMBOLS
 from schemas.errors import TrainingError, closest
 from schemas.frames import FrameArrays
+from training.joining import images_of, joined, owners, record_of
 from training.neighbours import Edges
 
 
@@ -31,9 +32,11 @@ class Batch:
     counts: Tensor
     """(atoms,) neighbours of each atom; its edges lie together, in the order of atoms."""
     neighbour: Tensor
-    """(edges,)"""
-    offset: Tensor
-    """(edges, 3) float64: the neighbour is at positions[neighbour] + offset."""
+    """(edges,) int32"""
+    image: Tensor
+    """(edges,) int32: the neighbour is at positions[neighbour] + images[image]."""
+    images: Tensor
+    """(images, 3) float64, Å: lattice translations, those of each frame by themselves."""
     natoms: Tensor
     """(frames,) float64"""
     volume: Tensor
@@ -50,13 +53,13 @@ class Batch:
     """(frames, 3) float64, by how much energy, forces and stress count in a loss; one over all training frames, on average."""
     width: int
     """Most neighbours of any atom, at least 1."""
-    places: tuple[Tensor, Tensor] | None = None
-    """Centre and slot of the edges, where they are known already."""
+    places: tuple[Tensor, Tensor, Tensor] | None = None
+    """Centre, slot and offset of the edges, where they are known already."""
 
     @cached_property
     def centre(self) -> Tensor:
         """(edges,) the atom that the edge belongs to, sorted."""
-        return self.places[0] if self.places else _owners(self.counts, len(self.neighbour))
+        return self.places[0] if self.places else owners(self.counts, len(self.neighbour))
 
     @cached_property
     def slot(self) -> Tensor:
@@ -65,6 +68,11 @@ class Batch:
             return self.places[1]
         first = self.counts.cumsum(0) - self.counts
         return torch.arange(len(self.neighbour), device=first.device) - first.index_select(0, self.centre)
+
+    @cached_property
+    def offset(self) -> Tensor:
+        """(edges, 3) float64, Å: the neighbour is at positions[neighbour] + offset."""
+        return self.places[2] if self.places else self.images.index_select(0, self.image)
 
     @property
     def n_atoms(self) -> int:
@@ -108,7 +116,8 @@ class Graph:
     positions: Tensor
     counts: Tensor
     neighbour: Tensor
-    offset: Tensor
+    image: Tensor
+    images: Tensor
     forces: Tensor
     stress: Tensor
     """(3, 3)"""
@@ -119,6 +128,11 @@ class Graph:
     width: int
     """Most neighbours of any atom; 0 without any."""
     theory: int = 0
+
+    @cached_property
+    def record(self) -> tuple[int, ...]:
+        """Where the columns lie and how long they are, for what joins frames."""
+        return record_of(self)
 
     @property
     def nbytes(self) -> int:
@@ -154,13 +168,15 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
     cell = arrays.cell[frame]
     volume = abs(float(np.linalg.det(cell))) if bool(arrays.pbc[frame].all()) else float("nan")
     centre, neighbour = edges.index
+    image, shifts = images_of(edges.shift)
     counts = np.bincount(centre, minlength=atoms.stop - atoms.start)
     return Graph(
         species=_tensor(species_of(arrays.numbers[atoms], elements)),
         positions=_tensor(arrays.positions[atoms]),
         counts=_tensor(counts),
-        neighbour=_tensor(neighbour),
-        offset=_tensor(edges.shift @ cell),
+        neighbour=_tensor(neighbour, torch.int32),
+        image=_tensor(image, torch.int32),
+        images=_tensor(shifts @ cell),
         forces=_tensor(arrays.forces[atoms]),
         stress=_tensor(arrays.stress[frame]),
         weight=_tensor(arrays.weights[frame] if len(arrays.weights) else np.ones(3)),
@@ -173,38 +189,10 @@ def graph(arrays: FrameArrays, frame: int, edges: Edges, elements: Sequence[str]
 
 def collate(graphs: Sequence[Graph]) -> Batch:
     """Return the frames as one graph; no frames give an empty one that a potential can still compute on."""
-    natoms = torch.tensor([len(g.species) for g in graphs], dtype=torch.int64)
-    first = natoms.cumsum(0) - natoms
-    edges = torch.tensor([len(g.neighbour) for g in graphs], dtype=torch.int64)
-    neighbour = _joined([g.neighbour for g in graphs], (0,), torch.int64)
-    return Batch(
-        species=_joined([g.species for g in graphs], (0,), torch.int64),
-        positions=_joined([g.positions for g in graphs], (0, 3)),
-        frame=_owners(natoms, int(natoms.sum())),
-        counts=_joined([g.counts for g in graphs], (0,), torch.int64),
-        neighbour=neighbour.add_(first.repeat_interleave(edges, output_size=len(neighbour))),
-        offset=_joined([g.offset for g in graphs], (0, 3)),
-        natoms=natoms.double(),
-        volume=torch.tensor([g.volume for g in graphs], dtype=torch.float64),
-        energy=torch.tensor([g.energy for g in graphs], dtype=torch.float64),
-        forces=_joined([g.forces for g in graphs], (0, 3)),
-        stress=_joined([g.stress[None] for g in graphs], (0, 3, 3)),
-        theory=torch.tensor([g.theory for g in graphs], dtype=torch.int64),
-        weight=_joined([g.weight[None] for g in graphs], (0, 3)),
-        width=max([1, *(g.width for g in graphs)]),
-    )
+    return Batch(**joined(graphs), width=max([1, *(g.width for g in graphs)]))
 
 
-def _owners(lengths: Tensor, total: int) -> Tensor:
-    """Return (total,) the number of the range that each place of joined ranges is in; a device is not waited for."""
-    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths, output_size=total)
-
-
-def _tensor(values: NDArray[np.generic]) -> Tensor:
+def _tensor(values: NDArray[np.generic], kind: torch.dtype | None = None) -> Tensor:
     """Return a copy in memory of torch, whose alignment is always the same: sums and products round differently with it."""
-    kind = torch.int64 if values.dtype.kind in "iu" else torch.float64
+    kind = kind or (torch.int64 if values.dtype.kind in "iu" else torch.float64)
     return torch.tensor(np.ascontiguousarray(values), dtype=kind)
-
-
-def _joined(parts: Sequence[Tensor], empty: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.cat(parts) if parts else torch.zeros(empty, dtype=dtype)  # type: ignore[arg-type]

@@ -17,9 +17,9 @@ CHUNK: Final = 256
 """Frames that go to the device at once."""
 
 _ATOMS: Final = ("species", "positions", "forces", "counts")
-_EDGES: Final = ("neighbour", "offset")
+_EDGES: Final = ("neighbour", "image")
 _FRAMES: Final = ("stress", "weight")
-_SMALL: Final = frozenset({"species", "counts", "neighbour"})
+_SMALL: Final = ("species", "counts")
 """Places and numbers within a frame: 32 bits hold them."""
 
 
@@ -34,11 +34,11 @@ class DeviceFrames:
         """Number of frames."""
         self._parts: dict[str, list[Tensor]] = {}
         self._flat: dict[str, Tensor] = {}
-        self._sizes: list[tuple[int, int, int]] = []
+        self._sizes: list[tuple[int, int, int, int]] = []
 
     def add(self, graphs: Sequence[Graph]) -> None:
         """Put more frames on the device."""
-        columns = {name: torch.cat([getattr(g, name) for g in graphs]) for name in (*_ATOMS, *_EDGES)}
+        columns = {name: torch.cat([getattr(g, name) for g in graphs]) for name in (*_ATOMS, *_EDGES, "images")}
         columns |= {name: torch.stack([getattr(g, name) for g in graphs]) for name in _FRAMES}
         columns["scalars"] = torch.tensor([[g.volume, g.energy] for g in graphs], dtype=torch.float64)
         columns["theory"] = torch.tensor([g.theory for g in graphs], dtype=torch.int64)
@@ -46,7 +46,7 @@ class DeviceFrames:
             placed = (column.int() if name in _SMALL else column).to(self.device)
             self._parts.setdefault(name, []).append(placed)
             self.nbytes += placed.nbytes
-        self._sizes += [(len(g.species), len(g.neighbour), g.width) for g in graphs]
+        self._sizes += [(len(g.species), len(g.neighbour), len(g.images), g.width) for g in graphs]
         self.count += len(graphs)
 
     def close(self) -> None:
@@ -54,28 +54,29 @@ class DeviceFrames:
         for name in list(self._parts):
             # One after the other, so that never more than one stands twice.
             self._flat[name] = torch.cat(self._parts.pop(name))
-        self._atoms, self._edges, self._width = np.array(self._sizes, dtype=np.int64).T
-        self._first_atom, self._first_edge = (np.cumsum(column) - column for column in (self._atoms, self._edges))
+        *lengths, self._width = np.array(self._sizes, dtype=np.int64).T
+        self._lengths = np.stack(lengths)
+        self._first = np.cumsum(self._lengths, axis=1) - self._lengths
 
     def batch(self, frames: Sequence[int]) -> Batch:
         """Return these frames as one batch on the device."""
         chosen = np.asarray(frames, dtype=np.int64)
-        atoms, edges = self._atoms[chosen], self._edges[chosen]
-        starts, edge_starts = np.cumsum(atoms) - atoms, np.cumsum(edges) - edges
-        numbers, atoms_of, first, edges_of, first_edge, start = self._sent(
-            [chosen, atoms, self._first_atom[chosen] - starts, edges, self._first_edge[chosen] - edge_starts, starts]
-        )
-        frame, places = _ragged(atoms_of, first, int(atoms.sum()))
-        frame_of_edge, edge_places = _ragged(edges_of, first_edge, int(edges.sum()))
+        lengths = self._lengths[:, chosen]
+        starts = np.cumsum(lengths, axis=1) - lengths
+        sent = self._sent([chosen, *lengths, *(self._first[:, chosen] - starts), starts[0], starts[2]])
+        numbers, of, shift, first_atom, first_image = sent[0], sent[1:4], sent[4:7], sent[7], sent[8]
+        totals = lengths.sum(axis=1).tolist()
+        (frame, places), (frame_of_edge, edge_places), (_, image_places) = map(_ragged, of, shift, totals)
         found: dict[str, Any] = {name: self._flat[name].index_select(0, places) for name in _ATOMS}
         found |= {name: self._flat[name].index_select(0, edge_places) for name in _EDGES}
         found |= {name: self._flat[name].index_select(0, numbers) for name in (*_FRAMES, "theory")}
         found |= {name: found[name].long() for name in _SMALL}
-        shift = start.index_select(0, frame_of_edge)
+        found["images"] = self._flat["images"].index_select(0, image_places)
+        for name, first in (("neighbour", first_atom), ("image", first_image)):
+            found[name].add_(first.int().index_select(0, frame_of_edge))
         volume, energy = self._flat["scalars"].index_select(0, numbers).T.contiguous()
-        found["neighbour"].add_(shift)
         width = max(int(self._width[chosen].max(initial=0)), 1)
-        return Batch(frame=frame, natoms=atoms_of.double(), volume=volume, energy=energy, width=width, **found)
+        return Batch(frame=frame, natoms=of[0].double(), volume=volume, energy=energy, width=width, **found)
 
     def _sent(self, rows: Sequence[NDArray[np.int64]]) -> Tensor:
         """Return the rows on the device; the host does not wait for it."""

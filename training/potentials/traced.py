@@ -223,8 +223,9 @@ def _compiled(
     def numbers(weights: list[Tensor], tensors: list[Tensor]) -> Numbers:
         labels = {name: tensors[0].new_zeros(0) for name in ("energy", "forces", "stress", "weight")}
         given = dict(zip(_INPUTS, tensors, strict=True))
-        places = given.pop("centre"), given.pop("slot")
-        batch = Batch(**given, **labels, counts=labels["energy"], width=size.width, places=places)
+        places = given.pop("centre"), given.pop("slot"), given.pop("offset")
+        unused = dict.fromkeys(("counts", "image", "images"), labels["energy"])
+        batch = Batch(**given, **labels, **unused, width=size.width, places=places)
         found: Numbers = functional_call(operations, dict(zip(names, weights, strict=True)), (batch, trains))
         return found
 

@@ -62,7 +62,7 @@ class Hdnnp(EnergyModel):
         if isinstance(kernel, str):
             return super().forward(batch, create_graph=create_graph)
         start = batch.starts()
-        vectors = kernel.vectors(start, batch.neighbour, batch.positions, batch.offset)
+        vectors = kernel.vectors(start, batch)
         if not create_graph:
             energies, gradient = kernel.evaluate((start, batch.neighbour, batch.species), vectors, self.cutoff, self._weights())
             return self._assembled(kernel, batch, (start, vectors), energies, gradient)
@@ -124,7 +124,7 @@ class Hdnnp(EnergyModel):
         if isinstance(kernel, str):
             return self.descriptor(batch, batch.vectors().to(self.dtype))  # type: ignore[no-any-return]
         start = batch.starts()
-        vectors = kernel.vectors(start, batch.neighbour, batch.positions, batch.offset)
+        vectors = kernel.vectors(start, batch)
         weights = self.descriptor.embedding[batch.species[batch.neighbour]]
         return self.descriptor.of_sums(kernel, sums(kernel, start, vectors, weights, self.cutoff), batch.species)
 

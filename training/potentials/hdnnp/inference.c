@@ -21,7 +21,7 @@ typedef struct {
 /* The neighbours of one atom, as many lanes as there are of them. */
 typedef struct {
     const REAL *vectors, *mixing;
-    const long *neighbour;
+    const int *neighbour;
     long count;
 } Around;
 
@@ -198,7 +198,7 @@ static lanes energies_of(const Weights *w, const lanes *row, lanes *sums_of, lan
 
 /* Energies (atoms) and derivatives of their sum by vectors (edges, 3); returns 1 where memory is short. neighbour is (edges), start as in
  * moments.c, species (atoms). */
-int evaluate(long atoms, const long *start, const long *neighbour, const long *species, const REAL *vectors, REAL cutoff,
+int evaluate(long atoms, const long *start, const int *neighbour, const long *species, const REAL *vectors, REAL cutoff,
              const REAL *embedding, const REAL *mixing, const REAL *rows, const REAL *matrices, const long *widths, long layers,
              REAL *energies, REAL *by_vector)
 {

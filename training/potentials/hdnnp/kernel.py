@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lake.compiled import library
+from training.batch import Batch
 from training.potentials.hdnnp.harmonics import reduced_harmonics
 
 FLAGS: Final = (
@@ -61,10 +62,10 @@ class Kernel:
         self.size = shape.channels + shape.l_max * (shape.channels * (shape.channels + 1) // 2) + shape.triples * shape.channels
         self._real = ctypes.c_float if shape.dtype == torch.float32 else ctypes.c_double
 
-    def vectors(self, start: Tensor, neighbour: Tensor, positions: Tensor, offset: Tensor) -> Tensor:
+    def vectors(self, start: Tensor, batch: Batch) -> Tensor:
         """Return what `Batch.vectors` does, in the kernel's type."""
-        out = torch.empty(offset.shape, dtype=self.shape.dtype)
-        self._call("vectors_of", len(start) - 1, start, neighbour, positions, offset, out)
+        out = torch.empty((len(batch.neighbour), 3), dtype=self.shape.dtype)
+        self._call("vectors_of", len(start) - 1, start, batch.neighbour, batch.positions, batch.image, batch.images, out)
         return out
 
     def sums(self, start: Tensor, vectors: Tensor, weights: Tensor, cutoff: float) -> Tensor:
@@ -140,7 +141,7 @@ class Kernel:
         for value in values:
             if isinstance(value, Tensor):
                 assert value.is_contiguous(), name
-                assert value.dtype in (self.shape.dtype, torch.int64, torch.float64), name
+                assert value.dtype in (self.shape.dtype, torch.int64, torch.int32, torch.float64), name
                 pointers.append(ctypes.c_void_p(value.data_ptr()))
             else:
                 pointers.append(ctypes.c_void_p(None) if value is None else value)  # type: ignore[arg-type]

@@ -384,24 +384,26 @@ void invariants_curve(long atoms, const REAL *moments, const REAL *given, const 
     }
 }
 
-/* Vectors (edges, 3) from centres to neighbours, which are at their positions (atoms, 3) and offset (edges, 3). */
-void vectors_of(long atoms, const long *start, const long *neighbour, const double *positions, const double *offset, REAL *out)
+/* Vectors (edges, 3) from centres to neighbours, which are at their positions (atoms, 3) and one of images (any, 3). */
+void vectors_of(long atoms, const long *start, const int *neighbour, const double *positions, const int *image, const double *images,
+                REAL *out)
 {
     for (long n = 0; n < atoms; n++)
-        for (long e = start[n]; e < start[n + 1]; e++)
-            for (int i = 0; i < 3; i++)
-                out[3 * e + i] = (REAL)(positions[3 * neighbour[e] + i] - positions[3 * n + i] + offset[3 * e + i]);
+        for (long e = start[n]; e < start[n + 1]; e++) {
+            const double *there = positions + 3L * neighbour[e], *here = positions + 3 * n, *offset = images + 3L * image[e];
+            for (int i = 0; i < 3; i++) out[3 * e + i] = (REAL)(there[i] - here[i] + offset[i]);
+        }
 }
 
 /* Forces (atoms, 3) and virials (frames, 3, 3), both set to zero before, from derivatives by vectors (edges, 3). */
-void assemble(long atoms, const long *start, const long *neighbour, const long *frame, const REAL *vectors, const REAL *by_vector,
+void assemble(long atoms, const long *start, const int *neighbour, const long *frame, const REAL *vectors, const REAL *by_vector,
               REAL *forces, REAL *virials)
 {
     for (long n = 0; n < atoms; n++) {
         REAL *virial = virials + 9 * frame[n], sum[9] = {0}, own[3] = {0};
         for (long e = start[n]; e < start[n + 1]; e++) {
             const REAL *v = vectors + 3 * e, *g = by_vector + 3 * e;
-            REAL *other = forces + 3 * neighbour[e];
+            REAL *other = forces + 3L * neighbour[e];
             for (int i = 0; i < 3; i++) {
                 own[i] += g[i];
                 other[i] -= g[i];
@@ -414,7 +416,7 @@ void assemble(long atoms, const long *start, const long *neighbour, const long *
 }
 
 /* The transpose of assemble: out (edges, 3) from derivatives by forces and virials. */
-void assemble_back(long atoms, const long *start, const long *neighbour, const long *frame, const REAL *vectors, const REAL *by_force,
+void assemble_back(long atoms, const long *start, const int *neighbour, const long *frame, const REAL *vectors, const REAL *by_force,
                    const REAL *by_virial, REAL *out)
 {
     for (long n = 0; n < atoms; n++) {
@@ -422,7 +424,7 @@ void assemble_back(long atoms, const long *start, const long *neighbour, const l
         for (long e = start[n]; e < start[n + 1]; e++) {
             const REAL *v = vectors + 3 * e;
             for (int j = 0; j < 3; j++)
-                out[3 * e + j] = by_force[3 * n + j] - by_force[3 * neighbour[e] + j] + v[0] * w[j] + v[1] * w[3 + j] + v[2] * w[6 + j];
+                out[3 * e + j] = by_force[3 * n + j] - by_force[3L * neighbour[e] + j] + v[0] * w[j] + v[1] * w[3 + j] + v[2] * w[6 + j];
         }
     }
 }

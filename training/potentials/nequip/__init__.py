@@ -64,7 +64,7 @@ class Nequip(EnergyModel):
         # The names of nequip.data.AtomicDataDict.
         found: dict[str, Tensor] = self.network(
             {
-                "edge_index": torch.stack([batch.centre, batch.neighbour]),
+                "edge_index": torch.stack([batch.centre, batch.neighbour.long()]),
                 "edge_vectors": vectors,
                 "atom_types": batch.species,
                 "feature_norm_factor": self.neighbours.rsqrt().expand(batch.n_atoms, 1),
