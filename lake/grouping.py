@@ -27,8 +27,12 @@ ENERGY_TOLERANCE: Final = 1e-5
 """eV; two outputs of one run print the same energy to at least this."""
 FORCE_TOLERANCE: Final = 1e-3
 """eV/Å"""
+UNIT_TOLERANCE: Final = 1e-7
+"""Of an energy; by so much it changes with the CODATA year of the units that ASE put it into."""
 OFFSET_TOLERANCE: Final = 1e-3
 """eV an atom; by so much a correction that one output states and the other does not may change from step to step."""
+_ASE: Final = "ase"
+"""The code of the readers of ASE's own files, which hold what other codes computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +122,21 @@ def _home(output: Output, folders: Mapping[str, Sequence[_Group]]) -> _Group | N
         fitting = [
             each
             for each in folders.get(folder, ())
-            if all(_may_join(output, other) for other in each.outputs) and _same_run(each.outputs[0], output)
+            if all(_may_join(output, other) for other in each.outputs)
+            and _same_run(each.outputs[0], output)
+            and (output.spec.code != _ASE or _is_copy(output, each.outputs[0]))
         ]
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
             return max(fitting, key=lambda each: _equal_energies(each.outputs[0].run.frames, output.run.frames))
     return None
+
+
+def _is_copy(trajectory: Output, output: Output) -> bool:
+    """Return whether every frame of a trajectory of ASE is a step of an output with the same energy; else it stays for itself."""
+    steps = same_steps(output.run.frames, trajectory.run.frames)
+    return len(steps[1]) == trajectory.run.frames.count and not _energies_apart(output, trajectory, steps).any()
 
 
 def _equal_energies(a: FrameBlock, b: FrameBlock) -> int:
@@ -144,7 +156,9 @@ def _folders(path: str) -> Iterator[str]:
 
 
 def _may_join(output: Output, other: Output) -> bool:
-    return output.spec.code == other.spec.code and output.spec.name != other.spec.name and output.path != other.path
+    """Return whether two outputs are different files of one code, or one of them is a file of ASE with what that code computed."""
+    alike = output.spec.code == other.spec.code or (output.spec.code == _ASE and output.run.code == other.run.code)
+    return alike and output.spec.name != other.spec.name and output.path != other.path
 
 
 def _flag_strangers(groups: Sequence[_Group]) -> None:
@@ -155,7 +169,7 @@ def _flag_strangers(groups: Sequence[_Group]) -> None:
             continue
         own = first.outputs[0]
         for stranger in (second.outputs[0] for second in groups):
-            if own.spec.rank < stranger.spec.rank and _may_join(stranger, own):
+            if own.spec.rank < stranger.spec.rank and stranger.spec.code != _ASE and _may_join(stranger, own):
                 first.flags.add("companion_of_other_run")
                 first.notes.append(f"{stranger.path} in the same folder is of another run and was not used for this one")
                 break
@@ -180,9 +194,10 @@ def _energies_apart(one: Output, other: Output, steps: tuple[Indices, Indices]) 
     """Return at which of the steps two outputs have energies that differ, (m,), beyond the offset that their readers allow for all."""
     a, b = one.run.frames, other.run.frames
     apart = a.energy[steps[0]] - b.energy[steps[1]]
+    tolerance = ENERGY_TOLERANCE + (UNIT_TOLERANCE * np.abs(a.energy[steps[0]]) if _ASE in {one.spec.code, other.spec.code} else 0.0)
     offset = max(one.spec.energy_offset, other.spec.energy_offset) * a.natoms
     if not offset or not np.isfinite(apart).any():
-        return np.asarray(np.abs(apart) > ENERGY_TOLERANCE)
+        return np.asarray(np.abs(apart) > tolerance)
     usual = float(np.nanmedian(apart))
     return np.asarray((np.abs(apart - usual) > OFFSET_TOLERANCE * a.natoms) | (np.abs(apart) > offset))
 
@@ -291,7 +306,7 @@ def _merged(run: Run, others: Sequence[Run]) -> Run:
             run,
             level_of_theory=_filled(run.level_of_theory, other.level_of_theory),
             code_version=run.code_version or other.code_version,
-            kind=other.kind if run.kind in ("", "unknown") else run.kind,
+            kind=other.kind if run.kind in ("", "unknown") and other.kind != "collection" else run.kind,
             frames=_judged_by(run.frames, other.frames),
         )
     return run

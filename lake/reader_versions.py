@@ -14,7 +14,7 @@ SHARED: Final = 1
 VERSIONS: Final = {
     "abacus": 3,
     "abinit": 2,
-    "ase": 1,
+    "ase": 2,
     "castep": 2,
     "cp2k": 2,
     "deepmd": 1,

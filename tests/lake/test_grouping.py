@@ -11,14 +11,16 @@ from made_up_readings import LDA, PBE, made_block
 
 from lake.grouping import Output, group
 from lake.identity import calculation_id
+from lake.readers.ase_trajectory import ASE_TRAJECTORY
 from schemas.calculations import Calculation, Run
 from schemas.frames import FrameBlock
-from schemas.theory import U_NOT_TOLD
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 BLOCK = made_block([12, 12, 8, 8], 8, 1)
 RUN = made_run(BLOCK)
 ROUNDED = replace(BLOCK, positions=BLOCK.positions.round(5), energy=BLOCK.energy.round(7), forces=BLOCK.forces.round(5))
 OTHER = made_block([12, 12, 8, 8], 8, 2)
+NOTHING_SAID = LevelOfTheory(code=PBE.code, functional="")
 
 
 def log(run: Run, path: str = "run/pw.out") -> Output:
@@ -28,6 +30,11 @@ def log(run: Run, path: str = "run/pw.out") -> Output:
 def xml(frames: FrameBlock | Run, path: str = "run/data.xml") -> Output:
     run = frames if isinstance(frames, Run) else made_run(frames)
     return Output(path, MADE_XML, replace(run, format="made xml"))
+
+
+def trajectory(frames: FrameBlock, path: str = "run/md.traj") -> Output:
+    """Return what a trajectory of ASE says of the same run."""
+    return Output(path, ASE_TRAJECTORY, replace(made_run(frames), kind="collection", format="ASE trajectory", level_of_theory=NOTHING_SAID))
 
 
 def only(calculations: Sequence[Calculation]) -> Calculation:
@@ -172,3 +179,22 @@ def test_checks_are_made() -> None:
 def test_molecules_without_a_cell_are_grouped_too() -> None:
     free = replace(BLOCK, cell=np.zeros((8, 3, 3)), pbc=np.zeros(3, bool))
     assert len(only(group([log(made_run(free)), xml(replace(free, positions=free.positions.round(5)))])).files) == 2
+
+
+def test_a_trajectory_of_ase_beside_the_log_of_its_calculator_is_no_run_of_its_own() -> None:
+    # Units of another CODATA year change the energies by some 1e-8 of them.
+    found = only(group([log(replace(RUN, kind="unknown")), trajectory(replace(ROUNDED, energy=ROUNDED.energy * (1 + 5e-8)))]))
+    assert found.run.frames.energy is BLOCK.energy
+    assert found.files == ("run/pw.out", "run/md.traj")
+    assert (found.run.kind, found.run.level_of_theory, found.run.flags) == ("unknown", PBE, ())
+
+
+def test_a_trajectory_of_ase_with_anything_of_its_own_stays_a_calculation() -> None:
+    energy = ROUNDED.energy.copy()
+    energy[3] += 0.01
+    for other in (replace(ROUNDED, energy=energy), OTHER):
+        found = group([log(RUN), trajectory(other)])
+        assert [each.files for each in found] == [("run/pw.out",), ("run/md.traj",)]
+        assert found[0].run.flags == ()
+    longer = group([log(made_run(part(BLOCK, slice(5)))), trajectory(ROUNDED)])
+    assert [each.run.frames.count for each in longer] == [5, 8], "frames that no log has are not lost"
