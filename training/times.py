@@ -29,10 +29,15 @@ class Times:
         total = sum(parts.values())
         if not self.steps or total <= 0:
             return "No training step was timed."
-        shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in parts.items())
+        shares = ", ".join(f"{name} {_percent(seconds / total)} %" for name, seconds in parts.items())
         limit = (
             "; the loader limits: a larger cache_mb or smaller cutoff would help"
             if parts["loader"] + parts["neighbours"] > total / 2
             else ""
         )
         return f"Time of a training step {1000 * total / self.steps:.1f} ms: {shares}{limit} ({self.path})."
+
+
+def _percent(share: float) -> str:
+    """Return a share in per cent, with a decimal where it is below ten."""
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f}"

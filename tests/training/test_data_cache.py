@@ -86,7 +86,7 @@ def test_room_for_lists_changes_no_weight_and_times_are_told(splits: FrameSplits
 def test_sentence_says_when_the_loader_limits() -> None:
     fast = Times(loader=0.1, neighbours=0.1, forward=4.0, backward=5.0, optimiser=0.8, steps=1000, path="compiled kernel")
     assert fast.sentence() == (
-        "Time of a training step 10.0 ms: loader 1 %, neighbours 1 %, forward 40 %, backward 50 %, optimiser 8 % (compiled kernel)."
+        "Time of a training step 10.0 ms: loader 1.0 %, neighbours 1.0 %, forward 40 %, backward 50 %, optimiser 8.0 % (compiled kernel)."
     )
     slow: FrameArrays | str = dataclasses.replace(fast, loader=30.0).sentence()
     assert "the loader limits" in str(slow)
