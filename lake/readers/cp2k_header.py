@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.anchors import search
+from lake import native
+from lake.readers import cp2k_level
 from lake.readers.cp2k_level import level_of_theory
 from lake.readers.rows import number, plain_numbers
 from lake.readers.text_steps import NAN, as_floats
+from lake.readers.words import Found
 from schemas.elements import SYMBOLS
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
@@ -31,14 +33,21 @@ _KIND_COUNT: Final = re.compile(rb" +(\d+)\. Atomic kind: .*Number of atoms: +(\
 _EPS_SCF: Final = re.compile(rb"\n +eps_scf:? +(\S+) *\n")
 _MAX_SCF: Final = re.compile(rb"\n +max_scf: +(\d+) *\n")
 _METHOD: Final = re.compile(rb"\n (?:QS|SE|DFTB|xTB)\| Method: +(\S+)")
-_OTHER_METHOD: Final = re.compile(rb"\n (xTB|DFTB|SE)\| ")
-"""Settings of a method that states no name."""
 _KINDS: Final = {
     "ENERGY": "static", "ENERGY_FORCE": "static", "WFN_OPT": "static", "WAVEFUNCTION_OPTIMIZATION": "static", "GEO_OPT": "relax",
     "GEOMETRY_OPTIMIZATION": "relax", "CELL_OPT": "vc-relax", "MD": "md", "MOLECULAR_DYNAMICS": "md", "BAND": "neb",
     "VIBRATIONAL_ANALYSIS": "phonon", "NORMAL_MODES": "phonon",
 }  # fmt: skip
 _LENGTH_UNITS: Final = {"angstrom": 1.0, "bohr": BOHR}
+_SHORTEST_ROW: Final = 20
+"""Bytes of a row of coordinates."""
+
+_OTHER_METHODS: Final = (b"\n xTB| ", b"\n DFTB| ", b"\n SE| ")
+WORDS: Final = (
+    b"\n CP2K| version string:", b"\n GLOBAL| Run type", b"\n GLOBAL| Project name", b"| Ensemble ", b"\n CELL| Vector a", b"\n CELL| Volume",
+    b"| Periodicity ", b"\n MODULE QUICKSTEP", b"eps_scf", b"max_scf:", b"| Method:", *_OTHER_METHODS, *cp2k_level.WORDS,
+)  # fmt: skip
+"""What is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,34 +81,41 @@ class Header:
     """With it begin the names of the files beside the log; empty where it is not printed."""
 
 
-def read_header(text: bytes) -> Header:
+def read_header(text: Found) -> Header:
     """Return what the text before the first energy says; parts that are not printed are None or empty."""
-    version = _VERSION.search(text)
+    version = text.match(_VERSION, b"\n CP2K| version string:")
     atoms, cell = read_atoms(text), read_cell(text)
-    place = max(0, text.find(b"eps_scf") - 80)
-    thresholds, most = _EPS_SCF.findall(text, place), search(_MAX_SCF, b"max_scf:", text)
-    method, project = search(_METHOD, b"| Method:", text) or _OTHER_METHOD.search(text), _PROJECT.search(text)
+    thresholds, most = text.lines(_EPS_SCF, b"eps_scf"), text.line(_MAX_SCF, b"max_scf:")
+    project = text.match(_PROJECT, b"\n GLOBAL| Project name")
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
         kind=_kind(text),
-        method=method.group(1).decode("latin-1") if method else "",
+        method=_method(text),
         cell=cell,
         pbc=_periodicity(text),
         atoms=atoms,
-        threshold=number(thresholds[-1]) if thresholds else NAN,
+        threshold=number(thresholds[-1].group(1)) if thresholds else NAN,
         max_scf=int(most.group(1)) if most else -1,
         level=level_of_theory(text, _elements(atoms), cell),
         project=project.group(1).decode("latin-1").rpartition("/")[2] if project else "",
     )
 
 
-def read_cell(text: bytes) -> Floats | None:
+def _method(text: Found) -> str:
+    named = text.line(_METHOD, b"| Method:")
+    if named is not None:
+        return named.group(1).decode("latin-1")
+    others = [(place, words) for words in _OTHER_METHODS if (place := text.first(words)) >= 0]
+    return min(others)[1].decode("latin-1").strip().rstrip("|") if others else ""
+
+
+def read_cell(text: Found) -> Floats | None:
     """Return the last cell that text prints, (3, 3) in Å.
 
     Vectors are printed with three decimals, their lengths with up to six: each vector is stretched to its printed length.
     """
-    place = text.rfind(b"\n CELL| Vector a")
-    found = _VECTOR.findall(text, place, place + 1000) if place >= 0 else []
+    place = text.last(b"\n CELL| Vector a")
+    found = _VECTOR.findall(text.text, place, place + 1000) if place >= 0 else []
     if [name for name, _, _ in found[:3]] != [b"a", b"b", b"c"]:
         return None
     vectors = np.array([as_floats(fields.split()) for _, fields, _ in found[:3] if len(fields.split()) == 3])
@@ -112,32 +128,28 @@ def read_cell(text: bytes) -> Floats | None:
     return np.asarray(vectors * np.where(norms > 0, lengths / norms, 1.0)[:, None])
 
 
-def read_atoms(text: bytes) -> Atoms | None:
+def read_atoms(text: Found) -> Atoms | None:
     """Return the last table of coordinates that text holds whole, or None."""
-    tables = list(_COORDINATES.finditer(text)) if b"\n MODULE QUICKSTEP" in text else []
-    for table in reversed(tables):
+    for table in reversed(text.matches(_COORDINATES, b"\n MODULE QUICKSTEP")):
         factor = _LENGTH_UNITS.get(table.group(1).decode("latin-1").lower())
-        rows = _atom_rows(text, table.end())
-        kinds = [int(row[1]) for row in rows]
-        if factor is None or not rows or not _kinds_fit(kinds, _kind_counts(text, table.start())):
+        found = _atom_table(text.text, table.end())
+        if factor is None or found is None:
             continue
-        numbers = np.array([int(row[3]) for row in rows])
-        fields = [field for row in rows for field in row[4:7]]
-        plain = plain_numbers(fields)
-        positions = (as_floats(fields) if plain is None else np.array(plain)).reshape(-1, 3) * factor
+        kinds, numbers, positions = found
+        if not _kinds_fit(kinds, _kind_counts(text, table.start())):
+            continue
         if bool(((numbers > 0) & (numbers < len(SYMBOLS))).all()) and bool(np.isfinite(positions).all()):
-            return Atoms(numbers.astype(np.int16), tuple(kinds), positions)
+            return Atoms(numbers.astype(np.int16), tuple(kinds), positions * factor)
     return None
 
 
-def _kind_counts(text: bytes, end: int) -> dict[int, int]:
+def _kind_counts(text: Found, end: int) -> dict[int, int]:
     """Return how many atoms of each kind are printed before a place, the last time that each is named."""
     counts = {}
-    place = -1
-    while (place := text.find(b". Atomic kind:", place + 1, end)) >= 0:
+    for place in text.all(b". Atomic kind:"):
         # "  2. Atomic kind: H                                     Number of atoms:     330"
-        line = text[text.rfind(b"\n", 0, place) + 1 : text.find(b"\n", place)]
-        if (match := _KIND_COUNT.fullmatch(line)) is not None:
+        line = text.text[text.text.rfind(b"\n", 0, place) + 1 : text.line_end(place)]
+        if place < end and (match := _KIND_COUNT.fullmatch(line)) is not None:
             counts[int(match.group(1))] = int(match.group(2))
     return counts
 
@@ -146,6 +158,24 @@ def _kinds_fit(kinds: list[int], counts: dict[int, int]) -> bool:
     """Return whether a table has as many atoms of each of its kinds as were printed."""
     found = Counter(kinds)
     return all(counts.get(kind, n) == n for kind, n in found.items()) and all(kind in found for kind, n in counts.items() if n)
+
+
+def _atom_table(text: bytes, start: int) -> tuple[list[int], NDArray[np.int64], Floats] | None:
+    """Return kinds, atomic numbers and printed positions of a table, None where there is none."""
+    made = native.loops()
+    most = (len(text) - start) // _SHORTEST_ROW + 1
+    if made is not None:
+        whole, places = np.empty((most, 2), dtype=np.int64), np.empty((most, 3))
+        n = made.cp2k_atoms(text, start, len(text), most, native.address(whole), native.address(places))
+        if n >= 0:
+            return (whole[:n, 0].tolist(), whole[:n, 1], places[:n]) if n else None
+    rows = _atom_rows(text, start)
+    if not rows:
+        return None
+    fields = [field for row in rows for field in row[4:7]]
+    plain = plain_numbers(fields)
+    positions = (as_floats(fields) if plain is None else np.array(plain)).reshape(-1, 3)
+    return [int(row[1]) for row in rows], np.array([int(row[3]) for row in rows]), positions
 
 
 def _atom_rows(text: bytes, start: int) -> list[tuple[bytes, ...]]:
@@ -167,17 +197,16 @@ def _atom_rows(text: bytes, start: int) -> list[tuple[bytes, ...]]:
 def _elements(atoms: Atoms | None) -> dict[int, str]:
     if atoms is None:
         return {}
-    return {kind: SYMBOLS[int(z)] for kind, z in zip(atoms.kinds, atoms.numbers, strict=True)}
+    return {kind: SYMBOLS[z] for kind, z in dict(zip(atoms.kinds, atoms.numbers.tolist(), strict=True)).items()}
 
 
-def _periodicity(text: bytes) -> NDArray[np.bool_]:
-    place = text.find(b"| Periodicity ")
-    found = _PERIODIC.findall(text, max(0, place - 20)) if place >= 0 else []
-    words = found[-1].upper() if found else b"XYZ"
+def _periodicity(text: Found) -> NDArray[np.bool_]:
+    found = text.lines(_PERIODIC, b"| Periodicity ")
+    words = found[-1].group(1).upper() if found else b"XYZ"
     return np.array([axis in words for axis in (b"X", b"Y", b"Z")] if words != b"NONE" else [False] * 3)
 
 
-def _kind(text: bytes) -> str:
-    run_type, ensemble = _RUN_TYPE.search(text), search(_ENSEMBLE, b"| Ensemble ", text)
+def _kind(text: Found) -> str:
+    run_type, ensemble = text.match(_RUN_TYPE, b"\n GLOBAL| Run type"), text.line(_ENSEMBLE, b"| Ensemble ")
     kind = _KINDS.get(run_type.group(1).decode("latin-1").upper(), "unknown") if run_type else "unknown"
     return "vc-md" if kind == "md" and ensemble and ensemble.group(1).upper().startswith((b"NPT", b"NPE", b"HYDRO", b"MSST")) else kind

@@ -6,9 +6,9 @@ import re
 from math import isfinite
 from typing import Final
 
-from lake.readers.anchors import search
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
+from lake.readers.words import Found
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 from schemas.units import BOLTZMANN, HARTREE
@@ -30,6 +30,8 @@ _SMEARING: Final = re.compile(rb"\n +Smear method: +(\S+)")
 _TEMPERATURE: Final = re.compile(rb"\n +Electronic temperature \[K\]: +(\S+)")
 _EXCHANGE: Final = re.compile(rb"\n HFX_INFO\| FRACTION: +(\S+)", re.I)
 _POTENTIAL_TYPE: Final = re.compile(rb"\n HFX_INFO\| Interaction Potential: +(\S+)", re.I)
+
+_VAN_DER_WAALS: Final = re.compile(rb"\n vdW POTENTIAL\|([^\n]*)")
 
 _NAMES: Final[dict[frozenset[str], str]] = {
     frozenset({"PBE"}): "PBE",
@@ -60,8 +62,15 @@ _NAMES: Final[dict[frozenset[str], str]] = {
 
 _SHELLS: Final = "spdf"
 
+WORDS: Final = (
+    b". Atomic kind:", b"Orbital Basis Set", b"otential information for", b"Angular quantum", b"U(eff) = ", b"\n DFT|", b"DFT| Charge",
+    b"BRILLOUIN| K-", b"BRILLOUIN| List", b"QS| Density cutoff", b"Smear method:", b"Electronic temperature [K]:", b"HFX_INFO|",
+    b"\n FUNCTIONAL|", b"\n vdW POTENTIAL|",
+)  # fmt: skip
+"""What is looked for."""
 
-def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) -> LevelOfTheory:
+
+def level_of_theory(text: Found, elements: dict[int, str], cell: Floats | None) -> LevelOfTheory:
     """Return the level of theory that the head of a log states; elements is that of each atomic kind by its number.
 
     The cutoff that CP2K prints is that of the density's plane waves; orbitals are Gaussians and have none. The identity of a
@@ -69,14 +78,14 @@ def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) 
     """
     pseudopotentials, hubbard = _kinds(text, elements)
     functional, exchange = _functional(text)
-    mesh, points = search(_MESH, b"BRILLOUIN|", text), search(_POINTS, b"BRILLOUIN| List", text)
+    mesh, points = text.line(_MESH, b"BRILLOUIN| K-"), text.line(_POINTS, b"BRILLOUIN| List")
     kpoints = (int(mesh.group(1)), int(mesh.group(2)), int(mesh.group(3))) if mesh else None
     if kpoints is not None and 0 in kpoints:
         kpoints = None
     elif kpoints is None and points is None:
         kpoints = (1, 1, 1)
-    charge, cutoff = search(_CHARGE, b"DFT| Charge", text), search(_DENSITY_CUTOFF, b"QS| Density cutoff", text)
-    smearing, temperature = search(_SMEARING, b"Smear method:", text), search(_TEMPERATURE, b"Electronic temperature [K]:", text)
+    charge, cutoff = text.line(_CHARGE, b"DFT| Charge"), text.line(_DENSITY_CUTOFF, b"QS| Density cutoff")
+    smearing, temperature = text.line(_SMEARING, b"Smear method:"), text.line(_TEMPERATURE, b"Electronic temperature [K]:")
     return LevelOfTheory(
         code="cp2k",
         functional=functional,
@@ -91,45 +100,40 @@ def level_of_theory(text: bytes, elements: dict[int, str], cell: Floats | None) 
         kpoint_spacing=mesh_spacing(kpoints, cell) if kpoints and cell is not None else None,
         smearing=smearing.group(1).decode("latin-1").lower().replace("_", "-") if smearing else "none",
         smearing_width=_finite(number(temperature.group(1)) * BOLTZMANN) if smearing and temperature else None,
-        spin="collinear" if _UNRESTRICTED.search(text, *_span(text, b"\n DFT|")) else "none",
+        spin="collinear" if text.match(_UNRESTRICTED, b"\n DFT|") else "none",
         charge=float(charge.group(1)) if charge else 0.0,
     )
 
 
-def _span(text: bytes, words: bytes) -> tuple[int, int]:
-    """Return from where to where some words stand, to the end of the last line with them; nothing at all where they do not."""
-    end = text.find(b"\n", text.rfind(words) + 1)
-    return (text.find(words), end if end >= 0 else len(text)) if words in text else (0, 0)
-
-
-def _kinds(text: bytes, elements: dict[int, str]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, float], ...]]:
+def _kinds(text: Found, elements: dict[int, str]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, float], ...]]:
     """Return (element, potential and basis) and (element, shell, U) of all kinds, sorted, each once."""
-    first = text.find(b". Atomic kind: ")
-    kinds = list(_KIND.finditer(text, max(0, text.rfind(b"\n", 0, first)))) if first >= 0 else []
+    kinds = text.lines(_KIND, b". Atomic kind:")
     identities, hubbard = set(), set()
     for k, kind in enumerate(kinds):
-        block = text[kind.end() : kinds[k + 1].start() if k + 1 < len(kinds) else kind.end() + 200_000]
+        block = text.part(kind.end(), kinds[k + 1].start() if k + 1 < len(kinds) else kind.end() + 200_000)
         element = elements.get(int(kind.group(1)))
         if element is None:
             continue
-        basis, potential = search(_BASIS, b"Orbital Basis Set", block), search(_POTENTIAL, b"otential information for", block)
+        basis, potential = block.line(_BASIS, b"Orbital Basis Set"), block.line(_POTENTIAL, b"otential information for")
         names = [match.group(1).decode("latin-1") for match in (potential, basis) if match]
         identities.add((element, " / ".join(names)))
-        value, angular = search(_HUBBARD, b"U(eff) = ", block), search(_ANGULAR, b"Angular quantum", block)
+        value, angular = block.match(_HUBBARD, b"U(eff) = "), block.match(_ANGULAR, b"Angular quantum")
         if value and angular and int(angular.group(1)) < len(_SHELLS) and isfinite(number(value.group(1))):
             hubbard.add((element, _SHELLS[int(angular.group(1))], number(value.group(1))))
     return tuple(sorted(identities)), tuple(sorted(hubbard))
 
 
-def _functional(text: bytes) -> tuple[str, float | None]:
+def _functional(text: Found) -> tuple[str, float | None]:
     """Return the functional's name, and the fraction of exact exchange."""
-    parts = {name.decode("latin-1").upper(): words for name, words in _FUNCTIONAL.findall(text)}
+    first, last = text.first(b"\n FUNCTIONAL|"), text.last(b"\n FUNCTIONAL|")
+    found = _FUNCTIONAL.findall(text.text, first, text.line_end(last + 1)) if first >= 0 else []
+    parts = {name.decode("latin-1").upper(): words for name, words in found}
     name = _NAMES.get(frozenset(parts), "+".join(sorted(parts)))
     if "PBE" in parts and b"revPBE" in parts["PBE"]:
         name = "revPBE"
     elif "PBE" in parts and re.search(rb"PBE ?sol|Perdew.*Ruzsinszky", parts["PBE"], re.S):
         name = "PBEsol"
-    fraction, screening = search(_EXCHANGE, b"HFX_INFO|", text), search(_POTENTIAL_TYPE, b"HFX_INFO|", text)
+    fraction, screening = text.line(_EXCHANGE, b"HFX_INFO|"), text.line(_POTENTIAL_TYPE, b"HFX_INFO|")
     exchange = _finite(number(fraction.group(1))) if fraction else None
     if exchange is None:
         scale = _SCALE.search(b"".join(parts.values()))
@@ -145,8 +149,8 @@ def _functional(text: bytes) -> tuple[str, float | None]:
     return name, exchange
 
 
-def _dispersion(text: bytes) -> str:
-    lines = re.findall(rb"\n vdW POTENTIAL\|([^\n]*)", text)
+def _dispersion(text: Found) -> str:
+    lines = [match.group(1) for match in text.matches(_VAN_DER_WAALS, b"\n vdW POTENTIAL|")]
     words = b"\n".join(lines)
     if b"DFT-D4" in words:
         return "D4"

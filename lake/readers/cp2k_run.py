@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
+from lake.readers import cp2k_evaluation, cp2k_header
 from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
 from lake.readers.cross_checks import notes_of, other_volume
 from lake.readers.text_steps import Step, make_frames
+from lake.readers.words import Found, Words
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats, FrameBlock
@@ -24,6 +26,8 @@ FORMAT: Final = "CP2K log"
 _ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
 _VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
+_POPULATIONS: Final = b"\n !-----"
+_WORDS: Final = Words(*cp2k_header.WORDS, *cp2k_evaluation.WORDS, _CYCLE, _POPULATIONS, b"PROGRAM ENDED AT")
 _NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
 _NOT_DFT_METHODS: Final = {"xtb", "dftb", "se", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
 _CELL_DECIMALS: Final = 1e-3
@@ -62,7 +66,8 @@ class LogBuilder:
     def __init__(self) -> None:
         self._head = b""
         self._header: Header | None = None
-        self._before = self._cycle = b""
+        self._before: Found | None = None
+        self._cycle: Found | None = None
         self._evaluations: list[Evaluation] = []
         self._torn = 0
         self._told = ""
@@ -75,24 +80,28 @@ class LogBuilder:
 
     def add(self, piece: bytes) -> None:
         """Take the next piece."""
-        self._complete = b"PROGRAM ENDED AT" in piece
         if not piece.startswith(_ENERGY):
             self._head += piece
-            self._before, self._cycle = _halves(self._head)
             return
         if self._header is None:
-            self._header = read_header(self._head)
-            self._told = other_volume(self._head, _VOLUME, self._header.cell, share=1e-3) if self._header.cell is not None else ""
+            head = Found(self._head, _WORDS)
+            self._header = read_header(head)
+            self._before, self._cycle = _halves(head)
+            told = head.matches(_VOLUME, b"\n CELL| Volume")
+            if told and self._header.cell is not None:
+                self._told = other_volume(told[-1].group(), _VOLUME, self._header.cell, share=1e-3)
             self._head = self._head[:2000] + b"PROGRAM STARTED AT"
-        self._evaluate(piece, self._header)
+        found = Found(piece, _WORDS)
+        self._complete = b"PROGRAM ENDED AT" in found
+        self._evaluate(found, self._header)
 
-    def _evaluate(self, piece: bytes, header: Header) -> None:
+    def _evaluate(self, piece: Found, header: Header) -> None:
         """Read the labels that follow an energy, with the geometry and the cycle that stood before it."""
         natoms = len(header.atoms.numbers) if header.atoms else 0
         before, cycle = self._before, self._cycle
         self._before, self._cycle = _halves(piece)
-        labels = read_labels(self._before, natoms, more=bool(self._cycle))
-        if labels is None:
+        labels = read_labels(self._before, natoms, more=self._cycle is not None)
+        if labels is None or before is None:
             self._torn += 1
             return
         first = not self._evaluations and not self._torn
@@ -109,20 +118,20 @@ class LogBuilder:
 
     def log(self) -> Log:
         """Return what the run printed; an evaluation that something more could belong to is left out."""
-        header = self._header or read_header(self._head)
+        header = self._header or read_header(Found(self._head, _WORDS))
         evaluations = list(self._evaluations)
         if evaluations and not evaluations[-1].labels.ended:
             evaluations.pop()
         return Log(header, tuple(evaluations), self._complete, self._torn)
 
 
-def _halves(text: bytes) -> tuple[bytes, bytes]:
+def _halves(text: Found) -> tuple[Found, Found | None]:
     """Return what stands before a cycle of self-consistency, and the cycle up to the analysis of its populations."""
-    place = text.find(_CYCLE)
+    place = text.first(_CYCLE)
     if place < 0:
-        return text, b""
-    end = text.find(b"\n !-----", place)
-    return text[:place], text[place : end if end >= 0 else len(text)]
+        return text, None
+    end = text.first(_POPULATIONS, place)
+    return text.part(0, place), text.part(place, end if end >= 0 else len(text.text))
 
 
 def finish(log: Log, beside: Sequence[Companions]) -> tuple[Run, tuple[str, ...]]:

@@ -1,0 +1,83 @@
+/* Rows of the table of coordinates in a log of CP2K. */
+
+#define CP2K_WORDS 9
+
+/* The words of a line, up to CP2K_WORDS + 1 of them; -1 where it has blanks of an unusual kind. */
+static long cp2k_words(const byte *p, const byte *end, const byte *words[][2])
+{
+    long n = 0;
+    for (; p < end; n++) {
+        while (p < end && *p == ' ')
+            p++;
+        if (p == end)
+            break;
+        const byte *first = p;
+        while (p < end && *p != ' ') {
+            if (is_blank(*p))
+                return -1;
+            p++;
+        }
+        if (n <= CP2K_WORDS) {
+            words[n < CP2K_WORDS ? n : CP2K_WORDS][0] = first;
+            words[n < CP2K_WORDS ? n : CP2K_WORDS][1] = p;
+        }
+    }
+    return n;
+}
+
+/* A whole number of at most 9 digits; -1 for any other word, -2 for a longer one. */
+static long cp2k_whole(const byte *p, const byte *end)
+{
+    long value = 0, length = end - p;
+    for (; p < end; p++) {
+        if (!is_digit(*p))
+            return -1;
+        value = length > 9 ? 0 : value * 10 + (*p - '0');
+    }
+    return length > 9 ? -2 : value;
+}
+
+/* `number kind symbol Z x y z Z(eff) mass`, as many lines of it as follow each other from the first one at start or behind it on, numbered
+   from 1, and a blank line behind them. whole[most][2] gets kind and Z, positions[most][3] the rest. Return how many; 0 where there is no
+   such table, -1 where that is left to another way. */
+long cp2k_atoms(const byte *text, long start, long end, long most, long *whole, double *positions)
+{
+    const byte *p = text + start, *stop = text + end, *words[CP2K_WORDS + 1][2];
+    for (long rows = 0;;) {
+        const byte *newline = line_end(p, stop);
+        if (!newline)
+            return 0;
+        long n = cp2k_words(p, newline, words), count = -1, kind = -1, z = -1;
+        if (n < 0)
+            return -1;
+        if (n == CP2K_WORDS && *p == ' ') {
+            count = cp2k_whole(words[0][0], words[0][1]);
+            kind = cp2k_whole(words[1][0], words[1][1]);
+            z = cp2k_whole(words[3][0], words[3][1]);
+            byte letter = *words[2][0] | 32;
+            if (letter < 'a' || letter > 'z')
+                count = -1;
+        }
+        if (count == -2 || kind == -2 || z == -2)
+            return -1;
+        p = newline + 1;
+        if (count < 0 || kind < 0 || z < 0) {
+            if (rows)
+                return n == 0 ? rows : 0;
+            continue;
+        }
+        if (count != rows + 1)
+            return 0;
+        if (rows == most)
+            return -1;
+        whole[2 * rows] = kind;
+        whole[2 * rows + 1] = z;
+        for (long k = 0; k < 3; k++) {
+            double value;
+            if (!decimal(words[4 + k][0], words[4 + k][1], &value) || !(fabs(value) < 1e100))
+                return -1;
+            positions[3 * rows + k] = value;
+        }
+        rows++;
+    }
+}
