@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lake.readers.qe_text_header import letters
 from lake.readers.rows import RowBatch, number
 from lake.readers.text_steps import as_floats, lines_after
+from lake.readers.tokens import read_table
 from schemas.elements import NUMBERS
 from schemas.frames import Floats
 from schemas.units import HARTREE, HARTREE_PER_BOHR
@@ -182,9 +183,10 @@ def _read(text: bytes, numbers: NDArray[np.int16]) -> _Trajectory | None:
 
 
 def _same_atoms(lines: bytes, numbers: NDArray[np.int16]) -> bool:
-    labels = [line.split(maxsplit=1)[0].decode("latin-1") for line in lines.split(b"\n") if line.strip()]
-    found = np.array([NUMBERS.get(letters(label), 0) for label in labels])
-    return np.array_equal(found, numbers)
+    table = read_table(lines, 4, (0,))
+    labels = [line.split(maxsplit=1)[0] for line in lines.split(b"\n") if line.strip()] if table is None else table.labels[:, 0].tolist()
+    known = {label: NUMBERS.get(letters(label.decode("latin-1")), 0) for label in set(labels)}
+    return [known[label] for label in labels] == numbers.tolist()
 
 
 def _cells(text: bytes) -> dict[int, Floats]:

@@ -106,7 +106,8 @@ def read_cycle(text: Found, threshold: float) -> Cycle:
     if b"SCF run converged" not in text and b"outer SCF loop converged" not in text:
         return Cycle(-1, steps, entropy)
     gradients = text.matches(_GRADIENT, b"outer SCF iter = ")
-    last = gradients[-1] if gradients else _last_row(text.text)
+    end = max(text.last(b"SCF run converged"), text.last(b"outer SCF loop converged"))
+    last = gradients[-1] if gradients else _last_row(text.text, end)
     accuracy = number(last.group(1)) if last else NAN
     if np.isfinite(accuracy) and np.isfinite(threshold) and accuracy > 1.1 * threshold + _DECIMALS:
         words = f"the log says 'converged', but its last convergence is {accuracy:g} where eps_scf is {threshold:g}"
@@ -114,9 +115,8 @@ def read_cycle(text: Found, threshold: float) -> Cycle:
     return Cycle(1, steps, entropy)
 
 
-def _last_row(text: bytes) -> re.Match[bytes] | None:
-    """Return the last row of the table of a cycle: lines are asked from the end on, for the table is long and little follows it."""
-    end = len(text)
+def _last_row(text: bytes, end: int) -> re.Match[bytes] | None:
+    """Return the last row of the table of a cycle before a place: lines are asked from there on backwards, for the table is long."""
     while (end := text.rfind(b"\n", 0, end)) >= 0:
         if (match := _CYCLE_ROW.match(text, end)) is not None:
             return match

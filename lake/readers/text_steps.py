@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.rows import RowBatch, number, plain_numbers
+from lake.readers.words import Words
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats, FrameBlock
 
 NAN: Final = float("nan")
 _DRAIN_BYTES: Final = 1 << 20
 _POINT_AND_DIGITS: Final = re.compile(rb"(?<=\.)\d+")
+_BLANK_ENDS: Final = (b" \n", b"\t\n", b"\r\n", b"\v\n", b"\f\n")
 _FEW_ROWS: Final = 60
 """Rows up to which numbers are made one by one sooner than by a cast of the whole table."""
 ASYMMETRY: Final = 0.2
@@ -33,7 +35,7 @@ class Cutter:
     """
 
     def __init__(self, anchors: tuple[bytes, ...]) -> None:
-        self._anchors = anchors
+        self._anchors = Words(*anchors)
         self._keep = max(len(anchor) for anchor in anchors)
         self._buffer = bytearray(b"\n")
         self._scanned = 0
@@ -50,11 +52,11 @@ class Cutter:
         return pieces
 
     def _cut(self) -> list[bytes]:
-        places = sorted(place for anchor in self._anchors for place in self._find(anchor))
+        places = self._anchors.sorted_places(self._buffer, max(1, self._scanned), len(self._buffer))
         self._scanned = max(1, len(self._buffer) - self._keep)
         start, pieces = 0, []
         for place in places:
-            pieces.append(bytes(self._buffer[start:place]))
+            pieces.append(bytes(memoryview(self._buffer)[start:place]))
             start = place
         del self._buffer[:start]
         self._scanned = max(1, self._scanned - start)
@@ -63,13 +65,6 @@ class Cutter:
                 "unreadable_output", f"{len(self._buffer)} bytes without one step of a run", "deposit the output as the code wrote it"
             )
         return pieces
-
-    def _find(self, anchor: bytes) -> list[int]:
-        found, place = [], self._buffer.find(anchor, max(1, self._scanned))
-        while place >= 0:
-            found.append(place)
-            place = self._buffer.find(anchor, place + 1)
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +137,7 @@ def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
     All are NaN where a line is shorter or longer than the others of three or more: a byte was lost or added.
     """
     found = lines.split(b"\n")[:rows]
-    lengths = Counter(len(line.rstrip()) for line in found)
+    lengths = _lengths(lines, found)
     if len(lengths) == 2 and rows > 2 and min(lengths.values()) == 1:
         return np.full((rows, count), NAN)
     if 2 < rows <= _FEW_ROWS and len(lengths) == 1 and len({line.rfind(b".") for line in found}) == 1:
@@ -153,6 +148,13 @@ def fixed_table(lines: bytes, rows: int, count: int = 3) -> Floats:
     batch = RowBatch(rows, count)
     batch.add(lines)
     return np.asarray(batch.values()[0])
+
+
+def _lengths(text: bytes, lines: Sequence[bytes]) -> Counter[int]:
+    """Return how many lines there are of each length, blanks at their ends not counted; the text is that of the lines."""
+    if text.endswith(b"\n") and not any(ends in text for ends in _BLANK_ENDS):
+        return Counter(map(len, lines))
+    return Counter(len(line.rstrip()) for line in lines)
 
 
 def token_table(lines: bytes, rows: int, first: int, width: int = 0, *, even: bool = True) -> Floats:

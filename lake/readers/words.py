@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lake import native
 
@@ -34,6 +35,23 @@ class Words:
 
     def places(self, text: bytes | bytearray, start: int, end: int) -> dict[bytes, list[int]] | None:
         """Return the places of each word between two places of a text, in order; None where there are no loops."""
+        pairs = self._pairs(text, start, end)
+        if pairs is None:
+            return None
+        found: dict[bytes, list[int]] = {}
+        for word, at in pairs.tolist():
+            found.setdefault(self.words[word], []).append(at)
+        return found
+
+    def sorted_places(self, text: bytes | bytearray, start: int, end: int) -> list[int]:
+        """Return the places of all words together between two places of a text, in order."""
+        pairs = self._pairs(text, start, end)
+        if pairs is None:
+            return sorted(place for word in self.words for place in plain_places(text, word, start, end))
+        return sorted(pairs[:, 1].tolist())
+
+    def _pairs(self, text: bytes | bytearray, start: int, end: int) -> NDArray[np.int64] | None:
+        """Return (word, place) of all that is found, those of one word in order."""
         made = native.loops()
         if made is None:
             return None
@@ -43,10 +61,7 @@ class Words:
             out = np.empty((most, 2), dtype=np.int64)
             n = made.word_places(place, start, end, tables.window, *tables.addresses, most, native.address(out))
             most *= 16
-        found: dict[bytes, list[int]] = {}
-        for word, at in out[:n].tolist():
-            found.setdefault(self.words[word], []).append(at)
-        return found
+        return out[:n]
 
 
 class _Tables:
@@ -54,7 +69,7 @@ class _Tables:
 
     def __init__(self, words: Sequence[bytes]) -> None:
         self.window = min(_MOST_WINDOW, *map(len, words))
-        shifts = np.full(1 << 16, self.window - 1, dtype=np.uint8)
+        less = np.zeros(1 << 16, dtype=np.uint8)
         heads = np.full(1 << 16, -1, dtype=np.int32)
         rows = np.empty((len(words), 4), dtype=np.int64)
         for k, word in enumerate(words):
@@ -62,10 +77,10 @@ class _Tables:
             window = word[first : first + self.window]
             for place in range(1, self.window):
                 pair = window[place - 1] + 256 * window[place]
-                shifts[pair] = min(int(shifts[pair]), self.window - 1 - place)
+                less[pair] = max(int(less[pair]), place)
             rows[k] = heads[pair], len(word), first + self.window, sum(map(len, words[:k]))
             heads[pair] = k
-        self._kept = (shifts, heads, rows, np.frombuffer(b"".join(words), dtype=np.uint8))
+        self._kept = (less, heads, rows, np.frombuffer(b"".join(words), dtype=np.uint8))
         self.addresses = tuple(native.address(each) for each in self._kept)
 
 
@@ -155,10 +170,12 @@ class _Part(Found):
         self._known = {}
 
     def all(self, word: bytes) -> list[int]:
+        places = self._whole.all(word)
+        if not places:
+            return places
         if word not in self._known:
-            places = self._whole.all(word)
             last = self._from + len(self.text) - len(word)
-            inside = places[bisect_left(places, self._from) : bisect_right(places, last)] if places else places
+            inside = places[bisect_left(places, self._from) : bisect_right(places, last)]
             self._known[word] = [place - self._from for place in inside] if self._from else inside
         return self._known[word]
 
