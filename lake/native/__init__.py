@@ -22,7 +22,7 @@ from schemas.frames import Floats
 
 FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-shared")
 """Each operation is rounded, in the order in which it is written: as numpy does them."""
-SOURCES: Final = ("decimals.c", "distances.c", "structure_factors.c", "search.c", "words.c", "vasp_steps.c", "cp2k.c")
+SOURCES: Final = ("decimals.c", "distances.c", "structure_factors.c", "search.c", "words.c", "vasp_steps.c", "cp2k.c", "qe.c")
 MOST_STEPS: Final = 256
 """Steps that are looked for at once."""
 
@@ -47,6 +47,7 @@ def loops() -> ctypes.CDLL | None:
         "find_words": (_VOID, _LONG, _LONG, ctypes.c_char_p, _LONG, _LONG),
         "word_places": (_VOID, *(_LONG,) * 3, *(_VOID,) * 4, _LONG, _VOID),
         "cp2k_atoms": (_VOID, *(_LONG,) * 3, _VOID, _VOID),
+        "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),

@@ -6,10 +6,11 @@ import itertools
 import re
 from typing import Final
 
-from lake.readers.anchors import find_all, holds
+from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
 from lake.readers.qe_images import OPENING, ImageBuilder
 from lake.readers.qe_text_run import News, RunBuilder
+from lake.readers.words import Words
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
@@ -17,8 +18,8 @@ FORMAT: Final = "pw.x stdout"
 
 _BANNER: Final = re.compile(rb"^ +Program +([A-Z][\w.+-]*) +v\.? ?\d", re.M)
 _PROGRAM: Final = b"\n     Program "
-_ANCHORS: Final = ((b"\nATOMIC_POSITIONS", b"_"), (b"\nCELL_PARAMETERS", b"_"), (_PROGRAM, b"P"))
-"""What a piece begins with, and a letter of it that is rare."""
+_ANCHORS: Final = Words(b"\nATOMIC_POSITIONS", b"\nCELL_PARAMETERS", _PROGRAM)
+"""What a piece begins with."""
 _KEEP: Final = 32
 """Bytes that are searched again with the next chunk: longer than every anchor."""
 _DRAIN_BYTES: Final = 1 << 20
@@ -66,8 +67,7 @@ class PwTextReader:
         raise self._failures[0] if self._failures else self._refusal()
 
     def _drain(self) -> None:
-        found = (find_all(self._buffer, words, rare, self._scanned, len(self._buffer)) for words, rare in _ANCHORS)
-        places = sorted(itertools.chain.from_iterable(found))
+        places = _ANCHORS.sorted_places(self._buffer, self._scanned, len(self._buffer))
         self._scanned = max(0, len(self._buffer) - _KEEP)
         if places and places[-1] > 0:
             news = News.of(self._buffer, places[-1])

@@ -14,6 +14,7 @@ from lake.readers.qe_text_step import Labels
 from schemas.frames import Floats
 from schemas.units import BOHR, KBAR, RYDBERG_PER_BOHR
 
+_NEW: Final = b"new unit-cell volume ="
 _NEW_VOLUME: Final = re.compile(rb"new unit-cell volume =([^\n]*?)a\.u\.\^3")
 _PRESSURE_DIGITS: Final = 0.0151
 """kbar; the pressure and each component of the stress are printed with two decimals."""
@@ -42,7 +43,11 @@ class Labelled(Protocol):
 
 def other_new_volume(text: bytes, cell: Floats | None) -> str:
     """Return a sentence where the last new volume of a variable cell in text is not that of the cell (Å) behind it, else ''."""
-    return other_volume(text, _NEW_VOLUME, cell, BOHR**3) if cell is not None else ""
+    place = text.rfind(_NEW) if cell is not None else -1
+    if cell is None or place < 0:
+        return ""
+    last = text[place:] if _NEW_VOLUME.match(text, place) else text
+    return other_volume(last, _NEW_VOLUME, cell, BOHR**3)
 
 
 def contradictions(frames: Sequence[Labelled], forces: Floats, held: NDArray[np.bool_] | None, stress: Floats) -> list[tuple[int, str]]:

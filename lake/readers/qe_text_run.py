@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.anchors import find_all
 from lake.readers.cross_checks import summed_up
 from lake.readers.qe_text_checks import contradictions, other_new_volume
 from lake.readers.qe_text_header import Header, element_numbers, read_header, seen_later
 from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
 from lake.readers.rows import RowBatch
 from lake.readers.text_steps import ASYMMETRY
+from lake.readers.words import Words
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import FrameBlock
@@ -39,11 +39,9 @@ _MOTIONS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"Beeman Dynamics:", "md"),
     (b"Cell Dynamics:", "md"),
 )
-_WATCHED: Final = (
-    (_FINAL_SCF, b"x"), (b"JOB DONE.", b"J"), (b"NOT achieved", b"N"), (b"Maximum CPU time exceeded", b"U"), (b"%%%%", b"%"),
-    (b"EXX: now go back", b"X"),
-)  # fmt: skip
-_THRESHOLDS: Final = ((b"convergence threshold ", b"v"), (b"new conv_thr", b"_"))
+_WATCHED: Final = (_FINAL_SCF, b"JOB DONE.", b"NOT achieved", b"Maximum CPU time exceeded", b"%%%%\n", b"EXX: now go back")
+_THRESHOLDS: Final = (b"convergence threshold ", b"new conv_thr")
+_NEWS: Final = Words(*_WATCHED, *_THRESHOLDS)
 _FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect", "contradictory_values")
 _PULAY_TOLERANCE: Final = 1e-5
 """Relative change of a cell vector that counts as a change: the first cell is printed with six decimals."""
@@ -59,9 +57,8 @@ class News:
     @classmethod
     def of(cls, text: bytes | bytearray, end: int) -> News:
         """Return the places of such words before end."""
-        watched, thresholds = (
-            sorted(place for words, rare in group for place in find_all(text, words, rare, 0, end)) for group in (_WATCHED, _THRESHOLDS)
-        )
+        found = _NEWS.places(text, 0, end)
+        watched, thresholds = (sorted(place for words in group for place in found.get(words, ())) for group in (_WATCHED, _THRESHOLDS))
         return cls(watched, thresholds)
 
     def within(self, start: int, end: int) -> News:
@@ -158,7 +155,7 @@ class RunBuilder:
             self._notes.append(f"pw.x stopped in {_words(routine)} {_words(message)}")
 
     def _label(self, piece: bytes, header: Header, news: News) -> None:
-        found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid, plain=not (news.watched or news.thresholds))
+        found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid, plain=not news.watched, steady=not news.thresholds)
         if found is None and b"\n     Forces acting on atoms" in piece:
             self._malformed += 1
             self._notes.append(f"step {self._seen}: it has forces, but no energy that can be read; the step was left out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from math import isfinite
 from typing import Final, NamedTuple
@@ -9,8 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lake import native
 from lake.readers.anchors import seek_back
-from lake.readers.rows import decode_rows, find_columns, number
+from lake.readers.rows import decode_rows, find_columns, number, plain_numbers
 from schemas.errors import UnreadableOutput
 from schemas.units import BOHR
 
@@ -90,13 +92,49 @@ class Positions(NamedTuple):
     """The columns of the labels, and that of the line ends."""
 
 
-def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool = False) -> tuple[Labels, Tables] | None:
+def read_labels(
+    text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool = False, steady: bool = False
+) -> tuple[Labels, Tables] | None:
     """Return the labels of the configuration that text follows, or None where no final energy line stands in it.
 
     The last '!!' line of a hybrid counts, else the last '!' line (with iprint each iteration has one). threshold (Ry) is the one in force
-    before text; plain says that text sets no other, and has no word about convergence or exact exchange. Raises UnreadableOutput for
-    all_currents.x, which uses the banner of pw.x.
+    before text; steady says that text sets no other, plain that it has no word about convergence or exact exchange. Raises
+    UnreadableOutput for all_currents.x, which uses the banner of pw.x.
     """
+    if plain and not hybrid and (made := native.loops()) is not None:
+        places, numbers = (ctypes.c_long * 8)(), (ctypes.c_double * 5)()
+        usual = made.pw_labels(text, len(text), natoms, places, numbers)
+        if usual:
+            return _usual_labels(text, list(places), list(numbers), threshold, steady=steady) if usual == 1 else None
+    return _any_labels(text, natoms, threshold, hybrid=hybrid, plain=plain, steady=steady)
+
+
+def _usual_labels(text: bytes, places: list[int], numbers: list[float], threshold: float, *, steady: bool) -> tuple[Labels, Tables]:
+    """Return labels from the places and numbers that qe.c found."""
+    line, forces, forces_end, stress, stress_end, in_kbar, iterations, decimals = places
+    energy, smearing, accuracy, pressure, total_force = numbers
+    threshold = threshold if steady else last_threshold(text, threshold, line)
+    half_digit = 0.0 if decimals < 0 else 0.5 * 10.0**-decimals
+    labels = Labels(
+        energy=energy,
+        internal=energy - smearing,
+        converged=_reached(accuracy, half_digit, threshold),
+        n_scf=iterations,
+        has_forces=forces >= 0,
+        has_stress=stress >= 0,
+        stress_in_kbar=in_kbar > 0,
+        torn=False,
+        hybrid=False,
+        pressure=pressure,
+        total_force=total_force,
+    )
+    tables = (text[forces:forces_end] if forces >= 0 else None, text[stress:stress_end] if stress >= 0 else None)
+    return labels, Tables(*tables, text[line:])
+
+
+def _any_labels(
+    text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool, steady: bool
+) -> tuple[Labels, Tables] | None:
     hybrid = hybrid or (not plain and b"EXX: now go back" in text)
     lines = _energy_lines(text)
     outer = [match for match in lines if match.group(1) == b"!!"]
@@ -115,7 +153,7 @@ def read_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, pla
         )
     forces, force_torn = _force_rows(text, place, natoms)
     stress, in_kbar, stress_torn = _stress_rows(text, place)
-    threshold = threshold if plain else last_threshold(text, threshold, inner)
+    threshold = threshold if steady else last_threshold(text, threshold, inner)
     labels = Labels(
         energy=energy,
         internal=_internal(text, inner, energy),
@@ -173,10 +211,14 @@ def _converged(text: bytes, place: int, threshold: float) -> int:
     if match is None:
         return -1
     printed = match.group(1).strip()
-    accuracy = number(printed)
+    half_digit = 0.0 if b"E" in printed.upper() else 0.5 * 10.0 ** -(len(printed) - printed.find(b".") - 1)
+    return _reached(number(printed), half_digit, threshold)
+
+
+def _reached(accuracy: float, half_digit: float, threshold: float) -> int:
+    """Return 1 where an accuracy (Ry) is below the threshold, 0 where it is not, -1 where one of them is not known."""
     if not isfinite(accuracy) or not isfinite(threshold):
         return -1
-    half_digit = 0.0 if b"E" in printed.upper() else 0.5 * 10.0 ** -(len(printed) - printed.find(b".") - 1)
     return int(accuracy - half_digit <= SLACK * threshold)
 
 
@@ -241,11 +283,15 @@ def read_cell(text: bytes, alat: float) -> Floats | None:
     match = _BLOCK.match(text)
     if match is None:
         return None
-    cell = decode_rows(text[match.end() :].split(b"\n", 3)[:3], 3) * unit_factor(match, alat)
-    if cell.shape != (3, 3) or text.count(b"\n", match.end()) < 3 or not bool(np.isfinite(cell).all()):
+    rows, factor = text[match.end() :].split(b"\n", 3), unit_factor(match, alat)
+    fields = [row.split() for row in rows[:3]]
+    plain = plain_numbers([field for row in fields for field in row]) if [len(row) for row in fields] == [3, 3, 3] else None
+    values = [value * factor for value in plain] if plain is not None else (decode_rows(rows[:3], 3) * factor).ravel().tolist()
+    if len(rows) < 4 or not all(map(isfinite, values)):
         return None
-    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
-    return cell if abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) > 1e-6 else None
+    a, b, c, d, e, f, g, h, i = values
+    torn = abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) <= 1e-6
+    return None if torn else np.array(values).reshape(3, 3)
 
 
 def unit_factor(match: re.Match[bytes], alat: float) -> float:

@@ -33,11 +33,11 @@ class Words:
     def _tables(self) -> _Tables:
         return _Tables(self.words)
 
-    def places(self, text: bytes | bytearray, start: int, end: int) -> dict[bytes, list[int]] | None:
-        """Return the places of each word between two places of a text, in order; None where there are no loops."""
+    def places(self, text: bytes | bytearray, start: int, end: int) -> dict[bytes, list[int]]:
+        """Return the places, between two places of a text, of each word that is there, in order."""
         pairs = self._pairs(text, start, end)
         if pairs is None:
-            return None
+            return {word: places for word in self.words if (places := plain_places(text, word, start, end))}
         found: dict[bytes, list[int]] = {}
         for word, at in pairs.tolist():
             found.setdefault(self.words[word], []).append(at)
@@ -101,8 +101,8 @@ class Found:
         """Look for words in a text from start on."""
         self.text = text
         self._start = start
-        self._all = words.places(text, start, len(text))
-        self._known: dict[bytes, list[int]] = self._all or {}
+        self._all = words.places(text, start, len(text)) if native.loops() is not None else None
+        self._known: dict[bytes, list[int]] = {}
 
     def all(self, word: bytes) -> list[int]:
         """Return all places of a word, in order."""
