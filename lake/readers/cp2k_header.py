@@ -44,8 +44,9 @@ _SHORTEST_ROW: Final = 20
 
 _OTHER_METHODS: Final = (b"\n xTB| ", b"\n DFTB| ", b"\n SE| ")
 WORDS: Final = (
-    b"\n CP2K| version string:", b"\n GLOBAL| Run type", b"\n GLOBAL| Project name", b"| Ensemble ", b"\n CELL| Vector a", b"\n CELL| Volume",
-    b"| Periodicity ", b"\n MODULE QUICKSTEP", b"eps_scf", b"max_scf:", b"| Method:", *_OTHER_METHODS, *cp2k_level.WORDS,
+    b"\n CP2K| version string:", b"\n GLOBAL| Run type", b"\n GLOBAL| Project name", b"| Ensemble ", b"\n CELL| Vector a",
+    b"\n CELL| Volume", b"| Periodicity ", b"\n MODULE QUICKSTEP", b"eps_scf", b"max_scf:", b"| Method:", *_OTHER_METHODS,
+    *cp2k_level.WORDS,
 )  # fmt: skip
 """What is looked for."""
 

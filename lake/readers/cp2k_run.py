@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
 from lake.readers import cp2k_evaluation, cp2k_header
+from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
 from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
 from lake.readers.cross_checks import notes_of, other_volume

@@ -132,9 +132,7 @@ def _usual_labels(text: bytes, places: list[int], numbers: list[float], threshol
     return labels, Tables(*tables, text[line:])
 
 
-def _any_labels(
-    text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool, steady: bool
-) -> tuple[Labels, Tables] | None:
+def _any_labels(text: bytes, natoms: int, threshold: float, *, hybrid: bool, plain: bool, steady: bool) -> tuple[Labels, Tables] | None:
     hybrid = hybrid or (not plain and b"EXX: now go back" in text)
     lines = _energy_lines(text)
     outer = [match for match in lines if match.group(1) == b"!!"]

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -55,6 +56,8 @@ class Words:
         made = native.loops()
         if made is None:
             return None
+        if start >= end:
+            return np.empty((0, 2), dtype=np.int64)
         tables, most, n = self._tables, _PLACES, -1
         place = text if isinstance(text, bytes) else ctypes.addressof(ctypes.c_char.from_buffer(text))
         while n < 0:
@@ -86,7 +89,7 @@ class _Tables:
 
 def _rarest(word: bytes, length: int) -> int:
     """Return where the part of a word begins that has the fewest blanks and line ends beside each other."""
-    costs = [sum(a in b" \n" and b in b" \n" for a, b in zip(part, part[1:], strict=False)) for part in _parts(word, length)]
+    costs = [sum(a in b" \n" and b in b" \n" for a, b in pairwise(part)) for part in _parts(word, length)]
     return costs.index(min(costs))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import damaged_texts
 import made_up_vasp
 import numpy as np
 import pytest
+from both_ways import both, damaged, plain, runs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_collections import extxyz_of, made_frames
@@ -31,44 +31,12 @@ from lake.readers.tokens import read_table
 from lake.readers.vasp_rows import FORCE_TABLE, SIX, VARRAY, BlockBatch, Layout
 from lake.reading import read_stream
 from lake.rows import calculation_rows, frame_rows
-from schemas.errors import UnreadableOutput
 from schemas.settings import LimitSettings
 from schemas.sources import SourceObject, SourceReading
 
 pytestmark = pytest.mark.skipif(
     all(shutil.which(name) is None for name in ("cc", "gcc", "clang")), reason="there is no C compiler on this machine"
 )
-
-
-@contextmanager
-def without_loops() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "loops", lambda: None)
-        yield
-
-
-def both(work: Callable[[], Any]) -> Any:
-    """Return what work gives with compiled loops, after a look that it gives the same to the last bit without."""
-    assert native.loops() is not None
-    found = work()
-    with without_loops():
-        assert plain(work()) == plain(found)
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Return a value in which all arrays are bytes."""
-    if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, value.tobytes()
-    if hasattr(value, "__dataclass_fields__"):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(each) for each in value]
-    if isinstance(value, UnreadableOutput):
-        return value.reason, value.detail
-    return repr(value) if isinstance(value, float) else value
 
 
 PLAIN = st.builds(
@@ -168,18 +136,6 @@ def test_sums_at_an_edge_of_rounding_are_left_to_numpy(monkeypatch: pytest.Monke
     both(lambda: configuration_hashes(block))
 
 
-def runs_of(text: bytes, chunk: int) -> Any:
-    spec = find_reader("output", text[:65536])
-    assert spec is not None
-    reader = spec.open()
-    try:
-        for start in range(0, len(text), chunk):
-            reader.feed(text[start : start + chunk])
-        return reader.close()
-    except UnreadableOutput as error:
-        return error
-
-
 def texts_of_vasp() -> Iterator[bytes]:
     run = made_up_vasp.make_run(7, natoms=3)
     yield from (made_up_vasp.xml_text(run), made_up_vasp.outcar_text(run))
@@ -197,18 +153,9 @@ TEXTS = tuple(texts_of_vasp())
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_outputs_of_vasp_cut_and_damaged_anywhere(data: st.DataObject) -> None:
-    text = bytearray(data.draw(st.sampled_from(TEXTS)))
-    kind = data.draw(st.sampled_from(["whole", "cut", "damaged", "removed"]))
-    if kind == "cut":
-        del text[data.draw(st.integers(3000, len(text))) :]
-    elif kind == "removed":
-        place = data.draw(st.integers(3000, len(text) - 1))
-        del text[place : place + data.draw(st.integers(1, 2000))]
-    elif kind == "damaged":
-        for _ in range(data.draw(st.integers(1, 3))):
-            text[data.draw(st.integers(3000, len(text) - 1))] = data.draw(st.sampled_from(b"0123456789 .-*E<>=\nfT"))
+    text = damaged(data.draw, data.draw(st.sampled_from(TEXTS)), 3000)
     chunk = data.draw(st.sampled_from([1 << 20, 4096, 977]))
-    both(lambda: runs_of(bytes(text), chunk))
+    both(lambda: runs_of(text, chunk))
 
 
 @pytest.mark.parametrize("name", damaged_texts.SAMPLES)
