@@ -1,7 +1,8 @@
 """Readers against peers, side by side in one run: `python benchmarks/readers.py [--rounds N] [--only WORDS] [--list] [--shared ../shared]`.
 
 For each file all read all frames; the candidates take turns, CPU time of one thread is counted, and the median of the ratios of the
-rounds is printed, with the largest difference of positions and forces to ASE. dpdata and pymatgen take part where they can be imported.
+rounds is printed, with the largest difference of positions and forces to ASE. dpdata and pymatgen take part where they can be imported;
+of theirs the number of frames, the energies and the norms of the forces are compared, for dpdata turns cells and sorts atoms.
 The peak memory of a vasprun.xml of 50 MB is that of a child process of its own, above its imports. `--list` names the cases, of which
 `--only` runs those with some words in their title; `--out FILE` writes all as JSON, `--table FILE` as a table in Markdown.
 """
@@ -41,8 +42,17 @@ Frames = list[tuple[Any, Any]]
 """Positions and forces of each frame, (natoms, 3) in Å and eV/Å."""
 
 
+Labels = tuple[list[float], list[Any]]
+"""Energies (eV; NaN where there is none) and forces (natoms, 3) of each frame."""
+
+
 def ours(case: Case) -> Frames:
     """Return the frames by our reader, fed in chunks of 1 MiB."""
+    return _read(case)[0]
+
+
+def _read(case: Case) -> tuple[Frames, list[float]]:
+    """Return the frames and their energies (NaN where they are not known)."""
     spec = find_reader(case.name, case.data[: 64 * 1024])
     assert spec is not None, f"no reader knows {case.title}"
     reader = spec.open()
@@ -53,9 +63,10 @@ def ours(case: Case) -> Frames:
         for name, text in case.beside:
             reader.take_companion(name, text)
     if isinstance(reader, Unlabelled):
-        return [pair for each in reader.collected().series for pair in zip(each.positions, each.vectors["forces"], strict=True)]
+        pairs = [pair for each in reader.collected().series for pair in zip(each.positions, each.vectors["forces"], strict=True)]
+        return pairs, [float("nan")] * len(pairs)
     frames = reader.close()[0].frames
-    return list(zip(frames.positions, frames.forces, strict=True))
+    return list(zip(frames.positions, frames.forces, strict=True)), frames.energy.tolist()
 
 
 def by_ase(form: str, file: Path) -> Frames:
@@ -81,7 +92,33 @@ def peer(name: str, form: str, file: Path) -> Callable[[], object] | None:
         from pymatgen.io.vasp.outputs import Vasprun
 
         return lambda: Vasprun(str(file), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+    if name == "pymatgen" and form == "cp2k":
+        from pymatgen.io.cp2k.outputs import Cp2kOutput
+
+        return lambda: Cp2kOutput(str(file), auto_load=True)
     return None
+
+
+def labels_of_peer(name: str, form: str, found: Any) -> Labels | None:
+    """Return what a peer made of a file, None where it holds no forces of each frame."""
+    if name == "dpdata":
+        systems = list(getattr(found, "systems", {"": found}).values())
+        return [float(e) for each in systems for e in each.data["energies"]], [f for each in systems for f in each.data["forces"]]
+    if form == "vasp-xml":
+        return [float(step["e_fr_energy"]) for step in found.ionic_steps], [np.array(step["forces"]) for step in found.ionic_steps]
+    return None
+
+
+def difference_to_peer(name: str, own: Labels, other: Labels | None) -> dict[str, float]:
+    """Return how many frames a peer has, and where it has as many as we: the largest differences of energies and of norms of forces."""
+    if other is None or len(own[0]) != len(other[0]):
+        return {} if other is None else {f"frames_of_{name}": len(other[0])}
+    norms = [[np.sort(np.linalg.norm(forces, axis=1)) for forces in labels[1]] for labels in (own, other)]
+    return {
+        f"frames_of_{name}": len(other[0]),
+        f"{name}_energies_differ_by": float(np.abs(np.array(own[0]) - np.array(other[0])).max()),
+        f"{name}_forces_differ_by": max(float(np.abs(a - b).max()) for a, b in zip(*norms, strict=True)),
+    }
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -111,7 +148,7 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
         for name, text in case.beside:
             (file.parent / name).write_bytes(text)
         work: dict[str, Callable[[], object]] = {"ours": lambda: ours(case)}
-        frames = ours(case)
+        frames, energies = _read(case)
         result["n_frames"] = len(frames)
         if case.form not in ("", "cp2k"):
             try:
@@ -123,8 +160,9 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
             run = peer(name, case.form, file)
             if run is not None:
                 try:
-                    run()
+                    found = labels_of_peer(name, case.form, run())
                     work[name] = run
+                    result |= difference_to_peer(name, (energies, [pair[1] for pair in frames]), found)
                 except Exception as error:  # noqa: BLE001 a peer may fail in any way; that is what is told
                     result[f"{name}_fails"] = f"{type(error).__name__}: {str(error)[:80]}"
         seconds = {name: [] for name in work}
@@ -147,6 +185,12 @@ def line(result: dict[str, Any]) -> str:
     if "frames_of_ase" in result:
         words.append(f"{result['frames']} and {result['frames_of_ase']} frames")
         words.append(f"positions differ by {result['positions_differ_by']:.0e} Å, forces by {result['forces_differ_by']:.0e} eV/Å")
+    for name in PEERS:
+        if f"frames_of_{name}" in result:
+            words.append(f"{name}: {result[f'frames_of_{name}']} frames")
+        if f"{name}_energies_differ_by" in result:
+            words[-1] += f", energies differ by {result[f'{name}_energies_differ_by']:.0e} eV"
+            words[-1] += f", norms of forces by {result[f'{name}_forces_differ_by']:.0e} eV/Å"
     return "; ".join(words)
 
 
