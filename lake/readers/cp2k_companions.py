@@ -186,7 +186,7 @@ def _same_atoms(lines: bytes, numbers: NDArray[np.int16]) -> bool:
     table = read_table(lines, 4, (0,))
     labels = [line.split(maxsplit=1)[0] for line in lines.split(b"\n") if line.strip()] if table is None else table.labels[:, 0].tolist()
     known = {label: NUMBERS.get(letters(label.decode("latin-1")), 0) for label in set(labels)}
-    return [known[label] for label in labels] == numbers.tolist()
+    return bool([known[label] for label in labels] == numbers.tolist())
 
 
 def _cells(text: bytes) -> dict[int, Floats]:
