@@ -20,7 +20,7 @@ VERSIONS: Final = {
     "deepmd": 1,
     "elk": 3,
     "extxyz": 1,
-    "fhi-aims": 2,
+    "fhi-aims": 3,
     "gaussian": 3,
     "gpaw": 2,
     "nwchem": 3,

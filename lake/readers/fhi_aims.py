@@ -38,7 +38,7 @@ _FORCES: Final = re.compile(rb"\n +Total atomic forces \(([^)\n]*)\) \[eV/Ang\]:
 _RAW_FORCE: Final = re.compile(rb"\n +Total forces\( *(\d+)\) +: +([^\n]*)")
 _STRESS: Final = re.compile(rb"\| +(?:Analytical|Numerical) stress tensor - Symmetrized +\|\n(?:[^\n]*\n){4}((?: +\| +[xyz] [^\n]*\n)+)")
 _MOVED: Final = re.compile(rb"\n +Updated atomic structure:[^\n]*\n")
-_USED: Final = re.compile(rb"\n +Atomic structure (?:\(and velocities\) as|that was) used in the preceding time step[^\n]*\n")
+_USED: Final = re.compile(rb"\n +(?:A|Final a)tomic structure (?:\(and velocities\) as|that was) used in the preceding time step[^\n]*\n")
 _PLACE: Final = re.compile(rb"\n +atom +(\S+) +(\S+) +(\S+) +\S+ *(?=\n)")
 _VECTOR: Final = re.compile(rb"\n +lattice_vector +(\S+) +(\S+) +(\S+) *(?=\n)")
 _CONVERGED: Final = b"Self-consistency cycle converged."
@@ -178,7 +178,7 @@ class FhiAimsRun(RunLog):
 def _structure(piece: bytes, start: int, natoms: int, cell: Floats) -> tuple[Floats, Floats] | None:
     """Return cell and positions of a printed structure, or None where it is not whole; a structure without vectors has those given."""
     end = piece.find(b"\n-----", start)
-    text = b"\n" + (piece[start:end] if end >= 0 else piece[start:])
+    text = b"\n" + (piece[start:end] if end >= 0 else piece[start:]) + b"\n"
     rows, vectors = _PLACE.findall(text), _VECTOR.findall(text)
     if not even_decimals([field for row in rows for field in row]) or not even_decimals([field for row in vectors for field in row]):
         return None

@@ -14,6 +14,7 @@ from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import element_of
 from lake.readers.text_steps import as_floats
+from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 
@@ -29,7 +30,7 @@ _FUNCTIONALS: Final[dict[str, str]] = {
     "pw-lda": "LDA-PW92", "pz-lda": "LDA", "vwn": "LDA-VWN", "vwn-gauss": "LDA-VWN", "pbe": "PBE", "pbesol": "PBEsol", "rpbe": "RPBE",
     "revpbe": "revPBE", "am05": "AM05", "blyp": "BLYP", "pw91_gga": "PW91", "b3lyp": "B3LYP", "pbe0": "PBE0", "pbesol0": "PBEsol0",
     "hse03": "HSE03", "hse06": "HSE06", "tpss": "TPSS", "scan": "SCAN", "r2scan": "r2SCAN", "rscan": "rSCAN", "m06-l": "M06-L",
-    "m06": "M06", "hf": "HF", "lc_wpbeh": "LC-wPBEh",
+    "m06": "M06", "hf": "HF", "mp2": "HF", "lc_wpbeh": "LC-wPBEh",
 }  # fmt: skip
 _EXCHANGE: Final = {"B3LYP": 0.2, "PBE0": 0.25, "PBEsol0": 0.25, "HSE03": 0.25, "HSE06": 0.25, "HF": 1.0, "M06": 0.27}
 _DISPERSION: Final[tuple[tuple[str, str], ...]] = (
@@ -42,8 +43,13 @@ _SMEARINGS: Final = {
 }  # fmt: skip
 _CHANGES_PHYSICS: Final = (
     "xc_param", "hse_unit", "hybrid_xc_coeff", "homogeneous_field", "use_dipole_correction", "include_spin_orbit", "fixed_spin_moment",
-    "force_occupation_basis", "qpe_calc", "total_energy_method",
+    "force_occupation_basis", "qpe_calc", "total_energy_method", "solvent", "fo_dft",
 )  # fmt: skip
+_OMEGA: Final = re.compile(rb"screening parameters: omega_HF += +(\S+) bohr\^-1|OMEGA = +(\S+) bohr\^-1")
+_USUAL_OMEGA: Final = (0.10, 0.115)
+"""1/bohr; HSE06 is published with 0.11, and used with 0.2 1/Å."""
+_BROADENING: Final = re.compile(rb"\n +(?:Occupation type: |No occupation type [^\n]*Defaulting to )(\S+) broadening, width = +(\S+) eV")
+_MULTIPOLES: Final = re.compile(rb"\n  \| External embedding multipoles +: +([1-9]\d*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,7 @@ def read_input(text: bytes) -> Given | None:
     match = _CELL.search(text)
     if match is None:
         return None
+    _refuse_embedded(text)
     rows = _ATOM.findall(text, match.start())
     positions = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
     cell = as_floats((match.group(1) or b"0 0 0 0 0 0 0 0 0").replace(b"|", b" ").split())
@@ -91,6 +98,14 @@ def read_input(text: bytes) -> Given | None:
         limits=_limits(settings),
         level=_level(text, settings, species, cell),
     )
+
+
+def _refuse_embedded(text: bytes) -> None:
+    """Raise UnreadableOutput where charges stand around the atoms: energies and forces are then not those of the atoms alone."""
+    found = _MULTIPOLES.search(text)
+    if found is not None:
+        words = f"the FHI-aims run stands in the field of {int(found.group(1))} external multipoles"
+        raise UnreadableOutput("not_dft", words, "deposit runs with all atoms, without charges around them")
 
 
 def _geometry(text: bytes) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
@@ -158,7 +173,8 @@ def _number(settings: dict[str, list[str]], name: str) -> float | None:
 
 def _level(text: bytes, settings: dict[str, list[str]], species: dict[str, list[str]], cell: Floats) -> LevelOfTheory:
     functional = _functional(text, settings)
-    occupation = settings.get("occupation_type", [""])
+    printed = _BROADENING.search(text)
+    occupation = settings.get("occupation_type") or ([field.decode("latin-1") for field in printed.groups()] if printed else [""])
     relativity = " ".join(settings.get("relativistic", ["none"])).lower()
     spin = "collinear" if settings.get("spin", ["none"])[0] == "collinear" else "none"
     mesh = _mesh(settings.get("k_grid", []))
@@ -178,14 +194,21 @@ def _level(text: bytes, settings: dict[str, list[str]], species: dict[str, list[
         spin="spin-orbit" if "include_spin_orbit" in settings else spin,
         charge=_number(settings, "charge") or 0.0,
         relativity="scalar" if "zora" in relativity else "full" if "4c" in relativity else "none",
-        extra=tuple((name, " ".join(settings[name])) for name in _CHANGES_PHYSICS if name in settings),
+        extra=(*((name, " ".join(settings[name])) for name in _CHANGES_PHYSICS if name in settings), *_screening(text)),
     )
+
+
+def _screening(text: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the range of the screened exchange in 1/bohr, where it is not that of HSE06."""
+    found = _OMEGA.search(text)
+    omega = number(found.group(1) or found.group(2)) if found else float("nan")
+    return (("omega", f"{omega:g}"),) if np.isfinite(omega) and not _USUAL_OMEGA[0] < omega < _USUAL_OMEGA[1] else ()
 
 
 def _functional(text: bytes, settings: dict[str, list[str]]) -> str:
     words = settings.get("xc", [])
     if words:
-        name = words[1] if words[0].lower() == "libxc" and len(words) > 1 else words[0]
+        name = words[1] if words[0].lower() in ("libxc", "dfauto") and len(words) > 1 else words[0]
         return _FUNCTIONALS.get(name.lower(), name)
     printed = _PRINTED_XC.search(text)
     return printed.group(1).decode("latin-1").strip() if printed else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from made_up_rare_logs import (
 from lake.readers import find_reader
 from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
 from schemas.errors import UnreadableOutput
+from schemas.theory import LevelOfTheory
 
 
 def test_reads_what_is_printed() -> None:
@@ -121,3 +124,42 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(fhi_aims_text(make_steps(2)), place, byte)
+
+
+def test_a_molecule_moves_though_nothing_stands_behind_its_last_atom() -> None:
+    steps = make_steps(3)
+    text = re.sub(rb"  lattice_vector [^\n]*\n|  Fractional coordinates:\n(?:  atom_frac [^\n]*\n)*", b"", fhi_aims_text(steps))
+    (run,) = read(text)
+    assert (run.frames.step.tolist(), run.n_malformed_steps) == ([0, 1, 2], 0)
+
+
+def test_the_last_step_of_a_dynamics_has_its_places_under_another_title() -> None:
+    steps = make_steps(2)
+    rows = ["  atom " + "".join(f"{x:18.8f}" for x in row) + f"  {s}" for s, row in zip(("Mg", "O"), steps[1].positions, strict=True)]
+    title = "  Final atomic structure (and velocities) as used in the preceding time step:"
+    text = fhi_aims_text(steps, control=("xc pbe", "md_run 0.1 NVE")).replace(b"Updated atomic", b"Some other atomic")
+    text = text.replace(b"          Leaving FHI-aims.", "\n".join([title, *rows, "-" * 60, "          Leaving FHI-aims."]).encode())
+    (run,) = read(text)
+    assert (run.frames.step.tolist(), run.n_malformed_steps) == ([0, 1], 0)
+    np.testing.assert_allclose(run.frames.positions[1], steps[1].positions, atol=1e-8)
+
+
+def test_what_else_changes_the_physics_is_in_the_level() -> None:
+    def level(*control: str, printed: str = "") -> LevelOfTheory:
+        text = fhi_aims_text(make_steps(1), control=control).replace(b"  Input geometry:", printed.encode() + b"\n  Input geometry:")
+        return read(text)[0].level_of_theory
+
+    assert level("xc dfauto scan").functional == "SCAN"
+    assert level("xc pbe", "solvent mpb").extra == (("solvent", "mpb"),)
+    screened = "  HSE06 screening parameters: omega_HF  =      {} bohr^-1, and"
+    assert level("xc hse06 0.11", printed=screened.format("0.11000000")).extra == ()
+    assert level("xc hse06 0.3", printed=screened.format("0.30000000")).extra == (("omega", "0.3"),)
+    told = level("xc pbe", printed="  No occupation type (smearing scheme) given. Defaulting to Gaussian broadening, width =  0.1000E-01 eV.")
+    assert (told.smearing, told.smearing_width) == ("gaussian", 0.01)
+
+
+def test_charges_around_the_atoms_are_refused() -> None:
+    text = fhi_aims_text(make_steps(1)).replace(b"  Input geometry:", b"  | External embedding multipoles     :        1\n  Input geometry:")
+    with pytest.raises(UnreadableOutput, match="external multipoles") as caught:
+        read(text)
+    assert caught.value.reason == "not_dft"
