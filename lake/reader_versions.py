@@ -28,7 +28,7 @@ VERSIONS: Final = {
     "orca": 2,
     "qe": 3,
     "runner": 1,
-    "siesta": 2,
+    "siesta": 3,
     "vasp": 3,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""

@@ -16,7 +16,7 @@ import numpy as np
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import CrossCheck, contradictions, largest_component, notes_of, pressure, volume
 from lake.readers.rows import number
-from lake.readers.siesta_header import Header, read_header
+from lake.readers.siesta_header import Header, read_header, told_later
 from lake.readers.text_steps import NAN, Cutter, Step, as_floats, fixed_table, lines_after, make_frames, numbered, symmetric, token_table
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -29,7 +29,9 @@ _SINGLE: Final = b"\n                        Single-point calculation"
 _MOVE: Final = b"\n                        Begin "
 _MOVE_3: Final = b"\n                            Begin "
 """Version 3."""
-_BEGINNINGS: Final = (_SINGLE, _MOVE, _MOVE_3)
+_SCRIPTED: Final = b"\n                        LUA coord. step ="
+"""A relaxation or band of images that a script in Lua leads."""
+_BEGINNINGS: Final = (_SINGLE, _MOVE, _MOVE_3, _SCRIPTED)
 _WELCOME: Final = b"*  WELCOME TO SIESTA  *"
 _CYCLE_HEAD: Final = re.compile(rb"\n[ :a-z]*iscf +(Eharris[^\n]*)\n")
 _CYCLE_ROW: Final = re.compile(rb"\n +scf: +(\d+)( [^\n]*)(?=\n)")
@@ -129,6 +131,8 @@ class SiestaReader:
             self._lose("run into what stands before them", count=_ENERGY in self._head)
             self._head = self._head[:4000]
             self._lose("have no cell that can be read", count=self._header is None)
+        if self._header is not None:
+            self._header = replace(self._header, level=told_later(self._header.level, piece))
         if self._header is not None and (closed or any(words in piece for words in _ENDED)):
             self._add(piece, self._header)
         self._pieces += 1

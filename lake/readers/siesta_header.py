@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from lake.readers.rows import number
 from lake.readers.text_steps import as_floats
 from schemas.elements import SYMBOLS
 from schemas.frames import Floats
-from schemas.theory import LevelOfTheory
+from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import BOHR, BOLTZMANN, RYDBERG
 
 _VERSION: Final = re.compile(rb"\n *(?:Siesta )?Version *: *(?:siesta-)?(\S+)", re.I)
@@ -28,10 +28,14 @@ _SHELL: Final = re.compile(rb"\n n=(\d) +(\d) +(\d)( P)?[^\n]*\n([^\n]*)")
 _REDATA: Final = re.compile(rb"\nredata: ([^=\n]+?) += +([^\n]*)")
 _GRID: Final = re.compile(rb"\nsiesta: k-grid: +(-?\d+) +(-?\d+) +(-?\d+) +\S+")
 _POINTS: Final = re.compile(rb"\nsiesta: k-grid: Number of k-points = +(\d+)")
+_PAIRS: Final = re.compile(rb"\n(\w[^\n]*?)(?: -)? two-body potential between ")
+_FIELD: Final = re.compile(rb"\nefield: External electric field = +([^\n]*\S)")
+_TERM_OF_U: Final = re.compile(rb"\nsiesta: E(?:ldau|dftu) *= *-?\d*\.\d*[1-9]")
 _DUMP: Final = re.compile(rb"\*{5} Dump of input data file \*+\n(.*?)\n\*{5,} End of input data file", re.S)
 
 _FUNCTIONALS: Final[tuple[tuple[str, str], ...]] = (
     ("revpbe", "revPBE"), ("pbesol", "PBEsol"), ("rpbe", "RPBE"), ("hammer", "RPBE"), ("perdew, burke", "PBE"), ("becke-lee", "BLYP"),
+    ("becke lee", "BLYP"), ("am05", "AM05"),
     ("wu-cohen", "WC"), ("wu & cohen", "WC"), ("ceperley", "LDA"), ("perdew-wang 1992", "LDA-PW92"), ("perdew-wang", "LDA-PW92"),
     ("dion", "vdW-DF"), ("drsll", "vdW-DF"), ("lmkll", "vdW-DF2"), ("vydrov", "VV10"),
 )  # fmt: skip
@@ -188,10 +192,11 @@ def _level(
     configuration = settings.get("spin configuration", "").lower()
     components = settings.get("number of spin components", "1")
     spin = _SPINS.get(configuration, {"1": "none", "2": "collinear", "4": "noncollinear", "8": "spin-orbit"}.get(components, "none"))
-    plus_u = any(name in fdf for name in ("ldauproj", "dftuproj"))
+    pairs = {("D2" if kind == b"Grimme" else kind.decode("latin-1")) for kind in _PAIRS.findall(text)}
     return LevelOfTheory(
         code="siesta",
         functional=_functional(text, fdf),
+        dispersion=" and ".join(sorted(pairs)),
         basis="LCAO",
         density_cutoff=cutoff * RYDBERG if cutoff else None,
         pseudopotentials=_identities(text, species),
@@ -202,8 +207,26 @@ def _level(
         smearing_width=_width(settings.get("electronic temperature", "")),
         spin=spin,
         charge=_leading(settings.get("net charge of the system", "")),
-        extra=(("hubbard_u", " ".join(fdf.get("ldauproj", fdf.get("dftuproj", [])))),) if plus_u else (),
+        extra=_extra(settings, fdf),
     )
+
+
+def _extra(settings: dict[str, str], fdf: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
+    shells = fdf.get("ldauproj", fdf.get("dftuproj"))
+    spins = [(name, value) for name, value in settings.items() if name in ("spin spiral pitch wave vector", "value of the spin of the system")]
+    return (*((("hubbard_u", " ".join(shells)),) if shells is not None else ()), *spins)
+
+
+def told_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
+    """Return the level with what only the text of a step tells: an external field, and a Hubbard term of its energy.
+
+    Newer versions do not repeat their input; of U they print nothing but the term.
+    """
+    known, field = dict(level.extra), _FIELD.search(text)
+    found = [("electric_field", field.group(1).decode("latin-1"))] if field and any(map(_leading, field.group(1).decode().split())) else []
+    found += [U_NOT_TOLD] if _TERM_OF_U.search(text) and "hubbard_u" not in known else []
+    new = tuple(entry for entry in found if entry[0] not in known)
+    return replace(level, extra=(*level.extra, *new)) if new else level
 
 
 def _functional(text: bytes, fdf: dict[str, list[str]]) -> str:

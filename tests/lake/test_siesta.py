@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from lake.readers import find_reader
 from lake.readers.siesta import SIESTA_OUTPUT, SiestaReader
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
+from schemas.theory import U_NOT_TOLD
 from schemas.units import KBAR, RYDBERG
 
 
@@ -149,3 +152,23 @@ def test_version_3_begins_its_steps_and_rows_otherwise() -> None:
     np.testing.assert_array_equal(run.frames.energy, known.frames.energy)
     np.testing.assert_array_equal(run.frames.forces, known.frames.forces)
     assert (run.frames.n_scf_steps.tolist(), run.flags) == (known.frames.n_scf_steps.tolist(), known.flags)
+
+
+def test_what_only_later_text_tells_is_in_the_level() -> None:
+    text = siesta_text(make_steps(1))
+    paired = text.replace(b" Species number:            1", b"C6 - two-body potential between   1 and   1\n Species number:            1", 1)
+    grimme = paired.replace(b"C6 - two", b"Grimme two")
+    assert [read(each).level_of_theory.dispersion for each in (text, paired, grimme)] == ["", "C6", "D2"]
+    for term, found in ((b"0.000000", ()), (b"1.250000", (U_NOT_TOLD,))):
+        with_u = text.replace(b"siesta: Etot    =", b"siesta: Edftu   =         " + term + b"\nsiesta: Etot    =", 1)
+        assert read(with_u).level_of_theory.extra == found
+    field = b"efield: External electric field =    0.000000    0.000000    0.003444 Ry/Bohr/e\n"
+    moved = text.replace(b"outcell: Unit cell", field + b"outcell: Unit cell", 1)
+    assert read(moved).level_of_theory.extra == (("electric_field", "0.000000    0.000000    0.003444 Ry/Bohr/e"),)
+
+
+def test_steps_that_a_script_leads_begin_otherwise() -> None:
+    steps = make_steps(3)
+    text = re.sub(rb"Begin CG opt\. move =", b"LUA coord. step =", siesta_text(steps, single=False))
+    run = read(text)
+    assert (run.frames.count, run.flags) == (3, ())
