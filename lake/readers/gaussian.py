@@ -313,6 +313,8 @@ def _mesh(text: bytes, route: str, geometry: _Geometry) -> tuple[tuple[int, int,
 
 
 def _level(text: bytes, route: str, geometry: _Geometry) -> LevelOfTheory:
+    if _asks(route, "charge"):
+        raise UnreadableOutput("not_dft", "the Gaussian run stands in the field of point charges", "deposit runs without them")
     state, basis = _STATE.search(text), _BASIS.findall(text)
     name = (basis[-1][0] or basis[-1][1]).decode("latin-1") if basis else ""
     solvent = re.search(r"scrf(?:=?\([^)]*\)|=\S+)?", route)
@@ -320,6 +322,7 @@ def _level(text: bytes, route: str, geometry: _Geometry) -> LevelOfTheory:
     points, (mesh, spacing) = _POINTS.findall(text), _mesh(text, route, geometry)
     extra = [("solvent", solvent.group())] if solvent else []
     extra += [("field", field.group())] if field else []
+    extra += [("iop", ",".join(options))] if (options := sorted(set(re.findall(r"\b3/\d+ *= *-?\d+", _options(route))))) else []
     return LevelOfTheory(
         code="gaussian",
         dispersion=next((label for word, label in _DISPERSION if word in route), ""),
@@ -330,8 +333,14 @@ def _level(text: bytes, route: str, geometry: _Geometry) -> LevelOfTheory:
         kpoint_spacing=spacing,
         smearing="none",
         charge=float(state.group(1)) if state else 0.0,
+        relativity="scalar" if re.search(r"\b(?:dkh\w*|douglaskrollhess)\b", route) else "",
         extra=tuple(extra),
     )
+
+
+def _options(route: str) -> str:
+    """Return the internal options of a route; those of overlay 3 change the functional: shares and range of exchange, dispersion."""
+    return " ".join(re.findall(r"iop=?\(([^)]*)\)", route))
 
 
 def _open() -> PushReader:

@@ -43,6 +43,8 @@ _NAMES: Final = {
     "WB97M-V": "wB97M-V", "WB97X-D3BJ": "wB97X-D3(BJ)", "WB97M-D3BJ": "wB97M-D3(BJ)", "CAM-B3LYP": "CAM-B3LYP", "PW91": "PW91",
     "LDA": "LDA-PW92", "SCANFUNC": "SCAN", "HSE06": "HSE06", "WB97X": "wB97X", "HF-3C": "HF-3c", "B97-D3": "B97-D3",
 }  # fmt: skip
+_RELATIVISTIC: Final = ("ZORA", "DKH", "X2C")
+"""Keywords of Hamiltonians; names of basis sets for them, which begin so too, are used with nothing else."""
 _DISPERSION: Final = {"D3BJ": "D3(BJ)", "D3": "D3(BJ)", "D3ZERO": "D3(0)", "D4": "D4", "D2": "D2", "NL": "VV10", "D3TZ": "D3(0)"}
 _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (
@@ -180,7 +182,6 @@ def _level(head: bytes, piece: bytes, keywords: list[str], symbols: list[str]) -
     bases = [" ".join(name.decode("latin-1").split()) for name in _BASIS.findall(head)]
     fraction = number(settings.get("Fraction HF Exchange ScalHFX", "").encode("latin-1"))
     charge = number(settings.get("Total Charge Charge", "").encode("latin-1"))
-    solvent = next((word for word in keywords if word.startswith(("CPCM", "SMD", "ALPB", "COSMO"))), "")
     spin = "none" if settings.get("Hartree-Fock type HFTyp", "RHF") in ("RHF", "RKS") else "collinear"
     dft = "Density Functional Method" in settings
     return LevelOfTheory(
@@ -193,14 +194,30 @@ def _level(head: bytes, piece: bytes, keywords: list[str], symbols: list[str]) -
         smearing="none",
         spin=spin,
         charge=charge if np.isfinite(charge) else 0.0,
-        extra=(("solvent", solvent),) if solvent else (),
+        relativity="scalar" if any(word.startswith(_RELATIVISTIC) for word in keywords) else "",
+        extra=_surroundings(head, keywords),
     )
+
+
+def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return solvent and external field, by keyword or by the block of the input; raises UnreadableOutput for charges around the atoms."""
+    lines = [line.decode("latin-1").split("#", 1)[0].strip().lower() for line in _INPUT.findall(head)]
+    words = " ".join(line for line in lines if not line.startswith("!")).split()
+    if "%pointcharges" in words:
+        raise UnreadableOutput("not_dft", "the ORCA run stands in the field of point charges", "deposit runs without them")
+    solvent = next((word for word in keywords if word.startswith(("CPCM", "SMD", "ALPB", "COSMO", "C-PCM"))), "")
+    if not solvent and "%cpcm" in words:
+        block = words[words.index("%cpcm") + 1 :]
+        solvent = " ".join(block[: block.index("end")] if "end" in block else block[:12])
+    field = " ".join(words[words.index("efield") + 1 :][:3]) if "efield" in words else ""
+    return tuple((name, value) for name, value in (("electric_field", field), ("solvent", solvent)) if value)
 
 
 def _functional(settings: dict[str, str], keywords: list[str]) -> str:
     named = next((_NAMES[word] for word in keywords if word in _NAMES), "")
     parts = [settings.get("Exchange Functional Exchange", ""), settings.get("Correlation Functional Correlation", "")]
-    return named or "/".join(part for part in parts if part)
+    library = next((word[6:].strip("()") for word in keywords if word.startswith("LIBXC(")), "")
+    return named or _NAMES.get(library, library) or "/".join(part for part in parts if part)
 
 
 def _open() -> PushReader:

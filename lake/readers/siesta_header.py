@@ -213,7 +213,8 @@ def _level(
 
 def _extra(settings: dict[str, str], fdf: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
     shells = fdf.get("ldauproj", fdf.get("dftuproj"))
-    spins = [(name, value) for name, value in settings.items() if name in ("spin spiral pitch wave vector", "value of the spin of the system")]
+    names = ("spin spiral pitch wave vector", "value of the spin of the system")
+    spins = [(name, value) for name, value in settings.items() if name in names]
     return (*((("hubbard_u", " ".join(shells)),) if shells is not None else ()), *spins)
 
 

@@ -154,12 +154,14 @@ def test_what_else_changes_the_physics_is_in_the_level() -> None:
     screened = "  HSE06 screening parameters: omega_HF  =      {} bohr^-1, and"
     assert level("xc hse06 0.11", printed=screened.format("0.11000000")).extra == ()
     assert level("xc hse06 0.3", printed=screened.format("0.30000000")).extra == (("omega", "0.3"),)
-    told = level("xc pbe", printed="  No occupation type (smearing scheme) given. Defaulting to Gaussian broadening, width =  0.1000E-01 eV.")
+    defaults = "  No occupation type (smearing scheme) given. Defaulting to Gaussian broadening, width =  0.1000E-01 eV."
+    told = level("xc pbe", printed=defaults)
     assert (told.smearing, told.smearing_width) == ("gaussian", 0.01)
 
 
 def test_charges_around_the_atoms_are_refused() -> None:
-    text = fhi_aims_text(make_steps(1)).replace(b"  Input geometry:", b"  | External embedding multipoles     :        1\n  Input geometry:")
+    printed = b"  | External embedding multipoles     :        1\n  Input geometry:"
+    text = fhi_aims_text(make_steps(1)).replace(b"  Input geometry:", printed)
     with pytest.raises(UnreadableOutput, match="external multipoles") as caught:
         read(text)
     assert caught.value.reason == "not_dft"

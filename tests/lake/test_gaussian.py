@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from made_up_rare_logs import (
 from lake.readers import find_reader
 from lake.readers.gaussian import GAUSSIAN_LOG
 from schemas.errors import UnreadableOutput
+from schemas.theory import LevelOfTheory
 from schemas.units import HARTREE, HARTREE_PER_BOHR
 
 
@@ -167,3 +170,13 @@ def test_forces_in_the_standard_orientation_are_passed_over() -> None:
     assert (run.frames.flags, run.notes) == (known.frames.flags, known.notes)
     with pytest.raises(UnreadableOutput):
         read(both[: both.index(b" ***** Axes restored")])
+
+
+def test_options_that_change_the_functional_are_in_the_level() -> None:
+    def level(words: bytes) -> LevelOfTheory:
+        return read(gaussian_text(make_steps(1)).replace(b"EmpiricalDispersion=GD3BJ", words))[0].level_of_theory
+
+    assert level(b"IOp(3/107=0150000000,3/108=0150000000)").extra == (("iop", "3/107=0150000000,3/108=0150000000"),)
+    assert level(b"int=(grid=ultrafine,dkh2) iop(6/7=3)") == replace(level(b"int=grid=ultrafine"), relativity="scalar")
+    with pytest.raises(UnreadableOutput, match="point charges"):
+        level(b"charge nosymm")

@@ -18,6 +18,7 @@ from made_up_rare_logs import (
 from lake.readers import find_reader
 from lake.readers.orca import ORCA_OUTPUT
 from schemas.errors import UnreadableOutput
+from schemas.theory import LevelOfTheory
 from schemas.units import HARTREE, HARTREE_PER_BOHR
 
 
@@ -99,3 +100,16 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(orca_text(make_steps(2)), place, byte)
+
+
+def test_solvents_fields_and_hamiltonians_of_the_input_are_in_the_level() -> None:
+    def level(keywords: str, *block: str) -> LevelOfTheory:
+        lines = "\n".join(f"|  {k + 1}> {words}" for k, words in enumerate((f"! {keywords} def2-SVP opt", *block)))
+        return read(orca_text(make_steps(1)).replace(b"|  1> ! PBE0 D3BJ def2-SVP opt CPCM(water)", lines.encode()))[0].level_of_theory
+
+    assert level("PBE0", "%cpcm smd true", ' SMDsolvent "water"', "end").extra == (("solvent", 'smd true smdsolvent "water"'),)
+    assert level("PBE0", "%scf EField 0.0, 0.0, 0.01 end").extra == (("electric_field", "0.0, 0.0, 0.01"),)
+    assert (level("PBE0 ZORA").relativity, level("PBE0").relativity) == ("scalar", "")
+    assert level("LibXC(MN15)").functional == "MN15"
+    with pytest.raises(UnreadableOutput, match="point charges"):
+        level("PBE0", '%pointcharges "around.pc"')

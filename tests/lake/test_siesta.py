@@ -156,7 +156,8 @@ def test_version_3_begins_its_steps_and_rows_otherwise() -> None:
 
 def test_what_only_later_text_tells_is_in_the_level() -> None:
     text = siesta_text(make_steps(1))
-    paired = text.replace(b" Species number:            1", b"C6 - two-body potential between   1 and   1\n Species number:            1", 1)
+    first = b" Species number:            1"
+    paired = text.replace(first, b"C6 - two-body potential between   1 and   1\n" + first, 1)
     grimme = paired.replace(b"C6 - two", b"Grimme two")
     assert [read(each).level_of_theory.dispersion for each in (text, paired, grimme)] == ["", "C6", "D2"]
     for term, found in ((b"0.000000", ()), (b"1.250000", (U_NOT_TOLD,))):
