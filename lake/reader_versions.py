@@ -26,10 +26,10 @@ VERSIONS: Final = {
     "nwchem": 3,
     "openmx": 2,
     "orca": 3,
-    "qe": 3,
+    "qe": 4,
     "runner": 1,
     "siesta": 3,
-    "vasp": 3,
+    "vasp": 4,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""
 

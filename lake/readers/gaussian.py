@@ -322,6 +322,7 @@ def _level(text: bytes, route: str, geometry: _Geometry) -> LevelOfTheory:
     points, (mesh, spacing) = _POINTS.findall(text), _mesh(text, route, geometry)
     extra = [("solvent", solvent.group())] if solvent else []
     extra += [("field", field.group())] if field else []
+    extra += [("hamiltonian", "DKH")] if re.search(r"\b(?:dkh|douglaskroll)", route) else []
     extra += [("iop", ",".join(options))] if (options := sorted(set(re.findall(r"\b3/\d+ *= *-?\d+", _options(route))))) else []
     return LevelOfTheory(
         code="gaussian",
@@ -333,7 +334,6 @@ def _level(text: bytes, route: str, geometry: _Geometry) -> LevelOfTheory:
         kpoint_spacing=spacing,
         smearing="none",
         charge=float(state.group(1)) if state else 0.0,
-        relativity="scalar" if re.search(r"\b(?:dkh\w*|douglaskrollhess)\b", route) else "",
         extra=tuple(extra),
     )
 

@@ -194,13 +194,12 @@ def _level(head: bytes, piece: bytes, keywords: list[str], symbols: list[str]) -
         smearing="none",
         spin=spin,
         charge=charge if np.isfinite(charge) else 0.0,
-        relativity="scalar" if any(word.startswith(_RELATIVISTIC) for word in keywords) else "",
         extra=_surroundings(head, keywords),
     )
 
 
 def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return solvent and external field, by keyword or by the block of the input; raises UnreadableOutput for charges around the atoms."""
+    """Return solvent, external field and relativistic Hamiltonian, by keyword or by the block of the input; raises UnreadableOutput for charges around the atoms."""
     lines = [line.decode("latin-1").split("#", 1)[0].strip().lower() for line in _INPUT.findall(head)]
     words = " ".join(line for line in lines if not line.startswith("!")).split()
     if "%pointcharges" in words:
@@ -210,7 +209,9 @@ def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ..
         block = words[words.index("%cpcm") + 1 :]
         solvent = " ".join(block[: block.index("end")] if "end" in block else block[:12])
     field = " ".join(words[words.index("efield") + 1 :][:3]) if "efield" in words else ""
-    return tuple((name, value) for name, value in (("electric_field", field), ("solvent", solvent)) if value)
+    hamiltonian = next((start for word in keywords for start in _RELATIVISTIC if word.startswith(start)), "")
+    found = (("electric_field", field), ("hamiltonian", hamiltonian), ("solvent", solvent))
+    return tuple((name, value) for name, value in found if value)
 
 
 def _functional(settings: dict[str, str], keywords: list[str]) -> str:

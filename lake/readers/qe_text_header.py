@@ -43,6 +43,7 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Boundary Conditions: Vacuum-Slab-Vacuum", "isolated", "esm bc1"),
     (b"Boundary Conditions: Metal-Slab-Metal", "isolated", "esm bc2"),
     (b"Boundary Conditions: Vacuum-Slab-Metal", "isolated", "esm bc3"),
+    (b"The code is running with the 2D cutoff", "isolated", "2d"),
     (b"Using Berry phase electric field", "electric_field", "berry phase"),
     (b"Adding external electric field", "electric_field", "sawtooth"),
     (b"Adding charged plate", "gate", "charged plate"),

@@ -154,13 +154,20 @@ def _spin(inputs: Node) -> str:
     return "collinear" if inputs.words("spin", "lsda") == "true" else "none"
 
 
+_USUAL_SCREENING: Final = 0.106
+"""1/bohr, of HSE06; makov-payne corrects a number that is printed beside the energy, not the energy."""
+
+
 def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
     found = []
     isolated = inputs.words("boundary_conditions", "assume_isolated").lower()
-    if isolated not in {"", "none"}:
+    if isolated not in {"", "none", "makov-payne", "m-p", "mp"}:
         bc = inputs.words("boundary_conditions", "esm", "bc")
         if not (isolated == "esm" and bc == "pbc"):
             found.append(("isolated", f"esm {bc}" if isolated == "esm" else "martyna-tuckerman" if isolated.startswith("m") else isolated))
+    screening = number(inputs.words("dft", "hybrid", "screening_parameter").encode())
+    if np.isfinite(screening) and abs(screening - _USUAL_SCREENING) > 5e-3 and screening != 0.0:
+        found.append(("screening", f"{screening:g}"))
     potential = inputs.words("electric_field", "electric_potential").lower()
     if potential:
         found.append(("electric_field", {"sawtooth_potential": "sawtooth", "berry_phase": "berry phase"}.get(potential, potential)))

@@ -169,7 +169,7 @@ def _hybrid(tags: Tags, base: str) -> str:
         return base
     if share == 1.0 and screening == 0.0 and tags.number("ALDAC", 1.0) == 0.0:
         return "HF"
-    if share == 0.25 and not tags.true("LTHOMAS"):
+    if share == 0.25 and not tags.true("LTHOMAS") and not tags.true("LMODELHF"):
         if screening == 0.0:
             return {"PBE": "PBE0", "SCAN": "SCAN0", "PBEsol": "PBEsol0"}.get(base, f"{base} hybrid")
         if base == "PBE" and abs(screening - 0.2) < 0.01:
@@ -232,16 +232,40 @@ def _charge(tags: Tags, kinds: Sequence[IonType], weights: Sequence[float]) -> f
     return charge + 0.0 if np.isfinite(charge) and abs(charge) > 5e-3 else 0.0
 
 
+_OTHERWISE: Final = {"EFIELD": 0.0, "SCALEE": 1.0, "I_CONSTRAINED_M": 0.0}
+"""Tags that change energies, with what they are where they do not: a field, a scaled energy, penalties on magnetic moments."""
+_SOLVENT: Final = {"EB_K": 80.0, "TAU": 0.000525, "LAMBDA_D_K": 0.0}
+"""Tags of VASPsol, with the values of water without ions."""
+
+
+_VDW_PARAMETERS: Final[Mapping[str, Mapping[str, float]]] = {
+    "AGGAC": {"": 0.0},
+    "ZAB_VDW": {"": -0.8491, "vdW-DF2": -1.8867},
+    "PARAM1": {"optB88-vdW": 0.1833333, "optB86b-vdW": 0.1234},
+    "PARAM2": {"optB88-vdW": 0.22, "optB86b-vdW": 1.0},
+}
+"""Tags that a van der Waals functional needs besides GGA (VASP wiki, 'Nonlocal vdW-DF functionals'); without them it is another one."""
+
+
 def _extra(tags: Tags, functional: str) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     if functional.endswith("hybrid") and tags.number("HFSCREEN", 0.0) != 0.0:
         found.append(("HFSCREEN", f"{tags.number('HFSCREEN', 0.0):g}"))
-    if tags.number("EFIELD", 0.0) != 0.0:
-        found.append(("EFIELD", tags.word("EFIELD")))
+    others = {**_OTHERWISE, **(_SOLVENT if tags.true("LSOL") else {})}
+    found += [(name, f"{value:g}") for name, usual in others.items() if (value := tags.number(name, usual)) != usual]
+    lists = ("EFIELD_PEAD", "LDAUJ") if tags.true("LDAU") and tags.integer("LDAUTYPE", 2) != 2 else ("EFIELD_PEAD",)
+    found += [(name, " ".join(f"{value:g}" for value in tags.numbers(name))) for name in lists if any(tags.numbers(name))]
     if tags.true("LDIPOL") or tags.integer("IDIPOL", 0) > 0:
         found.append(("dipole correction", str(tags.integer("IDIPOL", 0))))
     if tags.true("LSOL"):
         found.append(("implicit solvent", "VASPsol"))
+    for name, usual in _VDW_PARAMETERS.items() if functional in _VDW_DF.values() and functional != "BEEF-vdW" else ():
+        value, right = tags.number(name, float("nan")), usual.get(functional, usual.get("", float("nan")))
+        found += [(name, f"{value:g}")] if abs(value - right) > 1e-3 else []
+    if tags.true("LMODELHF"):
+        found.append(("LMODELHF", "on"))
+    if tags.integer("ISMEAR", 1) == -2:
+        found.append(("occupations", "ISMEAR = -2"))
     if tags.number("NUPDOWN", -1.0) >= 0.0:
         found.append(("NUPDOWN", f"{tags.number('NUPDOWN', -1.0):g}"))
     if tags.true("LDAU") and tags.integer("LDAUTYPE", 2) != 2:

@@ -177,6 +177,6 @@ def test_options_that_change_the_functional_are_in_the_level() -> None:
         return read(gaussian_text(make_steps(1)).replace(b"EmpiricalDispersion=GD3BJ", words))[0].level_of_theory
 
     assert level(b"IOp(3/107=0150000000,3/108=0150000000)").extra == (("iop", "3/107=0150000000,3/108=0150000000"),)
-    assert level(b"int=(grid=ultrafine,dkh2) iop(6/7=3)") == replace(level(b"int=grid=ultrafine"), relativity="scalar")
+    assert level(b"int=(grid=ultrafine,dkh2) iop(6/7=3)") == replace(level(b"int=grid=ultrafine"), extra=(("hamiltonian", "DKH"),))
     with pytest.raises(UnreadableOutput, match="point charges"):
         level(b"charge nosymm")

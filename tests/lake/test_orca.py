@@ -109,7 +109,7 @@ def test_solvents_fields_and_hamiltonians_of_the_input_are_in_the_level() -> Non
 
     assert level("PBE0", "%cpcm smd true", ' SMDsolvent "water"', "end").extra == (("solvent", 'smd true smdsolvent "water"'),)
     assert level("PBE0", "%scf EField 0.0, 0.0, 0.01 end").extra == (("electric_field", "0.0, 0.0, 0.01"),)
-    assert (level("PBE0 ZORA").relativity, level("PBE0").relativity) == ("scalar", "")
+    assert (level("PBE0 ZORA").extra, level("PBE0").extra) == ((("hamiltonian", "ZORA"),), ())
     assert level("LibXC(MN15)").functional == "MN15"
     with pytest.raises(UnreadableOutput, match="point charges"):
         level("PBE0", '%pointcharges "around.pc"')

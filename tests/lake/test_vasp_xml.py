@@ -451,3 +451,21 @@ def test_damage_is_refused_or_read(place: int, wrong: bytes, lost: int) -> None:
     except UnreadableOutput:
         return
     assert all(np.isfinite(run.frames.positions).all() for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("tags", "extra"),
+    [
+        ({"SCALEE": "1.0", "I_CONSTRAINED_M": "0", "EFIELD": "0.00000000", "EFIELD_PEAD": "0.0 0.0 0.0"}, ()),
+        ({"SCALEE": "0.5", "EFIELD": "0.10000000"}, (("EFIELD", "0.1"), ("SCALEE", "0.5"))),
+        ({"I_CONSTRAINED_M": "1", "EFIELD_PEAD": "0.0 0.0 0.01"}, (("EFIELD_PEAD", "0 0 0.01"), ("I_CONSTRAINED_M", "1"))),
+        ({"LSOL": "T", "EB_K": "37.50"}, (("EB_K", "37.5"), ("implicit solvent", "VASPsol"))),
+        ({"LUSE_VDW": "T", "GGA": "ML", "AGGAC": "0.0", "ZAB_VDW": "-1.8867"}, ()),
+        ({"LUSE_VDW": "T", "GGA": "RE", "AGGAC": "1.0", "ZAB_VDW": "-0.8491"}, (("AGGAC", "1"),)),
+        ({"ISMEAR": "-2"}, (("occupations", "ISMEAR = -2"),)),
+        ({"LDAU": "T", "LDAUTYPE": "1", "LDAUJ": "1.0"}, (("LDAUJ", "1"), ("LDAUTYPE", "1"))),
+        ({"LHFCALC": "T", "AEXX": "0.25", "HFSCREEN": "0.2", "LMODELHF": "T"}, (("HFSCREEN", "0.2"), ("LMODELHF", "on"))),
+    ],
+)
+def test_tags_that_change_energies_are_in_the_level(tags: dict[str, str], extra: tuple[tuple[str, str], ...]) -> None:
+    assert read(xml_text(make_run(1).with_tags(**tags))).level_of_theory.extra == extra
