@@ -23,7 +23,7 @@ VERSIONS: Final = {
     "fhi-aims": 3,
     "gaussian": 4,
     "gpaw": 2,
-    "nwchem": 3,
+    "nwchem": 4,
     "openmx": 2,
     "orca": 3,
     "qe": 4,

@@ -15,7 +15,7 @@ import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of
-from lake.readers.nwchem_others import OTHERS, other_energy, refuse_parts
+from lake.readers.nwchem_others import OTHERS, SOLVATED, hamiltonian_of, other_energy, refuse_parts, solvent_of
 from lake.readers.nwchem_plane_waves import MOVES, STARTS, count_energies, read_plane_waves
 from lake.readers.rows import number
 from lake.readers.step_log import as_numbers, element_of
@@ -58,7 +58,19 @@ _DISPERSED: Final = b"\n    Dispersion correction = "
 """Stands among the parts of an energy that has one."""
 _DOUBLE_HYBRID: Final = b"Total DFT+MP2 energy"
 """The total DFT energy above it lacks the part of second order."""
-_METHODS: Final = {"B3LYP": "B3LYP", "PBE0": "PBE0", "TPSS03": "TPSS", "M06-2X": "M06-2X", "M06": "M06", "HSE03": "HSE03"}
+_METHODS: Final = {
+    "B3LYP": "B3LYP",
+    "PBE0": "PBE0",
+    "TPSS03": "TPSS",
+    "M06-2X": "M06-2X",
+    "M06": "M06",
+    "HSE03": "HSE03",
+    "PBE96": "PBE",
+    "Becke 1997": "B97",
+    "Becke 97-D": "B97-D",
+    "Becke half-and-half": "BHandH",
+    "Adiabatic Connection": "B3PW91(ACM)",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +88,9 @@ class _Settings:
     xc: tuple[str, ...] = ()
     basis: tuple[tuple[str, str], ...] = ()
     dispersion: str = ""
+    solvent: tuple[tuple[str, str], ...] = ()
+    hamiltonian: tuple[tuple[str, str], ...] = ()
+    """Range of the exchange and relativistic terms"""
     limits: tuple[float, float] = (NAN, NAN)
     """Criteria of energy and density."""
     converged: int = -1
@@ -236,7 +251,8 @@ class NwchemReader:
         self._fresh = False
         task.energies += 1
         if task.level is None:
-            task.level = _level(settings, dispersed=_DISPERSED in piece)
+            level = _level(settings, dispersed=_DISPERSED in piece)
+            task.level = replace(level, extra=(*settings.hamiltonian, *(settings.solvent if SOLVATED in piece else ())))
             task.symbols = geometry.symbols if geometry is not None else []
         if value is None or geometry is None or geometry.symbols != task.symbols or _DOUBLE_HYBRID in piece:
             task.lost += 1
@@ -279,6 +295,8 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
         xc=tuple(" ".join(line.decode("latin-1").split()) for line in xc.group(1).split(b"\n") if line.strip()) if xc else known.xc,
         basis=_read_basis(basis[-1]) if basis else known.basis,
         dispersion=_MODELS.get(model[-1], model[-1].decode("latin-1")) if model else known.dispersion,
+        solvent=solvent_of(text) or known.solvent,
+        hamiltonian=hamiltonian_of(text) if xc else known.hamiltonian,
         limits=limits,
         converged=converged,
         n_scf=int(rows[-1][0]) if rows else known.n_scf,
@@ -324,7 +342,7 @@ def _level(settings: _Settings, *, dispersed: bool) -> LevelOfTheory:
     words = [re.sub(r" +\d+\.\d+.*", "", line) for line in settings.xc]
     exact = next((line.split()[-1] for line in settings.xc if line.startswith("Hartree-Fock (Exact) Exchange")), "")
     fraction = number(exact.encode("latin-1"))
-    method = next((line.split()[0] for line in words if "Method XC" in line), "")
+    method = next((line.partition(" Method XC")[0] for line in words if " Method XC" in line), "")
     functional = _METHODS.get(method, method) or next((name for parts, name in _PARTS if parts <= set(words)), " + ".join(words))
     return LevelOfTheory(
         code="nwchem",

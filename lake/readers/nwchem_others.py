@@ -26,6 +26,14 @@ _PARTS: Final = {
     b"BSSE Module - Counter Poise": ("not_energies", "a counterpoise calculation of fragments"),
 }
 """Modules whose DFT energies are not those of the atoms that are printed."""
+SOLVATED: Final = b" COSMO energy ="
+"""Stands among the parts of an energy that has one."""
+_SOLVENT: Final = re.compile(rb"\n +-cosmo- solvent\n(?:[^\n]*\n){1,12}? dielectric constant -eps- +=  *(\S+)")
+_RANGE: Final = re.compile(rb"\n +Range-Separation Parameters *\n +-+ *\n +Alpha +: +(\S+) *\n +Beta +: +(\S+) *\n +Gamma +: +(\S+)")
+_RELATIVISTIC: Final = re.compile(
+    rb"\n Using Relativistic ([^\n]*?) Approach|\n *(Douglas-Kroll) (?:Hamiltonian|integrals are switched on)|\n +Performing (ZORA) calculations"
+)
+_SPRING: Final = re.compile(rb"\n adding spring # +(\d+)[^\n]*\n[^\n]*\n +spring length and energy +: +\S+ +(\S+)")
 _OPTIMISER: Final = re.compile(rb"\n@ +\d+ +(-?\d+\.\d{8}) ")
 
 
@@ -36,10 +44,28 @@ def refuse_parts(piece: bytes) -> None:
             raise UnreadableOutput(reason, f"the log of NWChem has {what}", "deposit runs of the DFT module with all atoms")
 
 
+def solvent_of(piece: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the continuum that a text sets up around the atoms."""
+    found = _SOLVENT.findall(piece)
+    return (("solvent", f"COSMO eps {number(found[-1]):g}"),) if found else ()
+
+
+def hamiltonian_of(piece: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the shares and the range of a separated exchange, and the relativistic approach."""
+    ranges, approach = _RANGE.search(piece), _RELATIVISTIC.search(piece)
+    words = next((group.decode("latin-1") for group in approach.groups() if group), "") if approach else ""
+    shares = " ".join(f"{number(field):g}" for field in ranges.groups()) if ranges else ""
+    return tuple((name, value) for name, value in (("hamiltonian", words), ("range_separation", shares)) if value)
+
+
 def other_energy(piece: bytes, energy: bytes) -> tuple[str, ...]:
-    """Return a sentence where the optimiser printed another energy for a step than the DFT module: restraints add to it."""
+    """Return a sentence where the optimiser printed another energy for a step than the DFT module and the springs of its restraints.
+
+    The springs are not in the energy and the gradient of the DFT module, which are what is read.
+    """
     printed = _OPTIMISER.search(piece)
-    if printed is None or not differ(printed.group(1), number(energy), share=0.0):
+    springs = {index: number(value) for index, value in _SPRING.findall(piece[: printed.start()])} if printed else {}
+    if printed is None or not differ(printed.group(1), number(energy) + sum(springs.values()), share=0.0):
         return ()
     words = f"is {energy.decode('latin-1')} by what else is printed"
     return (f"the energy is printed as {printed.group(1).decode('latin-1')} by the optimiser, and {words}",)

@@ -199,7 +199,10 @@ def _level(head: bytes, piece: bytes, keywords: list[str], symbols: list[str]) -
 
 
 def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return solvent, external field and relativistic Hamiltonian, by keyword or by the block of the input; raises UnreadableOutput for charges around the atoms."""
+    """Return solvent, external field and relativistic Hamiltonian, by keyword or by the block of the input.
+
+    Raises UnreadableOutput for charges around the atoms.
+    """
     lines = [line.decode("latin-1").split("#", 1)[0].strip().lower() for line in _INPUT.findall(head)]
     words = " ".join(line for line in lines if not line.startswith("!")).split()
     if "%pointcharges" in words:

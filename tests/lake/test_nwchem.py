@@ -204,3 +204,32 @@ def test_a_double_hybrid_is_refused() -> None:
             + text[end:]
         )
     assert refusal.value.reason == "not_dft"
+
+
+def test_solvent_range_and_the_whole_name_of_a_method_are_in_the_level() -> None:
+    text = nwchem_text(make_steps(1))
+    continuum = b"          -cosmo- solvent\n          ----\n dielectric constant -eps-     =  78.40\n"
+    solvated = text.replace(b"              XC Information", continuum + b"              XC Information")
+    solvated = solvated.replace(b"      One electron energy", b"             COSMO energy =  0.09\n      One electron energy")
+    assert b"COSMO energy" in solvated
+    assert read(solvated)[0].level_of_theory.extra == (("solvent", "COSMO eps 78.4"),)
+    ranges = b"\n           Range-Separation Parameters \n           ------\n           Alpha           :  0.19\n           Beta            :  0.46\n"
+    last = b"Exchange  0.250          \n"
+    separated = text.replace(last, last + ranges + b"           Gamma           :  0.33\n")
+        b"Exchange  0.250          \n", b"Exchange  0.250          \n" + ranges + b"           Gamma           :  0.33\n"
+    )
+    assert read(separated)[0].level_of_theory.extra == (("range_separation", "0.19 0.46 0.33"),)
+    for name, functional in ((b"Becke half-and-half", "BHandH"), (b"Becke 1997-1", "Becke 1997-1"), (b"Becke 97-D", "B97-D")):
+        named = text.replace(b"PBE0 Method XC Functional", name + b" Method XC Potential")
+        assert read(named)[0].level_of_theory.functional == functional
+
+
+def test_springs_of_restraints_are_in_the_optimisers_energy_alone() -> None:
+    (step,) = make_steps(1)
+    text = nwchem_text([step])
+    lines = ("adding spring #     1", "  spring parameters (i,j,k,r0):  1  2  1.0  5.0", "  spring length and energy    :  3.9  0.25000000")
+    spring = "".join(f"\n {line}" for line in lines) + "\n"
+    restrained = text.replace(f"@    0 {step.energy:15.8f}".encode(), f"{spring}@    0 {step.energy + 0.25:15.8f}".encode())
+    assert restrained != text
+    assert read(restrained)[0].frames.flags == ((),)
+    assert read(restrained.replace(b"0.25000000", b"0.15000000"))[0].frames.flags == (("contradictory_values",),)
