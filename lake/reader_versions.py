@@ -13,7 +13,7 @@ SHARED: Final = 1
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
     "abacus": 3,
-    "abinit": 2,
+    "abinit": 3,
     "ase": 2,
     "castep": 2,
     "cp2k": 2,
@@ -24,7 +24,7 @@ VERSIONS: Final = {
     "gaussian": 4,
     "gpaw": 2,
     "nwchem": 4,
-    "openmx": 2,
+    "openmx": 3,
     "orca": 3,
     "qe": 4,
     "runner": 1,

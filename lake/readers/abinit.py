@@ -210,6 +210,9 @@ def _refuse(variables: Variables, dataset: _Dataset) -> None:
     if driver != 0 or mixing < 0:
         what = f"optdriver {driver}" if driver else f"iscf {mixing}, without self-consistency"
         raise UnreadableOutput("not_energies", f"dataset {dataset.number} has {what}", "deposit the ground-state run before it")
+    if variables.integer("macro_uj", dataset.number, 0):
+        what = f"dataset {dataset.number} is disturbed by a potential to find U or J (macro_uj)"
+        raise UnreadableOutput("not_energies", what, "deposit the ground-state run before it")
     if variables.integer("nimage", dataset.number, 1) > 1:
         raise UnreadableOutput(
             "unreadable_output", f"dataset {dataset.number} moves several images", "deposit each image as a run of its own"

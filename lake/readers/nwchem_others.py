@@ -31,7 +31,8 @@ SOLVATED: Final = b" COSMO energy ="
 _SOLVENT: Final = re.compile(rb"\n +-cosmo- solvent\n(?:[^\n]*\n){1,12}? dielectric constant -eps- +=  *(\S+)")
 _RANGE: Final = re.compile(rb"\n +Range-Separation Parameters *\n +-+ *\n +Alpha +: +(\S+) *\n +Beta +: +(\S+) *\n +Gamma +: +(\S+)")
 _RELATIVISTIC: Final = re.compile(
-    rb"\n Using Relativistic ([^\n]*?) Approach|\n *(Douglas-Kroll) (?:Hamiltonian|integrals are switched on)|\n +Performing (ZORA) calculations"
+    rb"\n Using Relativistic ([^\n]*?) Approach|\n *(Douglas-Kroll) (?:Hamiltonian|integrals are switched on)"
+    rb"|\n +Performing (ZORA) calculations"
 )
 _SPRING: Final = re.compile(rb"\n adding spring # +(\d+)[^\n]*\n[^\n]*\n +spring length and energy +: +\S+ +(\S+)")
 _OPTIMISER: Final = re.compile(rb"\n@ +\d+ +(-?\d+\.\d{8}) ")

@@ -17,7 +17,7 @@ import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of, other_volume
-from lake.readers.openmx_input import Input, read_input
+from lake.readers.openmx_input import Input, nearest, read_input
 from lake.readers.openmx_md import MD_FORMAT, OpenmxMdReader, Snapshot, read_snapshots, recognises_md, split_runs
 from lake.readers.rows import number
 from lake.readers.text_steps import Cutter, Step, lines_after, make_frames, token_table
@@ -102,7 +102,7 @@ class OpenmxReader:
         """Return the run; raises UnreadableOutput where no step has positions and an energy."""
         for piece in self._cutter.rest():
             self._take(piece)
-        given = self._input or read_input(self._head)
+        given = self._input or _read_input(self._head)
         if given is None:
             raise UnreadableOutput(
                 "unreadable_output", "the output of OpenMX repeats no input with a geometry", "deposit the file as OpenMX wrote it"
@@ -140,7 +140,7 @@ class OpenmxReader:
                 kind=given.kind,
                 format=FORMAT,
                 level_of_theory=given.level,
-                frames=make_frames(given.numbers, np.ones(3, dtype=bool), steps, ("OpenMX Utot", "")),
+                frames=make_frames(given.numbers, np.full(3, bool(given.cell.any())), steps, ("OpenMX Utot", "")),
                 complete=self._complete,
                 flags=tuple(sorted(name for name, holds in flags.items() if holds)),
                 notes=(*notes, *notes_of(steps[:1])),
@@ -152,8 +152,9 @@ class OpenmxReader:
         self._complete = self._complete or b"\n   Elapsed.Time." in piece
         if piece.startswith(_HISTORY):
             if self._input is None:
-                self._input = read_input(self._head)
-                self._told = other_volume(self._head, _VOLUME, self._input.cell, BOHR**3) if self._input is not None else ""
+                self._input = _read_input(self._head)
+                periodic = self._input is not None and bool(self._input.cell.any())
+                self._told = other_volume(self._head, _VOLUME, self._input.cell, BOHR**3) if self._input and periodic else ""
                 named = _NAME.search(self._head)
                 self._head = self._head[:2000] + (named.group() if named else b"")
             if self._input is not None:
@@ -194,13 +195,17 @@ class OpenmxReader:
         ordered = sorted(self._trajectories.items(), key=lambda item: (_stem(item[0]) != system, item[0]))
         for name, run in ((name, run) for name, runs in ordered for run in reversed(runs)):
             if np.array_equal(run[0].numbers, given.numbers):
-                shift = (run[0].positions - given.positions) @ np.linalg.inv(given.cell)
-                near = bool((np.abs((shift - np.round(shift)) @ given.cell) < _SAME_PLACE).all())
+                near = bool((np.abs(nearest(run[0].positions - given.positions, given.cell)) < _SAME_PLACE).all())
                 first = next(iter(self._cycles), None)
                 if near and first is not None and abs(first.energy - run[0].energy) <= _SAME_ENERGY:
                     self._used = (name,)
                     return run
         return ()
+
+
+def _read_input(text: bytes) -> Input | None:
+    """Return the repeated input; one without vectors is that of a molecule, around which OpenMX puts a box that it does not print."""
+    return read_input(text) or read_input(text, np.zeros((3, 3)))
 
 
 def is_companion(name: str) -> bool:
@@ -246,7 +251,7 @@ def _read_final(text: bytes, given: Input) -> _Final | None:
     rows = lines_after(text, fractions.end(), natoms) if fractions else None
     if rows is None and b"\n   Elapsed.Time." not in text:
         return None
-    if rows is not None:
+    if rows is not None and given.cell.any():
         exact = token_table(rows, natoms, 2, 5) @ given.cell
         shift = (exact - positions) @ np.linalg.inv(given.cell)
         exact = exact - np.round(shift) @ given.cell

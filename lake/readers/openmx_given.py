@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from lake.readers.openmx_input import Input, read_input
+from lake.readers.openmx_input import Input, nearest, read_input
 from lake.readers.openmx_md import LEVEL_UNKNOWN, MD_FORMAT
 from schemas.calculations import Run
 from schemas.frames import Floats
@@ -112,8 +112,7 @@ def _fits(given: Input, run: Run, *, written: bool) -> bool:
     cell: Floats = frames.cell[at]
     if bool((np.abs(given.cell - cell) > tolerance).any()):
         return False
-    shift = (given.positions - frames.positions[at]) @ np.linalg.inv(cell)
-    return bool((np.abs((shift - np.round(shift)) @ cell) <= tolerance).all())
+    return bool((np.abs(nearest(given.positions - frames.positions[at], cell)) <= tolerance).all())
 
 
 def _differences(level: LevelOfTheory, other: LevelOfTheory) -> list[tuple[str, object, object]]:

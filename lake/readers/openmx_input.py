@@ -61,6 +61,8 @@ def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
         return None
     values = as_floats([field.encode("latin-1") for row in rows for field in row[2:5]]).reshape(-1, 3)
     unit = _first(words, "atoms.speciesandcoordinates.unit", "ang").lower()
+    if unit == "frac" and not cell.any():
+        return None
     positions = values @ cell if unit == "frac" else values * (BOHR if unit == "au" else 1.0)
     if not bool(np.isfinite(positions).all()):
         return None
@@ -75,6 +77,11 @@ def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
         force_criterion=_value(words, "md.opt.criterion", 3e-4),
         level=_level(words, blocks, species, numbers, cell),
     )
+
+
+def nearest(difference: Floats, cell: Floats) -> Floats:
+    """Return differences of places (n, 3) less the whole vectors in them; cell (3, 3), zeros for a molecule."""
+    return np.asarray(difference - np.round(difference @ np.linalg.pinv(cell)) @ cell)
 
 
 def _keywords(text: bytes) -> tuple[dict[str, list[str]], dict[str, list[list[str]]]]:

@@ -87,7 +87,7 @@ def test_a_small_difference_of_energy_must_come_twice() -> None:
     assert run.frames.scf_converged.tolist() == [0]
 
 
-@pytest.mark.parametrize("extra", ["        optdriver           3", "             iscf          -2"])
+@pytest.mark.parametrize("extra", ["        optdriver           3", "             iscf          -2", "         macro_uj           4"])
 def test_datasets_that_give_no_ground_state_are_refused(extra: str) -> None:
     with pytest.raises(UnreadableOutput) as refusal:
         read(abinit_text([make_steps(1)], extra=extra))

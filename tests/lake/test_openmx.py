@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,3 +151,13 @@ def test_damage_never_escapes(place: int, byte: int, count: int) -> None:
         except UnreadableOutput:
             continue
         assert all(run.frames.count for run in runs)
+
+
+def test_a_molecule_without_vectors_is_read_without_a_cell() -> None:
+    (step,) = make_steps(1)
+    text = re.sub(rb"<Atoms\.UnitVectors\n.*?Atoms\.UnitVectors>\n", b"", openmx_text([step]), flags=re.S)
+    assert b"UnitVectors>" not in text
+    run = read(text)
+    assert (run.frames.pbc.tolist(), run.frames.cell.any()) == ([False] * 3, False)
+    np.testing.assert_allclose(run.frames.positions[0], step.positions, atol=1e-4)
+    np.testing.assert_array_equal(run.frames.energy, read(openmx_text([step])).frames.energy)
