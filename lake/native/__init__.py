@@ -41,7 +41,7 @@ def loops() -> ctypes.CDLL | None:
         return None
     arguments = {
         "gather": (_VOID, _VOID, _VOID, _LONG, _VOID),
-        "block_rows": (_VOID, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
+        "block_rows": (_VOID, _VOID, _VOID, _LONG, _LONG, _LONG, _LONG, _LONG, _VOID, _VOID),
         "equal_fields": (_VOID, _LONG, _LONG, _VOID),
         "word_rows": (ctypes.c_char_p, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID),
         "find_words": (_VOID, _LONG, _LONG, ctypes.c_char_p, _LONG, _LONG),
@@ -104,21 +104,41 @@ def joined(parts: Sequence[bytes | Gathered]) -> Gathered:
     return Gathered(np.frombuffer(text, dtype=np.uint8), np.array(lengths, dtype=np.int64))
 
 
-def block_rows(blocks: Gathered, stride: int, groups: Sequence[Sequence[int]], out: Floats, *, tagged: bool) -> bool:
-    """Put the numbers of blocks of rows in fixed columns into out (blocks, rows, count); False where that is left to another way.
+@dataclass(frozen=True, eq=False)
+class RowForm:
+    """How rows in fixed columns are laid out."""
 
-    stride is the length of a row. groups are, of each group of equal columns, where it begins, width, decimals and number of them, and
-    where its part of a row ends. An empty block is left alone.
+    stride: int
+    """Length of a row."""
+    groups: NDArray[np.int64]
+    """(groups, 5) of each group of equal columns: where it begins, width, decimals and number of them, where its part of a row ends."""
+    tagged: bool
+    """Rows begin with '<', and do not end with a newline."""
+
+
+def block_rows(buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64], form: RowForm, out: Floats) -> bool:
+    """Put the numbers of blocks of rows between places of a buffer into out (blocks, rows, count); False where that is left to another way.
+
+    An empty block is left alone.
     """
+    made = loops()
+    return made is not None and _block_rows(made, ctypes.addressof(ctypes.c_char.from_buffer(buffer)), (starts, ends), form, out)
+
+
+def gathered_rows(blocks: Gathered, form: RowForm, out: Floats) -> bool:
+    """Put the numbers of blocks of rows into out (blocks, rows, count), as `block_rows` does."""
     made = loops()
     if made is None:
         return False
-    table = np.array(groups, dtype=np.int64)
+    ends = np.cumsum(blocks.lengths)
+    return _block_rows(made, address(blocks.text), (ends - blocks.lengths, ends), form, out)
+
+
+def _block_rows(made: ctypes.CDLL, text: int, places: tuple[NDArray[np.int64], NDArray[np.int64]], form: RowForm, out: Floats) -> bool:
+    starts, ends = map(np.ascontiguousarray, places)
     n, rows, _ = out.shape
-    found = made.block_rows(
-        address(blocks.text), address(blocks.lengths), n, rows, stride, tagged, len(groups), address(table), address(out)
-    )
-    return bool(found)
+    sizes = (n, rows, form.stride, form.tagged, len(form.groups))
+    return bool(made.block_rows(text, address(starts), address(ends), *sizes, address(form.groups), address(out)))
 
 
 def equal_fields(fields: NDArray[np.uint8]) -> Floats | None:

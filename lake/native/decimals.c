@@ -161,13 +161,13 @@ static inline int fixed(const byte *p, long width, long places, double *out)
     return 1;
 }
 
-/* Blocks of rows that all begin like the first one, one after another in text, lengths[n] their bytes (0: no block, out is left alone).
+/* Blocks of rows that all begin like the first one, in text from starts[n] to ends[n] (equal: no block, out is left alone).
 
    groups[n_groups][5] has for each group of equal columns: where the first begins, their width, decimals and number, and where the part
    of a row ends that may belong to the group. Rows begin with '<' (tagged) or end with a newline. Return 1 where every field is as Fortran
    fills it and apart from what stands around its group, so that no other way of cutting the row gives other numbers; else 0. */
-long block_rows(const byte *text, const long *lengths, long n, long rows, long stride, long tagged, long n_groups, const long *groups,
-                double *out)
+long block_rows(const byte *text, const long *starts, const long *ends, long n, long rows, long stride, long tagged, long n_groups,
+                const long *groups, double *out)
 {
     long last = 0, count = 0;
     for (long g = 0; g < n_groups; g++) {
@@ -178,12 +178,13 @@ long block_rows(const byte *text, const long *lengths, long n, long rows, long s
         if (group[2] > 18 || group[2] < 1 || group[1] - group[2] < 2 || group[0] < 0 || end > stride)
             return 0;
     }
-    for (long b = 0; b < n; text += lengths[b], b++) {
-        if (lengths[b] == 0)
+    for (long b = 0; b < n; b++) {
+        long length = ends[b] - starts[b];
+        if (length == 0)
             continue;
-        if (lengths[b] < (rows - 1) * stride + (tagged ? last : stride) || lengths[b] > rows * stride)
+        if (length < (rows - 1) * stride + (tagged ? last : stride) || length > rows * stride)
             return 0;
-        const byte *stop = text + lengths[b], *row = text;
+        const byte *stop = text + ends[b], *row = text + starts[b];
         double *here = out + b * rows * count;
         for (long r = 0; r < rows; r++, row += stride) {
             if (tagged ? row[0] != '<' : row[stride - 1] != '\n')

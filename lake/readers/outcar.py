@@ -249,12 +249,19 @@ class _OpenRun:
         places, numbers = native.outcar_steps(buffer, start)
         if not len(places):
             return -1
-        for (step, count, said), (free, internal, sigma0, change, *beside) in zip(places[:, 8:11].tolist(), numbers.tolist(), strict=True):
-            self._count(step)
-            judged = self._criterion.judge(count, change, said_unconverged=bool(said))
-            self._steps.add(self._taken + self.lost, StepEnergies(free, sigma0, internal), judged, ())
-            self._taken += 1
-            self._beside.append(beside)
+        numbered, counts, said = places[:, 8:11].T.tolist()
+        found = [StepEnergies(free, sigma0, internal) for free, internal, sigma0 in numbers[:, :3].tolist()]
+        judged = self._criterion.judge_all(counts, numbers[:, 3].tolist(), said)
+        if self.lost == self._lost_before and numbered == list(range(self._counted + 1, self._counted + 1 + len(found))):
+            self._counted = numbered[-1]
+            self._steps.add_all(self._taken + self.lost, found, judged)
+            self._taken += len(found)
+        else:
+            for step, of_step, judgement in zip(numbered, found, judged, strict=True):
+                self._count(step)
+                self._steps.add(self._taken + self.lost, of_step, judgement, ())
+                self._taken += 1
+        self._beside += numbers[:, 4:6].tolist()
         for batch, first in ((self._tables, 2), (self._cells, 4), (self._stress, 6)):
             batch.add_all(buffer, places[:, first], places[:, first + 1])
         self._cell = bytes(buffer[places[-1, 4] : places[-1, 5]])

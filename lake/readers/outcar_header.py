@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.anchors import search
+from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
 from lake.readers.vasp_level import Mesh, Tags, version_of
@@ -32,6 +33,8 @@ _NIONS: Final = re.compile(rb"NIONS[ \t]*=[ \t]*(\d{1,9})\b")
 _NKPTS: Final = re.compile(rb"NKPTS[ \t]*=[ \t]*(\d{1,9})\b")
 _METAGGA: Final = re.compile(rb"\n *METAGGA = *(\S+) +LMAXTAU =")
 """Stands before the list of parameters, which has LMETAGGA under the same name; five letters of it up to VASP 6.1 (R2SCA)."""
+_PLUS_U: Final = b"LDA+U is selected"
+_BAND: Final = b"Running the NEB"
 _MOST_SPLITS: Final = 300_000
 _FINER: Final = ("ENCUT", "SIGMA", "EDIFF", "AEXX", "HFSCREEN")
 """Tags of which the list of parameters shows few digits, the copy of INCAR all."""
@@ -76,22 +79,30 @@ class Head:
     @cached_property
     def tags(self) -> Tags:
         """The tags in force: the list of parameters first, then the copy of INCAR that newer versions print."""
-        used = _first_of_each(_TAG, lines_with(self.text, b"=", max(0, self._start)))
+        listed = lines_with(self.text, b"=", max(0, self._start))
         copied = self.text.find(b" INCAR:")
-        asked = _first_of_each(_ECHO, self.text[copied : self.text.find(b"POTCAR:", copied)]) if copied >= 0 else {}
-        merged = {**asked, **used}
-        for name in _FINER:
-            fine, coarse = (Tags(values).number(name, float("nan")) for values in (asked, used))
-            if abs(fine - coarse) <= 0.1 * abs(fine):
-                merged[name] = asked[name]
+        echo = self.text[copied : self.text.find(b"POTCAR:", copied)] if copied >= 0 else b""
         chosen = search(_METAGGA, b"LMAXTAU", self.text)
-        if chosen is not None:
-            merged["METAGGA"] = chosen[1].decode("latin-1")
-        if b"LDA+U is selected" in self.text:
-            merged["LDAU"] = "T"
-        if b"Running the NEB" in self.text:
-            merged.setdefault("IMAGES", "1")
-        return Tags(merged)
+        said = b" ".join(words for words in (_PLUS_U, _BAND) if words in self.text)
+        return _tags(listed, echo, b"" if chosen is None else chosen[1], said)
+
+
+@remembered
+def _tags(listed: bytes, echo: bytes, metagga: bytes, said: bytes) -> Tags:
+    """Return the tags of the list of parameters, the copy of INCAR, the chosen meta-GGA, and words of the head."""
+    used, asked = _first_of_each(_TAG, listed), _first_of_each(_ECHO, echo)
+    merged = {**asked, **used}
+    for name in _FINER:
+        fine, coarse = (Tags(values).number(name, float("nan")) for values in (asked, used))
+        if abs(fine - coarse) <= 0.1 * abs(fine):
+            merged[name] = asked[name]
+    if metagga:
+        merged["METAGGA"] = metagga.decode("latin-1")
+    if _PLUS_U in said:
+        merged["LDAU"] = "T"
+    if _BAND in said:
+        merged.setdefault("IMAGES", "1")
+    return Tags(merged)
 
 
 def lines_with(text: bytes, mark: bytes, start: int) -> bytes:

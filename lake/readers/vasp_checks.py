@@ -26,6 +26,8 @@ def other_energies(
     free and cycle_free are (n,), cycle_free NaN where a step has no cycle; steps are the numbers of the steps.
     """
     apart = np.abs(free - cycle_free)
+    if not (apart > APART).any():
+        return np.zeros(len(free), dtype=bool), ()
     known = np.isfinite(apart)
     if int(known.sum()) < _FEWEST or float(np.median(apart[known])) > EQUAL:
         return np.zeros(len(free), dtype=bool), ()

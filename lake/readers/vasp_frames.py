@@ -84,6 +84,21 @@ class StepTable:
         self.judgements.append(judgement)
         self.flags.append(flags)
 
+    def add_all(self, first: int, energies: Sequence[StepEnergies], judgements: Sequence[Judgement]) -> None:
+        """Take steps that follow each other, the first with its number in the run."""
+        self.steps += range(first, first + len(energies))
+        self.energies += energies
+        self.judgements += judgements
+        self.flags += [()] * len(energies)
+
+    def taken(self, chosen: NDArray[np.int64]) -> StepTable:
+        """Return the table of some of its steps."""
+        if len(chosen) == len(self.steps):
+            return self
+        rows = chosen.tolist()
+        columns = (self.energies, self.judgements, self.flags, self.steps)
+        return StepTable(*([column[k] for k in rows] for column in columns))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -138,6 +153,14 @@ class Criterion:
         broken_off = abs(change) > 1.01 * self.change
         return Judgement(steps, int(steps < self.most_steps and not said_unconverged and not broken_off))
 
+    def judge_all(self, steps: Sequence[int], changes: Sequence[float], said: Sequence[int]) -> list[Judgement]:
+        """Return what `judge` says of each of some cycles."""
+        if not self.cycle or min(steps) <= 0:
+            return [self.judge(n, change, said_unconverged=bool(told)) for n, change, told in zip(steps, changes, said, strict=True)]
+        most, limit = self.most_steps, 1.01 * self.change
+        rows = zip(steps, changes, said, strict=True)
+        return [Judgement(n, int(n < most and not told and not abs(change) > limit)) for n, change, told in rows]
+
 
 def criterion_of(tags: Tags) -> Criterion:
     """Return the criterion that the tags of a run set."""
@@ -146,51 +169,49 @@ def criterion_of(tags: Tags) -> Criterion:
 
 def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:
     """Return the run that its steps make; raises UnreadableOutput where there is no complete step or no element is known."""
-    keep = ~geometry.unreadable
-    _refuse_if_empty(header, ending, n_steps=int(keep.sum()))
+    chosen = np.flatnonzero(~geometry.unreadable)
+    lost = len(geometry.unreadable) - len(chosen)
+    _refuse_if_empty(header, ending, n_steps=len(chosen))
     elements = [element_of(kind) for kind in header.kinds]
     numbers = np.array([number for number, _ in elements], dtype=np.int16)[header.types]
-    chosen = np.flatnonzero(keep)
-    which = slice(None) if bool(keep.all()) else chosen
-    energies = [table.energies[k] for k in chosen]
-    judgements = [table.judgements[k] for k in chosen]
-    cell, (stress, notes) = geometry.cell[which], _symmetric(geometry.stress[which], table, chosen)
-    pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, [table.flags[k] for k in chosen])
-    free = np.array([e.free for e in energies]) - pressure_work
-    malformed = geometry.malformed[chosen] | ~np.isfinite(free)
-    foreign = _foreign(header.tags, table, chosen)
-    own = np.array([NAN if other else e.cycle_free for e, other in zip(energies, foreign, strict=True)])
-    other, told = other_energies(free, own, [table.steps[k] for k in chosen])
+    strays = any("stray_step" in flags for flags in table.flags)
+    which, table = chosen if lost else slice(None), table.taken(chosen)
+    energies, judged = np.array(table.energies), np.array(table.judgements)
+    cell, (stress, notes) = geometry.cell[which], _symmetric(geometry.stress[which], table)
+    pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, table.flags)
+    made = energies[:, :3] - pressure_work[:, None]
+    foreign = _foreign(header.tags, energies, strays=strays)
+    own = np.where(foreign, NAN, energies[:, 3])
+    other, told = other_energies(made[:, 0], own, table.steps)
     marks = {
-        "malformed_values": malformed,
+        "malformed_values": geometry.malformed[which] | ~np.isfinite(made[:, 0]),
         "pressure_in_energy": in_energy,
-        "pulay_suspect": np.abs(cell - cell[0]).max(axis=(1, 2)) > _CELL_CHANGE,
+        "pulay_suspect": np.abs(cell - cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE,
         "virtual_crystal": np.full(len(chosen), virtual_crystal(header.tags)),
         "stray_step": foreign,
         "contradictory_values": other,
-        "scf_not_converged": np.array([j.converged == 0 for j in judgements]),
-        "scf_unknown": np.array([j.converged == -1 for j in judgements]),
+        "scf_not_converged": judged[:, 1] == 0,
+        "scf_unknown": judged[:, 1] == -1,
     }
-    flags = _frame_flags([table.flags[k] for k in chosen], marks)
     frames = FrameBlock(
         numbers=numbers,
         pbc=np.ones(3, dtype=bool),
         cell=cell,
         positions=geometry.positions[which],
-        energy=free,
+        energy=made[:, 0].copy(),
         forces=geometry.forces[which],
         stress=stress * -KBAR,
-        energy_sigma0=np.array([e.sigma0 for e in energies]) - pressure_work,
-        energy_internal=np.array([e.internal for e in energies]) - pressure_work,
-        scf_converged=np.array([j.converged for j in judgements], dtype=np.int8),
-        n_scf_steps=np.array([j.steps for j in judgements], dtype=np.int32),
-        step=np.array([table.steps[k] for k in chosen], dtype=np.int32),
-        flags=flags,
+        energy_sigma0=made[:, 1].copy(),
+        energy_internal=made[:, 2].copy(),
+        scf_converged=judged[:, 1].astype(np.int8),
+        n_scf_steps=judged[:, 0].astype(np.int32),
+        step=np.array(table.steps, dtype=np.int32),
+        flags=_frame_flags(table.flags, marks),
         energy_source=ending.energy_source + (" less PSTRESS times volume" if pressure_work.any() else ""),
         stress_source=ending.stress_source if np.isfinite(stress).any() else "",
         fixed=header.fixed if header.fixed is not None and header.fixed.any() else None,
     )
-    lost = ending.lost_steps + int(geometry.unreadable.sum())
+    lost += ending.lost_steps
     remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *told, *ending.notes)
     return Run(
         code="vasp",
@@ -229,14 +250,14 @@ def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
         )
 
 
-def _symmetric(stress: Floats, table: StepTable, chosen: NDArray[np.int64]) -> tuple[Floats, tuple[str, ...]]:
+def _symmetric(stress: Floats, table: StepTable) -> tuple[Floats, tuple[str, ...]]:
     """Return stress (n, 3, 3) made symmetric from its upper triangle, as printed, and a note where the file has another lower one."""
     transposed = np.swapaxes(stress, 1, 2)
     if stress.tobytes() == transposed.tobytes():
         return stress, ()
     upper = np.triu(np.ones((3, 3), dtype=bool))
     difference = np.nan_to_num(np.abs(stress - transposed)).max(axis=(1, 2), initial=0.0)
-    skewed = [table.steps[chosen[k]] for k in np.flatnonzero(difference > 0.01)]
+    skewed = [table.steps[k] for k in np.flatnonzero(difference > 0.01)]
     notes = (
         (f"the printed stress of step {skewed[0]} is not symmetric (by up to {difference.max():.3g} kbar); its upper triangle is taken",)
         if skewed
@@ -246,7 +267,7 @@ def _symmetric(stress: Floats, table: StepTable, chosen: NDArray[np.int64]) -> t
 
 
 def _pressure_work(
-    tags: Tags, cell: Floats, energies: Sequence[StepEnergies], ending: Ending, flags: Sequence[tuple[str, ...]]
+    tags: Tags, cell: Floats, energies: Floats, ending: Ending, flags: Sequence[tuple[str, ...]]
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return PSTRESS times volume (eV) where the printed energy holds it, and for which steps that cannot be told.
 
@@ -259,7 +280,7 @@ def _pressure_work(
     if pressure == 0.0 or not ending.enthalpy:
         return work, unknown
     volume = np.abs(np.linalg.det(cell))
-    inside = np.array([e.free - e.cycle_free for e in energies])
+    inside = energies[:, 0] - energies[:, 3]
     small = 1e-6 + 1e-3 * np.abs(pressure * volume)
     work[:] = np.where(np.abs(inside) <= small, 0.0, pressure * volume)
     unknown[:] = [not np.isfinite(volume[k]) or "machine_learned" in flags[k] for k in range(len(energies))]
@@ -269,22 +290,21 @@ def _pressure_work(
 
 def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:
     """Return the sorted flags of each step: its own and those of marks; a machine-learned step has no cycle to judge."""
+    met = {name: holds.tolist() for name, holds in marks.items() if holds.any()}
     found = []
-    for k, flags in enumerate(own):
-        names = {name for name, holds in marks.items() if holds[k]}
+    for k, flags in enumerate(own if met else ()):
+        names = {name for name, holds in met.items() if holds[k]}
         if "machine_learned" in flags:
             names -= {"scf_unknown", "scf_not_converged"}
         found.append(tuple(sorted(names.union(flags))))
-    return tuple(found)
+    return tuple(found) if met else tuple(tuple(sorted(set(flags))) if flags else () for flags in own)
 
 
-def _foreign(tags: Tags, table: StepTable, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which steps may join the cycle of one process to the result of another, in a file that several wrote."""
-    result = np.zeros(len(chosen), dtype=bool)
-    if any("stray_step" in flags for flags in table.flags) and tags.number("PSTRESS", 0.0) == 0.0:
-        energies = [table.energies[k] for k in chosen]
-        result[:] = [not abs(e.free - e.cycle_free) <= 1e-6 for e in energies]
-    return result
+def _foreign(tags: Tags, energies: Floats, *, strays: bool) -> NDArray[np.bool_]:
+    """Return which steps may join the cycle of one process to the result of another, in a file that several wrote (strays)."""
+    if not strays or tags.number("PSTRESS", 0.0) != 0.0:
+        return np.zeros(len(energies), dtype=bool)
+    return np.asarray(~(np.abs(energies[:, 0] - energies[:, 3]) <= 1e-6))
 
 
 def _run_flags(header: Header, ending: Ending, lost: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.remembered import once
 from lake.readers.vasp_species import IonType
 from schemas.elements import SYMBOLS
 from schemas.frames import Floats
@@ -52,9 +53,11 @@ _IVDW: Final[Mapping[int, str]] = {
 _ABSENT: Final = ("", "--", "F", "NONE", ".FALSE.", "NO")
 _FIXED_ORBITALS: Final = (2, 3, 4, 90)
 """IALGO of ALGO = Nothing, Eigenval, Subrot, Exact: one pass over given orbitals, no self-consistency cycle."""
+_MOST_LEVELS: Final = 64
+"""Levels of theory that are kept for the same tags."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tags:
     """The input tags of a run as text; where an output repeats a name, its first value stands."""
 
@@ -120,6 +123,10 @@ class Mesh:
     points: int | None = None
 
 
+_Key = tuple[tuple[IonType, ...], tuple[int, ...], Mesh, "float | None"]
+
+
+@once
 def run_kind(tags: Tags) -> str:
     """Return the kind of run that IBRION, NSW, ISIF and IMAGES ask for."""
     ibrion, steps = tags.integer("IBRION", -1), tags.integer("NSW", 0)
@@ -137,6 +144,7 @@ def run_kind(tags: Tags) -> str:
     return "unknown"
 
 
+@once
 def no_cycle(tags: Tags) -> bool:
     """Return whether the electrons were not made self-consistent: charge density kept (ICHARG > 10), or one pass over given orbitals."""
     return tags.integer("ICHARG", 0) >= 10 or (tags.integer("NELM", 60) == 1 and tags.integer("IALGO", 38) in _FIXED_ORBITALS)
@@ -273,6 +281,7 @@ def _extra(tags: Tags, functional: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
+@once
 def virtual_crystal(tags: Tags) -> bool:
     """Return whether VCA gives an ion type a weight other than 1."""
     return any(weight != 1.0 for weight in tags.numbers("VCA"))
@@ -280,6 +289,22 @@ def virtual_crystal(tags: Tags) -> bool:
 
 def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int], *, mesh: Mesh, cell: Floats) -> LevelOfTheory:
     """Return the level of theory of a run; numbers are the atomic numbers of kinds, cell (3, 3) in Å is the first cell."""
+    known = _levels(tags)
+    key = (tuple(kinds), tuple(numbers), mesh, mesh_spacing(mesh, cell))
+    if key not in known:
+        if len(known) >= _MOST_LEVELS:
+            known.clear()
+        known[key] = _level_of_theory(tags, *key)
+    return known[key]
+
+
+@once
+def _levels(_tags: Tags) -> dict[_Key, LevelOfTheory]:
+    """Return the levels that were made of tags: both outputs of a run have one, and so have the runs of a campaign."""
+    return {}
+
+
+def _level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int], mesh: Mesh, spacing: float | None) -> LevelOfTheory:
     functional = functional_of(tags, kinds)
     smearing, width = _smearing(tags)
     cutoff = tags.number("ENCUT", tags.number("ENMAX", float("nan")))
@@ -296,7 +321,7 @@ def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]
         ),
         kpoints=mesh.divisions,
         n_kpoints=mesh.points,
-        kpoint_spacing=mesh_spacing(mesh, cell),
+        kpoint_spacing=spacing,
         smearing=smearing,
         smearing_width=width,
         spin=_spin(tags),
@@ -307,10 +332,16 @@ def level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]
 
 def mesh_spacing(mesh: Mesh, cell: Floats) -> float | None:
     """Return the largest spacing of a mesh in 1/Å, 2π included, None where it is not told; cell is (3, 3) in Å."""
-    if mesh.divisions is None or not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:
+    return None if mesh.divisions is None else _spacing(mesh.divisions, np.asarray(cell, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=256)
+def _spacing(divisions: tuple[int, int, int], raw: bytes) -> float | None:
+    cell = np.frombuffer(raw).reshape(3, 3)
+    if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:
         return None
     lengths = 2 * pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
-    return float((lengths / np.maximum(mesh.divisions, 1)).max())
+    return float((lengths / np.maximum(divisions, 1)).max())
 
 
 def version_of(text: str) -> str:

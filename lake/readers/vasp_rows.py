@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ _CELL_ROWS: Final = 3
 _FEW: Final = 200
 """Numbers up to which it is faster to read them one by one."""
 _POINT: Final = ord(".")
+_LONGEST_ROW: Final = 1024
+_DIGITS: Final = bytes.maketrans(b"123456789-", b"000000000 ")
+"""Rows that differ in their digits and signs alone have the same columns."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class Blocks:
     @property
     def unreadable(self) -> NDArray[np.bool_]:
         """(steps,) the table is absent, torn or has a field without a number."""
-        return np.asarray(self.absent | self.torn | np.isnan(self.values).any(axis=(1, 2)))
+        unreadable = self.absent | self.torn
+        missing = np.isnan(self.values)
+        return unreadable | missing.any(axis=(1, 2)) if missing.any() else unreadable
 
     @property
     def malformed(self) -> NDArray[np.bool_]:
         """(steps,) the table is there, but torn or with a field without a number."""
-        return np.asarray(self.unreadable & ~self.absent)
+        return self.unreadable & ~self.absent
 
 
 class BlockBatch:
@@ -90,6 +96,8 @@ class BlockBatch:
 
     def add_all(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         """Take the rows of several steps, which stand in a buffer between places; as if each were added."""
+        if not self._waiting and self._take_in_place(buffer, starts, ends):
+            return
         room = _BATCH_BYTES - self._bytes
         reached = np.cumsum(ends - starts)
         if reached[-1] <= room:
@@ -109,6 +117,8 @@ class BlockBatch:
             nothing = np.empty(0, dtype=bool)
             return Blocks(np.empty((0, self.rows, self.count)), nothing, nothing)
         values, self._values = self._values, []
+        if len(values) == 1:
+            return Blocks(values[0], self._absent[0], self._torn[0])
         return Blocks(np.concatenate(values), np.concatenate(self._absent), np.concatenate(self._torn))
 
     def _flush(self) -> None:
@@ -146,25 +156,33 @@ class BlockBatch:
 
     def _take_gathered(self, waiting: native.Gathered) -> bool:
         """Take the numbers of blocks that are all as Fortran writes them; return False where one is not."""
-        sample = waiting.first()
+        form = self._form(waiting.first())
         values = np.full((len(waiting.lengths), self.rows, self.count), np.nan)
-        groups, stride = self._groups(sample)
-        if not groups or not native.block_rows(waiting, stride, groups, values, tagged=self.layout.tagged):
+        if form is None or not native.gathered_rows(waiting, form, values):
             return False
-        self._values.append(values)
-        self._absent.append(waiting.lengths == 0)
-        self._torn.append(np.zeros(len(values), dtype=bool))
+        self._taken(values, waiting.lengths == 0)
         return True
 
-    def _groups(self, sample: bytes) -> tuple[list[tuple[int, int, int, int, int]], int]:
-        """Return the groups of columns of the rows of a block, as `native.block_rows` takes them, and the length of a row."""
+    def _take_in_place(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+        """Take the numbers of blocks between places of a buffer, as `_take_gathered` does."""
+        absent = starts == ends
+        first = int(absent.argmin())
+        form = self._form(bytes(buffer[starts[first] : ends[first]]))
+        values = np.full((len(starts), self.rows, self.count), np.nan)
+        if form is None or not native.block_rows(buffer, starts, ends, form, values):
+            return False
+        self._taken(values, absent)
+        return True
+
+    def _taken(self, values: Floats, absent: NDArray[np.bool_]) -> None:
+        self._values.append(values)
+        self._absent.append(absent)
+        self._torn.append(np.zeros(len(values), dtype=bool))
+
+    def _form(self, sample: bytes) -> native.RowForm | None:
+        """Return how the rows of a block are laid out, None where they are not in fixed columns."""
         stride = self._stride(sample)
-        columns = self._columns(sample[:stride]) if stride > 0 else []
-        groups = [
-            (group.start, group.width, group.start + group.width - 1 - sample.find(b".", group.start), group.count, end)
-            for group, (_, end, _) in zip(columns, self.layout.groups, strict=False)
-        ]
-        return groups, stride
+        return _form_of(self.layout, sample[:stride].translate(_DIGITS)) if 0 < stride <= _LONGEST_ROW else None
 
     def _decode_few(self, blocks: Sequence[bytes], values: Floats) -> bool:
         """Fill in the numbers of whole, plain rows one by one; return False where a row is not like that."""
@@ -191,7 +209,7 @@ class BlockBatch:
         regular = np.zeros(len(blocks), dtype=bool)
         sample = next((block for block in blocks if block), b"")
         stride = self._stride(sample)
-        groups = self._columns(sample[:stride])
+        groups = _columns(self.layout, sample[:stride])
         if stride <= 0 or not groups:
             return regular
         least, most = (self.rows - 1) * stride + max(group.end for group in groups), self.rows * stride
@@ -234,15 +252,26 @@ class BlockBatch:
             return following if following > 0 else len(block)
         return block.find(b"\n") + 1
 
-    def _columns(self, row: bytes) -> list[Columns]:
-        """Return the columns of each group in a row, nothing where a group is not in fixed columns."""
-        found = []
-        for start, end, count in self.layout.groups:
-            columns = find_columns(row[start:end], count)
-            if columns is None or (self.layout.tagged and columns.start < len(b"<v>")):
-                return []
-            found.append(Columns(columns.start + start, columns.width, count))
-        return found
+
+def _columns(layout: Layout, row: bytes) -> list[Columns]:
+    """Return the columns of each group in a row, nothing where a group is not in fixed columns."""
+    found = []
+    for start, end, count in layout.groups:
+        columns = find_columns(row[start:end], count)
+        if columns is None or (layout.tagged and columns.start < len(b"<v>")):
+            return []
+        found.append(Columns(columns.start + start, columns.width, count))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _form_of(layout: Layout, row: bytes) -> native.RowForm | None:
+    """Return how rows are laid out that have decimal points and digits where this one has them, None where they are not in fixed columns."""
+    groups = [
+        (group.start, group.width, group.start + group.width - 1 - row.find(b".", group.start), group.count, end)
+        for group, (_, end, _) in zip(_columns(layout, row), layout.groups, strict=False)
+    ]
+    return native.RowForm(len(row), np.array(groups, dtype=np.int64), layout.tagged) if groups else None
 
 
 def _points(row: bytes, group: Columns) -> list[int]:

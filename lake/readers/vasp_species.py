@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.elements import NUMBERS, SYMBOLS
 from schemas.errors import UnreadableOutput
@@ -28,6 +29,7 @@ class IonType:
     """Valence electrons."""
 
 
+@lru_cache(maxsize=1024)
 def element_of(kind: IonType) -> tuple[int, str]:
     """Return the atomic number of an ion type, and a remark where title, symbol and mass do not agree ('' where they do).
 

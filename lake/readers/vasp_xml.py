@@ -175,6 +175,8 @@ class VaspXmlReader:
         if blocks is None:
             self._places = self._search_places(structure)
             blocks = self._places.blocks(self._buffer, structure) if self._places is not None else ()
+            if inside and self._take_usual():
+                return
         if self._places is None:
             return
         if self._current is not None:

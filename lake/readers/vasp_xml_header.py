@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
 from lake.readers.vasp_level import Mesh, Tags, version_of
@@ -51,6 +52,7 @@ def _items(section: bytes) -> dict[str, str]:
     return dict(reversed(_ITEM.findall(section.decode("latin-1"))))
 
 
+@remembered
 def _tags(incar: bytes, parameters: bytes) -> Tags:
     """Return the tags in force; `parameters` cuts lists of LDAU* after one value, so the longer of the two stands."""
     asked, used = _items(incar), _items(parameters)
@@ -60,6 +62,7 @@ def _tags(incar: bytes, parameters: bytes) -> Tags:
     return Tags({**asked, **used})
 
 
+@remembered
 def _mesh(section: bytes) -> Mesh:
     divisions = _DIVISIONS.search(section)
     start = section.find(b'name="kpointlist"')
@@ -71,6 +74,7 @@ def _mesh(section: bytes) -> Mesh:
     return replace(mesh, divisions=(a, b, c)) if min(a, b, c) > 0 else mesh
 
 
+@remembered
 def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
     place = section.find(b'name="atomtypes"')
     listed = _ATOM.findall(section, 0, place if place >= 0 else len(section))
@@ -88,7 +92,9 @@ def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
             f"atominfo lists {len(listed)} ions of {len(kinds)} types, {told} ions are declared",
             "deposit the whole vasprun.xml, or the OUTCAR of the same run",
         )
-    return kinds, np.array(indices, dtype=np.int32)
+    types_of_ions = np.array(indices, dtype=np.int32)
+    types_of_ions.flags.writeable = False
+    return kinds, types_of_ions
 
 
 def _ion_type(count: bytes, symbol: bytes, mass: bytes, valence: bytes, title: bytes) -> IonType:

@@ -65,10 +65,12 @@ class OpenRun:
 
     def take_usual(self, buffer: bytearray, places: StepPlaces, steps: NDArray[np.int64], numbers: Floats) -> None:
         """Take steps of calculations that have their tags in these places; steps and numbers as native/vasp_steps.c has them."""
-        for count, found in zip(steps[:, 2].tolist(), numbers.tolist(), strict=True):
-            energies = energies_of(*found[:3], *(found[3:] if count else (NAN, NAN, NAN)))
-            self._steps.add(self._taken + self.lost, energies, self._criterion.judge(count), ())
-            self._taken += 1
+        counts: list[int] = steps[:, 2].tolist()
+        numbers[steps[:, 2] == 0, 3:] = NAN
+        nothing = [0] * len(counts)
+        found = [energies_of(*row) for row in numbers.tolist()]
+        self._steps.add_all(self._taken + self.lost, found, self._criterion.judge_all(counts, [NAN] * len(counts), nothing))
+        self._taken += len(counts)
         structure = steps[:, 1]
         for batch, (_, first, last) in zip((self._cells, self._positions, self._forces, self._stress), places.tables, strict=True):
             batch.add_all(buffer, structure + first, structure + last)
