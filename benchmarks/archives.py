@@ -27,12 +27,11 @@ from typing import Any
 sys.path.append(sys.path.pop(0))
 
 import numpy as np
-import pyarrow as pa
 from ase.io import read
 from reader_cases import made_run, made_up_vasp, outcar_with_states
 
+from lake.frame_table import Labelled, frame_table
 from lake.reading import read_stream
-from lake.rows import frame_rows
 from lake.tables import statistics as table_statistics
 from lake.tables import to_parquet
 from schemas.settings import LimitSettings
@@ -75,12 +74,12 @@ def charge_file() -> bytes:
 
 def by_lake(archives: Sequence[Path]) -> bytes:
     """Return the Parquet file of the frames of archives by the lake's own path."""
-    tables = []
+    found = []
     for path in archives:
         contents = read_stream(path.name, lambda path=path: path.open("rb"), LimitSettings())
         assert len(contents.calculations) == 1, (path, contents.rejections)
-        tables.append(frame_rows(contents.calculations[0], project="", licence=""))
-    rows = pa.concat_tables(tables)
+        found.append(Labelled(contents.calculations[0], project="", licence=""))
+    rows = frame_table(found)
     table_statistics(rows)
     return to_parquet(rows, row_group=100_000)
 

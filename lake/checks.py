@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
-from lake.distances import has_cell, smallest_distances
+from lake.distances import determinants, has_cell, smallest_distances
 from schemas.calculations import Run
 from schemas.frames import Floats, FrameBlock
 from schemas.units import DALTON_PER_A3
@@ -58,8 +58,7 @@ def derive(frames: FrameBlock) -> Derived:
 
 def _derive(frames: FrameBlock) -> Derived:
     norms = np.sqrt(np.einsum("nij,nij->ni", frames.forces, frames.forces))
-    whole = has_cell(frames.cell)
-    volume = np.where(whole, np.abs(np.linalg.det(np.where(whole[:, None, None], frames.cell, 0.0))), np.nan)
+    volume = np.where(has_cell(frames.cell), np.abs(determinants(frames.cell)), np.nan)
     mass = float(atomic_masses[frames.numbers].sum())
     return Derived(
         max_force=norms.max(axis=1) if frames.natoms else np.full(frames.count, np.nan),
@@ -77,8 +76,8 @@ def check(run: Run) -> Run:
     derived = derive(frames)
     found = {
         "missing_energy": np.isnan(frames.energy),
-        "missing_forces": np.isnan(frames.forces).any(axis=(1, 2)),
-        "missing_stress": np.isnan(frames.stress).any(axis=(1, 2)),
+        "missing_forces": _with_gaps(frames.forces),
+        "missing_stress": _with_gaps(frames.stress),
         "net_force": derived.net_force > NET_FORCE_LIMIT,
         "large_force": derived.max_force > FORCE_LIMIT,
         "atoms_too_close": derived.min_distance < CLOSE_LIMIT,
@@ -89,6 +88,12 @@ def check(run: Run) -> Run:
     flagged = replace(frames, flags=_with_flags(frames.flags, raised))
     _DERIVED[flagged] = derived
     return replace(run, frames=flagged)
+
+
+def _with_gaps(values: Floats) -> NDArray[np.bool_]:
+    """Return which frames have a number that is missing, (n,)."""
+    gaps = np.isnan(values)
+    return np.asarray(gaps.any(axis=(1, 2))) if gaps.any() else np.zeros(len(values), dtype=bool)
 
 
 def _with_flags(flags: tuple[tuple[str, ...], ...], raised: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,6 +17,8 @@ _TREE_FROM: Final = 200
 """Atoms from which a k-d tree for each frame is cheaper than all pairs of all frames."""
 _REACH: Final = 8
 """Most images to each side that are looked at: exact for cells of 0.4 Å between faces, so for all that are physical."""
+_MOST_REMEMBERED: Final = 1 << 14
+"""Numbers of cells of which determinants and inverses are kept for a while."""
 _PAIRS_AT_ONCE: Final = 20_000
 """Pairs (times images) held in memory at once, so few that they stay in the cache."""
 
@@ -28,8 +32,8 @@ def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], 
     n, natoms = positions.shape[:2]
     if n == 0 or natoms == 0:
         return np.full(n, np.nan)
-    sane = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cell).all(axis=(1, 2))
-    if not sane.all():
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        sane = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cell).all(axis=(1, 2))
         result = np.full(n, np.nan)
         result[sane] = smallest_distances(positions[sane], cell[sane], pbc, limit)
         return result
@@ -47,9 +51,36 @@ def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], 
 
 def has_cell(cell: Floats) -> NDArray[np.bool_]:
     """Return (n,) whether three lattice vectors are there: finite, and not in one plane."""
+    return np.asarray(np.abs(determinants(cell)) > 1e-9)
+
+
+def determinants(cell: Floats) -> Floats:
+    """Return (n,) the determinants of cells, 0 for one that is not finite."""
+    return _remembered(_determinants, cell)
+
+
+def inverses(cell: Floats) -> Floats:
+    """Return (n, 3, 3) the inverses of cells that have one."""
+    return _remembered(np.linalg.inv, cell)
+
+
+def _determinants(cell: Floats) -> Floats:
     finite = np.isfinite(cell).all(axis=(1, 2), keepdims=True)
-    volumes = np.linalg.det(np.where(finite, cell, 0.0))
-    return np.asarray(np.abs(volumes) > 1e-9)
+    return np.asarray(np.linalg.det(cell if finite.all() else np.where(finite, cell, 0.0)))
+
+
+def _remembered(make: Callable[[Floats], Floats], cell: Floats) -> Floats:
+    """Return what is made of cells; several checks of a run ask for the same."""
+    if cell.size > _MOST_REMEMBERED:
+        return make(cell)
+    found = _make(make, np.ascontiguousarray(cell, dtype=np.float64).tobytes())
+    found.flags.writeable = False
+    return found
+
+
+@lru_cache(maxsize=16)
+def _make(make: Callable[[Floats], Floats], raw: bytes) -> Floats:
+    return make(np.frombuffer(raw).reshape(-1, 3, 3))
 
 
 def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -58,6 +89,8 @@ def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np
     One or two vectors are completed by others across them, along which nothing repeats; a flat or missing cell does not repeat at all.
     """
     sound = has_cell(cell)
+    if sound.all():
+        return cell, np.broadcast_to(pbc, (len(cell), 3))
     full = np.where(sound[:, None, None], cell, np.eye(3))
     periodic = sound[:, None] & pbc[None, :]
     along = pbc[None, :] & (np.abs(cell) > 0).any(axis=2)
@@ -72,7 +105,7 @@ def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np
 
 def _heights(cell: Floats) -> Floats:
     """Return (n, 3) the distances between opposite faces."""
-    heights: Floats = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=1)
+    heights: Floats = 1.0 / np.linalg.norm(inverses(cell), axis=1)
     return heights
 
 
@@ -88,7 +121,7 @@ def _by_pairs(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], shif
     if len(own):
         found = np.sqrt(_squares(_product(own[None, :, :], cell)).min(axis=1))
     if positions.shape[1] > 1:
-        inverse = np.asarray(np.linalg.inv(cell), dtype=np.float64)
+        inverse = inverses(cell)
         squares = native.pair_squares(positions, cell, inverse, periodic, shifts)
         if squares is None:
             squares = np.empty(len(positions))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake import native
-from lake.distances import has_cell
+from lake.distances import has_cell, inverses
 from lake.theory import numerics_key, theory_key
 from schemas.calculations import Run
 from schemas.frames import Floats, FrameBlock
@@ -114,7 +114,8 @@ def _plan() -> native.Plan:
 
 def _inverse(cell: Floats) -> Floats:
     """Return the inverses of cells (n, 3, 3), that of _LENGTH times one for a cell that has none."""
-    return np.linalg.inv(np.where(has_cell(cell)[:, None, None], cell, _LENGTH * np.eye(3)))
+    whole = has_cell(cell)
+    return inverses(cell if whole.all() else np.where(whole[:, None, None], cell, _LENGTH * np.eye(3)))
 
 
 def _canonical(values: Floats) -> bytes:

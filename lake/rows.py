@@ -1,4 +1,4 @@
-"""Readings turned into rows: Arrow tables with the schemas of `schemas.columns`, built column by column without a Python object a frame."""
+"""Readings turned into rows: Arrow tables with the schemas of `schemas.columns`; those of frames are made in `lake.frame_table`."""
 
 from __future__ import annotations
 
@@ -7,104 +7,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from lake.checks import derive
-from lake.identity import configuration_hashes
+from lake.frame_table import Labelled, frame_table
 from lake.reader_versions import reader_version
 from lake.theory import numerics_key, theory_key
 from schemas.calculations import Calculation
-from schemas.columns import CALCULATIONS, FRAMES, REJECTIONS, SOURCES
+from schemas.columns import CALCULATIONS, REJECTIONS, SOURCES
 from schemas.elements import composition, element_system, formula, reduced_formula, symbols_of
 from schemas.flags import DISQUALIFYING
-from schemas.frames import FrameBlock
 from schemas.sources import Rejection, SourceObject, SourceReading
 from schemas.theory import LevelOfTheory
 
 
 def frame_rows(calculation: Calculation, *, project: str, licence: str) -> pa.Table:
-    """Return the rows of `frames` of one calculation; the lists share memory with the arrays of its FrameBlock."""
-    run = calculation.run
-    block, n = run.frames, run.frames.count
-    derived = derive(block)
-    counts = composition(block.numbers)
-    flags = [sorted({*own, *run.flags}) for own in block.flags]
-    columns: dict[str, pa.Array] = {
-        "element_system": _repeat(element_system(counts), n),
-        "frame_id": pa.array([f"{calculation.calculation_id}:{step}" for step in block.step.tolist()]),
-        "calculation_id": _repeat(calculation.calculation_id, n),
-        "step": pa.array(block.step, pa.int32()),
-        "configuration_hash": pa.array(configuration_hashes(block), pa.string()),
-        "formula": _repeat(formula(counts), n),
-        "reduced_formula": _repeat(reduced_formula(counts), n),
-        "natoms": pa.array(np.full(n, block.natoms, np.int32)),
-        **_array_columns(block),
-        "energy": _scalars(block.energy),
-        "energy_per_atom": _scalars(block.energy / block.natoms),
-        "energy_sigma0": _scalars(block.energy_sigma0),
-        "energy_internal": _scalars(block.energy_internal),
-        "energy_source": _repeat(block.energy_source, n),
-        "stress_source": _repeat(block.stress_source, n, missing=_empty(block.stress)),
-        **{name: _scalars(getattr(derived, name)) for name in ("max_force", "net_force", "pressure", "volume", "density", "min_distance")},
-        "scf_converged": pa.array(block.scf_converged == 1, mask=block.scf_converged < 0),
-        "n_scf_steps": pa.array(block.n_scf_steps, pa.int32(), mask=block.n_scf_steps < 0),
-        "flags": pa.array(flags, pa.list_(pa.string())),
-        "good": pa.array([DISQUALIFYING.isdisjoint(each) for each in flags], pa.bool_()),
-        "theory": _repeat(theory_key(run.level_of_theory), n),
-        "numerics": _repeat(numerics_key(run.level_of_theory), n),
-        "code": _repeat(run.code, n),
-        "project": _repeat(project, n),
-        "licence": _repeat(licence, n),
-    }
-    schema = FRAMES.arrow_schema()
-    return pa.Table.from_arrays([_as(columns[field.name], field.type) for field in schema], schema=schema)
-
-
-def _as(column: pa.Array, type_: pa.DataType) -> pa.Array:
-    return column if column.type.equals(type_) else column.cast(type_)
-
-
-def _array_columns(block: FrameBlock) -> dict[str, pa.Array]:
-    n, natoms = block.count, block.natoms
-    fixed = None if block.fixed is None else np.broadcast_to(block.fixed.reshape(1, -1), (n, 3 * natoms))
-    return {
-        "numbers": _lists(np.broadcast_to(block.numbers, (n, natoms))),
-        "positions": _lists(block.positions),
-        "cell": _lists(block.cell),
-        "pbc": _lists(np.broadcast_to(block.pbc, (n, 3))),
-        "forces": _lists(block.forces, missing=_empty(block.forces)),
-        "stress": _lists(block.stress, missing=_empty(block.stress)),
-        "fixed": pa.nulls(n, pa.list_(pa.bool_())) if fixed is None else _lists(fixed),
-    }
-
-
-def _empty(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which frames have no number at all, (n,)."""
-    return np.asarray(np.isnan(values).reshape(len(values), -1).all(axis=1))
-
-
-def _lists(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Return one list a frame out of an array whose first axis is the frame; frames that are missing become null."""
-    n = len(values)
-    width = int(np.prod(values.shape[1:]))
-    offsets = np.arange(0, (n + 1) * width, width or 1, dtype=np.int32)[: n + 1] if width else np.zeros(n + 1, np.int32)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    mask = None if missing is None or not missing.any() else pa.array(missing)
-    return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=mask)
-
-
-def _scalars(values: NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, pa.float64(), from_pandas=True)
-
-
-def _repeat(text: str, n: int, missing: NDArray[np.bool_] | None = None) -> pa.Array:
-    if missing is not None and missing.any():
-        return pa.array([None if gone else text for gone in missing.tolist()], pa.string())
-    data = text.encode()
-    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(len(data))
-    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(data * n))
+    """Return the rows of `frames` of one calculation."""
+    return frame_table([Labelled(calculation, project, licence)])
 
 
 def calculation_rows(reading: SourceReading) -> list[dict[str, Any]]:

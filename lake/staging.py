@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.frame_table import Labelled, frame_table
 from lake.place import Place
-from lake.rows import calculation_rows, frame_rows
+from lake.rows import calculation_rows
 from lake.tables import DataFile, portions, write_file
 from schemas.sources import Rejection, SourceObject, SourceReading
 
@@ -62,17 +63,17 @@ def stage(lake: Place, readings: Sequence[SourceReading], batch: str, part: int)
     first counts. Nothing is visible to readers before `commit_batch`.
     """
     rows: dict[str, Mapping[str, Any]] = {}
-    by_system: dict[str, list[pa.Table]] = {}
+    by_system: dict[str, list[Labelled]] = {}
     for reading in readings:
         project, licence = reading.metadata.get("project", ""), reading.metadata.get("licence", "")
         for calculation, row in zip(reading.calculations, calculation_rows(reading), strict=True):
             if calculation.calculation_id not in rows:
                 rows[calculation.calculation_id] = row
-                by_system.setdefault(row["element_system"], []).append(frame_rows(calculation, project=project, licence=licence))
+                by_system.setdefault(row["element_system"], []).append(Labelled(calculation, project, licence))
     frames = [
         StagedFrames(write_frames(lake, portion, system, f"{batch[:16]}-{part}"), count_rows(portion))
-        for system, tables in sorted(by_system.items())
-        for portion in portions(pa.concat_tables(tables))
+        for system, found in sorted(by_system.items())
+        for portion in portions(frame_table(found))
     ]
     return StagedBatch(batch, part, tuple(rows.values()), tuple(frames), tuple(_staged_source(reading) for reading in readings))
 

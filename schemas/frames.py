@@ -58,13 +58,15 @@ class FrameBlock:
 
     def __post_init__(self) -> None:
         n, natoms = self.count, self.natoms
-        expected = {
-            "pbc": (3,), "cell": (n, 3, 3), "positions": (n, natoms, 3), "energy": (n,), "forces": (n, natoms, 3),
-            "stress": (n, 3, 3), "energy_sigma0": (n,), "energy_internal": (n,), "scf_converged": (n,),
-            "n_scf_steps": (n,), "step": (n,),
-        }  # fmt: skip
-        for name, shape in expected.items():
-            found = getattr(self, name).shape
+        atoms, cells, one = (n, natoms, 3), (n, 3, 3), (n,)
+        shapes = (
+            ("pbc", self.pbc.shape, (3,)), ("cell", self.cell.shape, cells), ("positions", self.positions.shape, atoms),
+            ("energy", self.energy.shape, one), ("forces", self.forces.shape, atoms), ("stress", self.stress.shape, cells),
+            ("energy_sigma0", self.energy_sigma0.shape, one), ("energy_internal", self.energy_internal.shape, one),
+            ("scf_converged", self.scf_converged.shape, one), ("n_scf_steps", self.n_scf_steps.shape, one),
+            ("step", self.step.shape, one),
+        )  # fmt: skip
+        for name, found, shape in shapes:
             if found != shape:
                 raise ShapeMismatch(f"FrameBlock.{name} has shape {found}, expected {shape} for {n} frames of {natoms} atoms")
         if len(self.flags) != n:

@@ -266,7 +266,7 @@ def _columns(layout: Layout, row: bytes) -> list[Columns]:
 
 @lru_cache(maxsize=256)
 def _form_of(layout: Layout, row: bytes) -> native.RowForm | None:
-    """Return how rows are laid out that have decimal points and digits where this one has them, None where they are not in fixed columns."""
+    """Return how rows with decimal points and digits where this one has them are laid out, None where not in fixed columns."""
     groups = [
         (group.start, group.width, group.start + group.width - 1 - row.find(b".", group.start), group.count, end)
         for group, (_, end, _) in zip(_columns(layout, row), layout.groups, strict=False)
