@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-from lake.decompress import PIECE_BYTES, Budget, Inflate, Readable, Rewound, drain, find_codec, read_up_to
+from lake.decompress import GZIP, PIECE_BYTES, Budget, Inflate, Readable, Rewound, drain, find_codec, read_up_to
 from lake.members import Member, is_tar, tar_members
+from lake.small_tars import STORED_BYTES, small_tar
 from lake.zip_members import is_zip, zip_members
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection
@@ -46,6 +47,8 @@ class File:
     """Compressed by itself, or not at all: where it is cut, what came before is still a file's beginning."""
     is_source: bool = False
     """It is all there is in the source."""
+    whole: bytes | None = None
+    """All of its bytes, where they are in memory."""
 
     @property
     def name(self) -> str:
@@ -64,6 +67,9 @@ class File:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all of its bytes; what was read to recognise it and what follows at once as one piece."""
+        if self.whole is not None:
+            yield from (self.whole,) if self.whole else ()
+            return
         try:
             first = self.rest.read(PIECE_BYTES)
         except UnreadableArchive:
@@ -128,6 +134,8 @@ class _Stream:
     head: bytes
     rest: Readable
     seekable: bool = False
+    whole: bytes | None = None
+    """All of them, where they are in memory."""
 
     def forward(self) -> Readable:
         """Return all of it as one stream that is read once."""
@@ -152,6 +160,12 @@ class _Stream:
         return io.BytesIO(data)
 
 
+def _in_memory(data: bytes) -> _Stream:
+    """Return a member that is in memory as a whole."""
+    rest = io.BytesIO(data)
+    return _Stream(rest.read(HEAD_BYTES), rest, whole=data)
+
+
 def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
     """Yield what a stream holds: the members of a container, or itself."""
     head = stream.head
@@ -159,11 +173,20 @@ def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
     if unsupported is not None:
         yield Rejection(place.path, "unsupported_archive", unsupported, "pack it as .tar.gz, .tar.zst or .zip")
     elif (codec := find_codec(head)) is not None:
-        yield from _open_inflated(place, Inflate(stream.forward(), codec, budget), budget)
+        small = None
+        if codec is GZIP and stream.seekable:
+            stream = _Stream(head + read_up_to(stream.rest, STORED_BYTES - len(head)), stream.rest)
+            small = small_tar(stream.head, budget) if len(stream.head) < STORED_BYTES else None
+        if small is None:
+            yield from _open_inflated(place, Inflate(stream.forward(), codec, budget), budget)
+        else:
+            for name, start, end in small.members:
+                yield from _open(place.inside(name), _in_memory(small.data[start:end]), budget)
     elif _is_container(place, head):
         yield from _container(place, stream, budget)
     else:
-        yield File(place.file_path, head, stream.rest, stands_alone=place.depth == 0, is_source=not place.path)
+        alone = place.depth == 0
+        yield File(place.file_path, head, stream.rest, stands_alone=alone, is_source=not place.path, whole=stream.whole)
 
 
 def _open_inflated(place: _Place, stream: Readable, budget: Budget) -> Iterator[Found]:

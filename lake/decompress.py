@@ -24,7 +24,8 @@ RATIO_FREE_BYTES: Final = 32 * 2**20
 """Inflated bytes after which the inflate ratio is looked at."""
 _XZ_MEMORY: Final = 192 * 2**20
 _ZSTD_WINDOW: Final = 2**27
-_DAMAGE: Final = (cast(type[Exception], igzip_lib.IsalError), lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+DAMAGE: Final = (cast(type[Exception], igzip_lib.IsalError), lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+"""What decompressors raise where the data are damaged."""
 _ZSTD_MAGIC: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """A frame, or one that is passed over, as parallel and seekable writers put them in front or behind."""
 _ZSTD_PIECE: Final = 2048
@@ -161,7 +162,7 @@ CODECS: Final[tuple[Codec, ...]] = (
 
 DEFLATE: Final = Codec("deflate", lambda _: False, lambda: cast(Decompressor, igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)))
 """Deflate without a header, as zip has it."""
-BZIP2, ZSTD = CODECS[1], CODECS[3]
+GZIP, BZIP2, ZSTD = CODECS[0], CODECS[1], CODECS[3]
 
 
 def find_codec(head: bytes) -> Codec | None:
@@ -303,7 +304,7 @@ class Inflate(ForwardReader):
     def _decompress(self, data: bytes) -> bytes:
         try:
             return self._decompressor.decompress(data, PIECE_BYTES)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if "emory usage limit" in str(error) or "too much memory" in str(error):
                 found = f"unpacking its {self._codec.name} data needs too much memory"
                 raise UnreadableArchive("unsupported_archive", found, "pack it again with the usual settings") from error

@@ -1,0 +1,90 @@
+"""Small gzip'd tars of plain members, inflated as a whole: what is unusual in any way is left to the streams of `lake.archives`.
+
+Nothing of such an archive is believed before its last byte has come and its checksum is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from lake.decompress import DAMAGE, GZIP, Budget
+from lake.members import tidy, unsafe
+from lake.zip_members import is_zip
+
+STORED_BYTES: Final = 4 * 2**20
+"""Largest archive that is held in memory."""
+INFLATED_BYTES: Final = 16 * 2**20
+"""Most bytes that it may unpack to."""
+_BLOCK: Final = 512
+_ZEROS: Final = bytes(_BLOCK)
+_OCTAL: Final = rb"(?:[0-7]{7}[ \0]|[0-7]{6} \0)"
+_CHECKSUM: Final = rb"([0-7]{6}\0 |[0-7]{7}[ \0]|[0-7]{6} \0)"
+_HEADER: Final = re.compile(
+    rb".{100}" + _OCTAL * 3 + rb"([0-7]{11})[ \0][0-7]{11}[ \0]" + _CHECKSUM + rb"([05\0]).{100}(?:ustar\00000|ustar  \0).{64}"
+    rb"(?:" + _OCTAL + rb"|\0{8}){2}\0{155}",
+    re.DOTALL,
+)  # fmt: skip
+"""A header of POSIX or GNU tar (pax.h, tar.h) of a file or folder: size, checksum, type; numbers in octal digits, no prefix to the name."""
+
+
+class SmallTar(NamedTuple):
+    """A tar in memory."""
+
+    data: bytes
+    members: Sequence[tuple[str, int, int]]
+    """Its regular files: name, and where the bytes begin and end."""
+
+
+def small_tar(stored: bytes, budget: Budget) -> SmallTar | None:
+    """Return a small, sound gzip'd tar of plain members, and spend for it; None for anything else, with nothing spent."""
+    data = _inflated(stored)
+    if data is None or is_zip(data) or budget.inflated + len(data) > budget.limits.max_total_bytes:
+        return None
+    found: list[tuple[str, int, int]] = []
+    place = headers = 0
+    while data[place : place + _BLOCK] not in {_ZEROS, b""}:
+        header = _header(data[place : place + _BLOCK])
+        headers += 1
+        if header is None:
+            return None
+        name, size = header
+        place += _BLOCK
+        if size >= 0:
+            if size > budget.limits.max_member_bytes or place + size > len(data):
+                return None
+            found.append((name, place, place + size))
+            place += -(-size // _BLOCK) * _BLOCK
+    if not found or place > len(data) or budget.members + headers > budget.limits.max_members:
+        return None
+    budget.members += headers
+    budget.spend(len(data))
+    return SmallTar(data, found)
+
+
+def _inflated(stored: bytes) -> bytes | None:
+    """Return what a gzip stream of one part holds, its checksum verified; None where it is damaged, cut, large, or followed by more."""
+    decompressor = GZIP.open()
+    try:
+        data = decompressor.decompress(stored, INFLATED_BYTES)
+    except DAMAGE:
+        return None
+    return data if decompressor.eof and not decompressor.unused_data else None
+
+
+def _header(block: bytes) -> tuple[str, int] | None:
+    """Return name and size of a plain file, -1 for a folder; None for any other header, or where its checksum is wrong."""
+    match = _HEADER.match(block)
+    if match is None or len(block) < _BLOCK:
+        return None
+    size, checksum, kind = match.groups()
+    raw = block[:100].partition(b"\0")[0]
+    if sum(block) - sum(checksum) + 8 * 32 != int(checksum.rstrip(b" \0"), 8):
+        return None
+    if kind == b"5":
+        return "", -1
+    if not raw.isascii() or not raw or raw.endswith(b"/"):
+        return None
+    name = tidy(raw.decode("ascii"))
+    return None if unsafe(name) else (name, int(size, 8))
