@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, cast
 
 from lake.decompress import GZIP, PIECE_BYTES, Budget, Inflate, Readable, Rewound, drain, find_codec, read_up_to
 from lake.members import Member, is_tar, tar_members
-from lake.small_tars import STORED_BYTES, small_tar
+from lake.small_tars import MORE_BYTES, small_tar
 from lake.zip_members import is_zip, zip_members
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection
@@ -175,8 +175,9 @@ def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
     elif (codec := find_codec(head)) is not None:
         small = None
         if codec is GZIP and stream.seekable:
-            stream = _Stream(head + read_up_to(stream.rest, STORED_BYTES - len(head)), stream.rest)
-            small = small_tar(stream.head, budget) if len(stream.head) < STORED_BYTES else None
+            more = read_up_to(stream.rest, MORE_BYTES)
+            stream = _Stream(head, Rewound(more, stream.rest))
+            small = small_tar(head + more, budget) if len(more) < MORE_BYTES else None
         if small is None:
             yield from _open_inflated(place, Inflate(stream.forward(), codec, budget), budget)
         else:

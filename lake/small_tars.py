@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from lake.decompress import DAMAGE, GZIP, Budget
+from lake.decompress import DAMAGE, GZIP, STORED_BYTES, Budget
 from lake.members import tidy, unsafe
 from lake.zip_members import is_zip
 
-STORED_BYTES: Final = 4 * 2**20
-"""Largest archive that is held in memory."""
+MORE_BYTES: Final = 15 * STORED_BYTES
+"""Most bytes of an archive behind its first 64 KiB that are held in memory (3.75 MiB), in whole pieces of the streams."""
 INFLATED_BYTES: Final = 16 * 2**20
 """Most bytes that it may unpack to."""
 _BLOCK: Final = 512

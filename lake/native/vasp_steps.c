@@ -98,7 +98,7 @@ static int outcar_step(const byte *buffer, const byte *at, const byte *stop, lon
     long points = 0;
     for (const byte *p = last; p < table && p < last + 200 && *p != '\n'; p++)
         points += *p == '.';
-    const byte *stress = SEEK_BACK(iteration, table, "\n  in kB", 5), *stress_end = stress ? line_end(stress + 1, table) : 0;
+    const byte *stress = SEEK_BACK(iteration, table, "\n  in kB", 7), *stress_end = stress ? line_end(stress + 1, table) : 0;
     if (points >= 6 || (stress && !stress_end))
         return 0;
     if (!outcar_energies(energy, end, numbers, numbers + 1, numbers + 2) || !outcar_cycle(iteration, energy, places + 8, numbers + 3))

@@ -128,7 +128,7 @@ class OutcarReader:
             self._at = first
             self._started = False
             return
-        self._current.atomic_energy = number_after(self._buffer, b"atomic energy  EATOM", first, stop)
+        self._current.atomic_energy = number_after(self._buffer, b"atomic energy  EATOM", b"M", first, stop)
         self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
     def _next_run(self, end: int) -> int:

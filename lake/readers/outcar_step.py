@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.anchors import seek
 from lake.readers.rows import number
 from lake.readers.vasp_frames import NAN, StepEnergies
 from schemas.frames import Floats
@@ -64,9 +65,9 @@ def energies(buffer: bytearray, energy: int) -> StepEnergies:
     return StepEnergies(number(match[1]), number(match[3]), number(match[2]))
 
 
-def number_after(buffer: bytearray, name: bytes, start: int, end: int) -> float:
-    """Return the number behind `name ... =`, NaN for none."""
-    place = buffer.find(name, start, end)
+def number_after(buffer: bytearray, name: bytes, rare: bytes, start: int, end: int) -> float:
+    """Return the number behind `name ... =`, NaN for none; rare is a letter of the name that other text seldom has."""
+    place = seek(buffer, name, rare, start, end)
     place = buffer.find(b"=", place, end) if place >= 0 else -1
     words = bytes(buffer[place + 1 : min(end, place + 40)]).split(None, 1) if place >= 0 else []
     return number(words[0]) if words else NAN
