@@ -82,7 +82,7 @@ def check(run: Run) -> Run:
         "large_force": derived.max_force > FORCE_LIMIT,
         "atoms_too_close": derived.min_distance < CLOSE_LIMIT,
     }
-    raised = {name: np.asarray(mask, dtype=np.bool_) for name, mask in found.items() if np.any(mask)}
+    raised = {name: np.asarray(mask, dtype=np.bool_) for name, mask in found.items() if mask.any()}
     if not raised:
         return run
     flagged = replace(frames, flags=_with_flags(frames.flags, raised))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn
@@ -60,10 +61,13 @@ class Collected:
     """Files of frames that hold no energies."""
     systems: Systems = field(init=False)
     shelf: Shelf = field(init=False)
+    companions: tuple[Callable[[str], bool], ...] = field(init=False)
+    """What the readers that take files beside an output ask of their names."""
     n_files: int = 0
     n_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self.companions = tuple(each.companions for each in self.readers if each.companions is not None)
         self.shelf = Shelf(self.limits.max_companion_bytes)
         self.systems = Systems(self.limits.max_in_memory_bytes)
 
@@ -195,7 +199,7 @@ class Collected:
         """Return whether some reader may take a file beside its output; what takes such files itself is none."""
         if spec is not None and spec.companions is not None:
             return False
-        return any(each.companions is not None and each.companions(name) for each in self.readers)
+        return _one_accepts(self.companions, name)
 
     def _hold(self, held: Held) -> None:
         folder = posixpath.dirname(held.path)
@@ -249,6 +253,12 @@ class Collected:
             return
         except UnreadableOutput as error:
             self.reject(Rejection(file.path, error.reason, error.detail, error.remedy))
+
+
+@lru_cache(maxsize=1024)
+def _one_accepts(accepting: tuple[Callable[[str], bool], ...], name: str) -> bool:
+    """Return whether one of some questions about a name is answered with yes; the same few names come again and again."""
+    return any(accepts(name) for accepts in accepting)
 
 
 def _beginning(head: bytes) -> str:

@@ -107,7 +107,7 @@ class Shelf:
         accepts = output.spec.companions
         late = self.late.get(posixpath.dirname(output.path), ()) if accepts is not None else ()
         paths = [file.path for file in late if accepts is not None and accepts(file.name) and file.path not in output.companions]
-        return replace(output, run=self._noted(output.run, paths))
+        return replace(output, run=self._noted(output.run, paths)) if paths else output
 
     def forget(self, inside: str) -> None:
         """Drop everything from a container; inside is its path with a '/', or '' for all."""

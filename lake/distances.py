@@ -61,7 +61,11 @@ def determinants(cell: Floats) -> Floats:
 
 def inverses(cell: Floats) -> Floats:
     """Return (n, 3, 3) the inverses of cells that have one."""
-    return _remembered(np.linalg.inv, cell)
+    return _remembered(_inverses, cell)
+
+
+def _inverses(cell: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(cell))
 
 
 def _determinants(cell: Floats) -> Floats:
@@ -90,7 +94,7 @@ def _completed(cell: Floats, pbc: NDArray[np.bool_]) -> tuple[Floats, NDArray[np
     """
     sound = has_cell(cell)
     if sound.all():
-        return cell, np.broadcast_to(pbc, (len(cell), 3))
+        return cell, np.repeat(pbc[None, :], len(cell), axis=0)
     full = np.where(sound[:, None, None], cell, np.eye(3))
     periodic = sound[:, None] & pbc[None, :]
     along = pbc[None, :] & (np.abs(cell) > 0).any(axis=2)
@@ -112,7 +116,12 @@ def _heights(cell: Floats) -> Floats:
 def _shifts(cell: Floats, periodic: NDArray[np.bool_], limit: float) -> Floats:
     """Return (m, 3) the lattice translations to look at, beside those that wrapping takes care of."""
     reach = np.where(periodic, np.floor(limit / _heights(cell) + 0.5), 0).max(axis=0).astype(int)
-    return np.array(list(itertools.product(*(range(-min(r, _REACH), min(r, _REACH) + 1) for r in reach))), dtype=float)
+    return _images(*np.minimum(reach, _REACH).tolist())
+
+
+@lru_cache(maxsize=64)
+def _images(*reach: int) -> Floats:
+    return np.array(list(itertools.product(*(range(-r, r + 1) for r in reach))), dtype=float)
 
 
 def _by_pairs(positions: Floats, cell: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats:

@@ -109,10 +109,10 @@ class _Columns:
         blocks, nine = self.blocks, np.full(len(self.natoms), 9)
         no_forces = np.concatenate([_empty(block.forces) for block in blocks])
         return {
-            "numbers": _lists([np.broadcast_to(block.numbers, (block.count, block.natoms)) for block in blocks], self.natoms),
+            "numbers": _lists([np.repeat(block.numbers[None, :], block.count, axis=0) for block in blocks], self.natoms),
             "positions": _lists([block.positions for block in blocks], 3 * self.natoms),
             "cell": _lists([block.cell for block in blocks], nine),
-            "pbc": _lists([np.broadcast_to(block.pbc, (block.count, 3)) for block in blocks], np.full(len(self.natoms), 3)),
+            "pbc": _lists([np.repeat(block.pbc[None, :], block.count, axis=0) for block in blocks], np.full(len(self.natoms), 3)),
             "forces": _lists([block.forces for block in blocks], 3 * self.natoms, no_forces),
             "stress": _lists([block.stress for block in blocks], nine, self._no_stress),
             "fixed": self._fixed(),

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -330,6 +331,7 @@ def _judged_by(frames: FrameBlock, other: FrameBlock) -> FrameBlock:
     return replace(frames, scf_converged=converged, n_scf_steps=n_scf, flags=tuple(flags))
 
 
+@lru_cache(maxsize=256)
 def _filled(level: LevelOfTheory, other: LevelOfTheory) -> LevelOfTheory:
     """Return a level with what it leaves open from another one: what it does not say, the damping of its dispersion, the value of its U."""
     unknown = {f.name: getattr(other, f.name) for f in dataclasses.fields(level) if getattr(level, f.name) in (None, "", ())}

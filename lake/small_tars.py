@@ -13,9 +13,9 @@ from lake.decompress import DAMAGE, GZIP, STORED_BYTES, Budget
 from lake.members import tidy, unsafe
 from lake.zip_members import is_zip
 
-MORE_BYTES: Final = 15 * STORED_BYTES
-"""Most bytes of an archive behind its first 64 KiB that are held in memory (3.75 MiB), in whole pieces of the streams."""
-INFLATED_BYTES: Final = 16 * 2**20
+MORE_BYTES: Final = 7 * STORED_BYTES
+"""Most bytes of an archive behind its first 64 KiB that are held in memory (1.75 MiB), in whole pieces of the streams."""
+INFLATED_BYTES: Final = 4 * 2**20
 """Most bytes that it may unpack to."""
 _BLOCK: Final = 512
 _ZEROS: Final = bytes(_BLOCK)
@@ -64,7 +64,12 @@ def small_tar(stored: bytes, budget: Budget) -> SmallTar | None:
 
 
 def _inflated(stored: bytes) -> bytes | None:
-    """Return what a gzip stream of one part holds, its checksum verified; None where it is damaged, cut, large, or followed by more."""
+    """Return what a gzip stream of one part holds, its checksum verified; None where it is damaged, cut, large, or followed by more.
+
+    It ends with the length of what it holds, modulo 2^32 (RFC 1952).
+    """
+    if int.from_bytes(stored[-4:], "little") > INFLATED_BYTES:
+        return None
     decompressor = GZIP.open()
     try:
         data = decompressor.decompress(stored, INFLATED_BYTES)

@@ -47,7 +47,8 @@ def flag_contradictions(steps: StepTable, cell: Floats, stress: Floats, beside: 
     printed, wanted, found = np.array(beside).reshape(-1, 2), tags.number("PSTRESS", 0.0), []
     values = (("volume of the cell", cell_volumes(cell), 0.0), ("external pressure", stress[:, :3].sum(axis=1) / 3, wanted))
     for column, (what, own, less) in enumerate(values):
-        off = np.minimum(np.abs(printed[:, column] - own), np.abs(printed[:, column] + less - own))
+        off = np.abs(printed[:, column] - own)
+        off = np.minimum(off, np.abs(printed[:, column] + less - own)) if less else off
         for k in map(int, np.flatnonzero(off > _LAST_DIGIT + 1e-5 * np.abs(own))):
             steps.flags[k] = (*steps.flags[k], FLAG)
             found.append((steps.steps[k], f"the {what} is printed as {printed[k, column]}, and is {own[k]:.6g} by the rows"))

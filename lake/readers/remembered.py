@@ -20,7 +20,7 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
     kept = lru_cache(maxsize=_MOST_TEXTS)(make)
 
     @wraps(make)
-    def made(*texts: bytes) -> Made:
+    def made(*texts: bytes | str) -> Made:
         return kept(*texts) if sum(map(len, texts)) <= _MOST_BYTES else make(*texts)
 
     return made

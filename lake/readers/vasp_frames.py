@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ class StepTable:
             return self
         rows = chosen.tolist()
         columns = (self.energies, self.judgements, self.flags, self.steps)
-        return StepTable(*([column[k] for k in rows] for column in columns))  # type: ignore[arg-type]
+        return StepTable(*([column[k] for k in rows] for column in columns))
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     numbers = np.array([number for number, _ in elements], dtype=np.int16)[header.types]
     strays = any("stray_step" in flags for flags in table.flags)
     which, table = chosen if lost else slice(None), table.taken(chosen)
-    energies, judged = np.array(table.energies), np.array(table.judgements)
+    energies = np.array([*chain.from_iterable(table.energies)], dtype=np.float64).reshape(-1, 4)
+    judged = np.array([*chain.from_iterable(table.judgements)]).reshape(-1, 2)
     cell, (stress, notes) = geometry.cell[which], _symmetric(geometry.stress[which], table)
     pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, table.flags)
     made = energies[:, :3] - pressure_work[:, None]

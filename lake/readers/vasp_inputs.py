@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any, Final
 
+from lake.readers.remembered import remembered
 from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing
 from lake.readers.vasp_species import IonType, element_of
 from schemas.calculations import Run
@@ -78,6 +79,7 @@ def read_input(path: str, kind: str, chunks: Iterable[bytes]) -> VaspInput | Non
     return VaspInput(path, kind, tags=read_incar(text))
 
 
+@remembered
 def read_incar(text: str) -> Tags:
     """Return the tags of an INCAR; of equal names the first stands, as in VASP."""
     found: dict[str, str] = {}

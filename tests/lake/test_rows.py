@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from made_up_readings import LDA, MGCAO, MGO, NOON, made_block, made_calculation, made_reading
 
+from lake.frame_table import Labelled, frame_table
 from lake.rows import calculation_rows, calculation_table, frame_rows, level_of_theory
 from schemas.columns import CALCULATIONS, FRAMES
 from schemas.theory import LevelOfTheory
@@ -75,6 +76,22 @@ def test_fixed_coordinates_stand_at_every_frame() -> None:
     fixed[2] = True
     rows = frame_rows(made_calculation(MGO, block=replace(made_block(MGO, 2, 1), fixed=fixed)), project="", licence="")
     assert rows["fixed"].to_pylist() == [fixed.ravel().tolist()] * 2
+
+
+def test_rows_of_many_calculations_at_once_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = np.zeros((4, 3), bool)
+    fixed[1, 2] = True
+    blocks = [
+        replace(made_block(MGO, 3, 1), flags=((), ("net_force",), ())),
+        made_block(MGO, 2, 2, forces=False, stress=False),
+        replace(made_block(MGO, 2, 3), fixed=fixed, energy=np.array([np.nan, 1.0])),
+    ]
+    given = [Labelled(made_calculation(MGO, block=block), project=f"p{k}", licence="é" * k) for k, block in enumerate(blocks)]
+    given.append(Labelled(made_calculation(MGCAO, 4, 1), project="", licence="x"))
+    singly = [frame_rows(each.calculation, project=each.project, licence=each.licence).to_pylist() for each in given]
+    for at_once in (1 << 20, 60, 1):
+        monkeypatch.setattr("lake.frame_table._NUMBERS_AT_ONCE", at_once)
+        assert str(frame_table(given).to_pylist()) == str([row for rows in singly for row in rows])
 
 
 @pytest.mark.parametrize(
