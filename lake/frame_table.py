@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -83,16 +83,16 @@ class _Columns:
         """Return the columns of text."""
         ids = [each.calculation.calculation_id for each in self.given]
         runs = [each.calculation.run for each in self.given]
-        elements = [composition(block.numbers) for block in self.blocks]
+        names = [_names_of(block.numbers.tobytes(), block.numbers.dtype.str) for block in self.blocks]
         flags = [names for run in runs for names in _flags(run.frames.flags, run.flags)]
         numbered = zip(ids, self.blocks, strict=True)
         return {
-            "element_system": self._repeated(map(element_system, elements)),
+            "element_system": self._repeated(system for system, _, _ in names),
             "frame_id": pa.array([f"{name}:{step}" for name, block in numbered for step in block.step.tolist()], pa.string()),
             "calculation_id": self._repeated(ids),
             "configuration_hash": pa.array([name for block in self.blocks for name in configuration_hashes(block)], pa.string()),
-            "formula": self._repeated(map(formula, elements)),
-            "reduced_formula": self._repeated(map(reduced_formula, elements)),
+            "formula": self._repeated(whole for _, whole, _ in names),
+            "reduced_formula": self._repeated(reduced for _, _, reduced in names),
             "energy_source": self._repeated(block.energy_source for block in self.blocks),
             "stress_source": self._repeated((block.stress_source for block in self.blocks), self._no_stress),
             "flags": pa.array(flags, pa.list_(pa.string())),
@@ -154,6 +154,13 @@ class _Columns:
         values = b"".join([text * count for text, count in zip(data, self.counts.tolist(), strict=True)])
         there = None if missing is None or not missing.any() else pa.py_buffer(np.packbits(~missing, bitorder="little"))
         return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(_offsets(lengths)), pa.py_buffer(values), there)
+
+
+@lru_cache(maxsize=256)
+def _names_of(raw: bytes, kind: str) -> tuple[str, str, str]:
+    """Return element system, formula and reduced formula of atomic numbers; calculations of one material follow each other."""
+    counts = composition(np.frombuffer(raw, dtype=kind))
+    return element_system(counts), formula(counts), reduced_formula(counts)
 
 
 def _flags(own: Sequence[tuple[str, ...]], shared: tuple[str, ...]) -> list[list[str]]:

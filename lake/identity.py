@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -95,9 +95,10 @@ def _sums_rounded(frames: FrameBlock, part: slice) -> NDArray[np.int64]:
     if found is None:
         return _rounded_sums(cell, _invariants(frames, part))
     exact = found + _OFFSET
-    near = (np.abs(exact - np.rint(exact)) < _EDGE).any(axis=1)
+    near = np.abs(exact - np.rint(exact)) < _EDGE
     rounded: NDArray[np.int64] = np.floor(exact).astype("<i8")
-    if bool(near.any()):
+    if near.any():
+        near = near.any(axis=1)
         kept = np.arange(frames.count)[part][near]
         rounded[near] = np.concatenate([_rounded_sums(frames.cell[[k]], _invariants(frames, slice(k, k + 1))) for k in kept])
     return rounded
@@ -120,7 +121,9 @@ def _inverse(cell: Floats) -> Floats:
 
 def _canonical(values: Floats) -> bytes:
     tidy = np.ascontiguousarray(values, dtype="<f8") + 0.0
-    tidy[np.isnan(tidy)] = np.nan
+    missing = np.isnan(tidy)
+    if missing.any():
+        tidy[missing] = np.nan
     return tidy.tobytes()
 
 
@@ -177,6 +180,19 @@ def _structure_factors(fractional: Floats, numbers: NDArray[np.int16]) -> NDArra
 
 
 def _atom_weights(numbers: NDArray[np.int16]) -> NDArray[np.complex128]:
+    if len(numbers) > _ATOMS_AT_ONCE:
+        return _make_atom_weights(numbers)
+    found = _known_atom_weights(numbers.astype(np.int16).tobytes())
+    found.flags.writeable = False
+    return found
+
+
+@lru_cache(maxsize=16)
+def _known_atom_weights(raw: bytes) -> NDArray[np.complex128]:
+    return _make_atom_weights(np.frombuffer(raw, dtype=np.int16))
+
+
+def _make_atom_weights(numbers: NDArray[np.int16]) -> NDArray[np.complex128]:
     kinds = numbers.astype(float)
     weights: NDArray[np.complex128] = (1.0 + 0.01 * kinds) * np.exp(2.399963j * kinds) / np.sqrt(max(1, len(kinds)))
     return weights

@@ -74,7 +74,7 @@ def _by_place(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
 def _is_near(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> NDArray[np.bool_]:
     """Return (m,) whether frames of a and b have their atoms and cells at the same places; lattice vectors apart counts as the same."""
     apart = a.positions[first] - b.positions[second]
-    cells = np.abs(a.cell[first] - b.cell[second]).max(axis=(1, 2), initial=0.0)
+    cells = np.abs(a.cell[first] - b.cell[second]).reshape(-1, 9).max(axis=1, initial=0.0)
     near = (np.einsum("nij,nij->ni", apart, apart).max(axis=1, initial=0.0) < PLACE_TOLERANCE**2) & (cells < PLACE_TOLERANCE)
     if not near.all():
         rest = np.flatnonzero(~near)

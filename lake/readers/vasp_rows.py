@@ -168,7 +168,8 @@ class BlockBatch:
         absent = starts == ends
         first = int(absent.argmin())
         form = self._form(bytes(buffer[starts[first] : ends[first]]))
-        values = np.full((len(starts), self.rows, self.count), np.nan)
+        values = np.empty((len(starts), self.rows, self.count))
+        values[absent] = np.nan
         if form is None or not native.block_rows(buffer, starts, ends, form, values):
             return False
         self._taken(values, absent)
