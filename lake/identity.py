@@ -95,10 +95,10 @@ def _sums_rounded(frames: FrameBlock, part: slice) -> NDArray[np.int64]:
     if found is None:
         return _rounded_sums(cell, _invariants(frames, part))
     exact = found + _OFFSET
-    near = np.abs(exact - np.rint(exact)) < _EDGE
+    edges: NDArray[np.bool_] = np.asarray(np.abs(exact - np.rint(exact)) < _EDGE)
     rounded: NDArray[np.int64] = np.floor(exact).astype("<i8")
-    if near.any():
-        near = near.any(axis=1)
+    if edges.any():
+        near = edges.any(axis=1)
         kept = np.arange(frames.count)[part][near]
         rounded[near] = np.concatenate([_rounded_sums(frames.cell[[k]], _invariants(frames, slice(k, k + 1))) for k in kept])
     return rounded
