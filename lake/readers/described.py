@@ -113,6 +113,8 @@ _SIESTA: Final = ReaderDoc(
     traps=(
         Trap("E_KS is not the free energy", "test_siesta::test_steps_of_a_relaxation_have_four_decimals_and_the_entropy_of_their_cycle"),
         Trap("coordinates are not always printed", "test_siesta::test_without_coordinates_only_the_first_step_has_positions"),
+        Trap("U, fields and pair potentials stand apart", "test_siesta::test_what_only_later_text_tells_is_in_the_level"),
+        Trap("a script leads the relaxation", "test_siesta::test_steps_that_a_script_leads_begin_otherwise"),
         Trap("a cycle above its tolerance", "test_siesta::test_a_cycle_above_its_tolerance_is_not_converged"),
         Trap("a cut output", "test_siesta::test_a_cut_output_gives_the_first_steps"),
     ),
@@ -129,6 +131,7 @@ _OPENMX: Final = ReaderDoc(
     traps=(
         Trap("the geometry after the last energy", "test_openmx::test_the_end_of_a_dynamics_is_not_taken_for_its_last_step"),
         Trap("an .md that several runs wrote", "test_openmx::test_a_trajectory_that_several_runs_wrote"),
+        Trap("a molecule without vectors", "test_openmx::test_a_molecule_without_vectors_is_read_without_a_cell"),
         Trap("an .md of another run", "test_companions::test_trajectory_of_another_run_of_openmx_stays_a_calculation"),
         Trap("convergence by the band energy", "test_openmx::test_convergence_is_judged_by_the_change_of_the_band_energy"),
         Trap("a cut output", "test_openmx::test_a_cut_output_gives_the_first_steps"),
@@ -156,7 +159,7 @@ _FHI_AIMS: Final = ReaderDoc(
     name="FHI-aims output",
     file="What FHI-aims prints: `aims.out`, `*.out`",
     reads="Every step of a relaxation or dynamics with its geometry.",
-    versions="2013 to 2024 (seen: 151211, 180126, 210226)",
+    versions="2013 to 2024 (seen: 151211, 161201, 180126, 190813, 210226)",
     energy="electronic free energy; 'corrected' is energy_sigma0, 'uncorrected' energy_internal",
     stress="tension positive, eV/Å³; the pressure beside it has the other sign",
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
@@ -166,6 +169,10 @@ _FHI_AIMS: Final = ReaderDoc(
         Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
         Trap("strained cells of a numerical stress", "test_fhi_aims::test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps"),
         Trap("a cycle that is started anew", "test_fhi_aims::test_a_cycle_that_starts_anew_is_no_step"),
+        Trap("the last step of a dynamics", "test_fhi_aims::test_the_last_step_of_a_dynamics_has_its_places_under_another_title"),
+        Trap("nothing behind the last atom", "test_fhi_aims::test_a_molecule_moves_though_nothing_stands_behind_its_last_atom"),
+        Trap("solvents, ranges of screened exchange", "test_fhi_aims::test_what_else_changes_the_physics_is_in_the_level"),
+        Trap("charges around the atoms", "test_fhi_aims::test_charges_around_the_atoms_are_refused"),
         Trap("a cut output", "test_fhi_aims::test_a_cut_output_gives_the_first_steps"),
     ),
 )
@@ -218,6 +225,7 @@ _GAUSSIAN: Final = ReaderDoc(
         Trap("a lost line of the energy", "test_gaussian::test_a_step_whose_line_of_the_energy_is_missing_is_counted"),
         Trap("semi-empirical methods, MP2, double hybrids, excited states", "test_gaussian::test_energies_of_other_theories_are_refused"),
         Trap("a run whose cycle did not converge", "test_gaussian::test_the_change_of_the_density_tells_convergence"),
+        Trap("options that change the functional", "test_gaussian::test_options_that_change_the_functional_are_in_the_level"),
         Trap("a cut output", "test_gaussian::test_a_cut_output_gives_the_first_steps"),
     ),
 )
@@ -235,6 +243,7 @@ _ORCA: Final = ReaderDoc(
         Trap("semi-empirical methods, coupled cluster, excited states", "test_orca::test_energies_of_other_theories_are_refused"),
         Trap("xTB, QM/MM and other programs' energies", "test_orca::test_an_output_that_names_no_method_is_not_taken_for_hartree_fock"),
         Trap("'not fully converged' behind the energy", "test_orca::test_the_last_change_tells_convergence"),
+        Trap("solvent by a block of the input", "test_orca::test_solvents_fields_and_hamiltonians_of_the_input_are_in_the_level"),
         Trap("a cut output", "test_orca::test_a_cut_output_gives_the_first_steps"),
     ),
 )
@@ -253,6 +262,8 @@ _NWCHEM: Final = ReaderDoc(
         Trap("plane waves: atoms that others moved", "test_nwchem::test_plane_waves_without_a_geometry_of_their_own_are_counted"),
         Trap("QM/MM, ONIOM, counterpoise", "test_nwchem::test_energies_of_a_part_of_the_atoms_are_refused"),
         Trap("the optimiser's energy has more in it", "test_nwchem::test_another_energy_of_the_optimiser_is_flagged"),
+        Trap("restraints are in the optimiser's energy", "test_nwchem::test_springs_of_restraints_are_in_the_optimisers_energy_alone"),
+        Trap("methods whose names begin alike", "test_nwchem::test_solvent_range_and_the_whole_name_of_a_method_are_in_the_level"),
         Trap("Hartree-Fock, coupled clusters, Car-Parrinello steps", "test_nwchem::test_a_log_of_other_modules_is_refused_by_name"),
         Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
         Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),

@@ -33,6 +33,7 @@ VASPRUN_DOC: Final = ReaderDoc(
         Trap("T28: a total with kinetic energy", "test_vasp_xml::test_t28_kinetic_energy_is_left_out"),
         Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
         Trap("an INCAR edited after the run", "test_vasp_inputs::test_a_contradiction_is_a_flag_with_both_values_and_nothing_is_filled_in"),
+        Trap("tags that change energies", "test_vasp_xml::test_tags_that_change_energies_are_in_the_level"),
     ),
 )
 OUTCAR_DOC: Final = ReaderDoc(
