@@ -44,10 +44,10 @@ class Labelled(Protocol):
 def other_new_volume(text: bytes, cell: Floats | None) -> str:
     """Return a sentence where the last new volume of a variable cell in text is not that of the cell (Å) behind it, else ''."""
     place = text.rfind(_NEW) if cell is not None else -1
+    match = _NEW_VOLUME.match(text, place) if place >= 0 else None
     if cell is None or place < 0:
         return ""
-    last = text[place:] if _NEW_VOLUME.match(text, place) else text
-    return other_volume(last, _NEW_VOLUME, cell, BOHR**3)
+    return other_volume(match.group() if match else text, _NEW_VOLUME, cell, BOHR**3)
 
 
 def contradictions(frames: Sequence[Labelled], forces: Floats, held: NDArray[np.bool_] | None, stress: Floats) -> list[tuple[int, str]]:

@@ -65,8 +65,17 @@ class News:
         """Return those between two places."""
         if not self.watched and not self.thresholds:
             return self
-        first, second = (places[bisect_left(places, start) : bisect_left(places, end)] for places in (self.watched, self.thresholds))
-        return News(first, second)
+        first, second = (_between(places, start, end) for places in (self.watched, self.thresholds))
+        return News(first, second) if first or second else _NO_NEWS
+
+
+_NO_NEWS: Final = News((), ())
+
+
+def _between(places: Sequence[int], start: int, end: int) -> Sequence[int]:
+    if not places or places[0] >= end or places[-1] < start:
+        return ()
+    return places[bisect_left(places, start) : bisect_left(places, end)]
 
 
 class _Frame(NamedTuple):

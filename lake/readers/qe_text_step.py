@@ -101,6 +101,8 @@ def read_labels(
     before text; steady says that text sets no other, plain that it has no word about convergence or exact exchange. Raises
     UnreadableOutput for all_currents.x, which uses the banner of pw.x.
     """
+    if b"!" not in text:
+        return None
     if plain and not hybrid and (made := native.loops()) is not None:
         places, numbers = (ctypes.c_long * 8)(), (ctypes.c_double * 5)()
         usual = made.pw_labels(text, len(text), natoms, places, numbers)
@@ -283,9 +285,9 @@ def read_cell(text: bytes, alat: float) -> Floats | None:
         return None
     rows, factor = text[match.end() :].split(b"\n", 3), unit_factor(match, alat)
     fields = [row.split() for row in rows[:3]]
-    plain = plain_numbers([field for row in fields for field in row]) if [len(row) for row in fields] == [3, 3, 3] else None
+    plain = plain_numbers([field for row in fields for field in row]) if list(map(len, fields)) == [3, 3, 3] else None
     values = [value * factor for value in plain] if plain is not None else (decode_rows(rows[:3], 3) * factor).ravel().tolist()
-    if len(rows) < 4 or not all(map(isfinite, values)):
+    if len(rows) < 4 or not isfinite(sum(values)):
         return None
     a, b, c, d, e, f, g, h, i = values
     torn = abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) <= 1e-6
@@ -294,7 +296,7 @@ def read_cell(text: bytes, alat: float) -> Floats | None:
 
 def unit_factor(match: re.Match[bytes], alat: float) -> float:
     """Return Å per printed unit of a geometry block; 1 for crystal coordinates."""
-    stated = number(match.group(2) or b"")
+    stated = number(match.group(2)) if match.group(2) else _NAN
     own = stated * BOHR if isfinite(stated) and stated > 0 else alat
     return {b"bohr": BOHR, b"angstrom": 1.0, b"crystal": 1.0}.get(match.group(1) or b"alat", own)
 
