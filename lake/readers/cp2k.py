@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from lake.readers.base import ReaderSpec
-from lake.readers.cp2k_companions import Companions, companion_kind, companion_set, is_companion
+from lake.readers.cp2k_companions import Companions, companion_kind, companion_set, is_companion, tells_of_bias
 from lake.readers.cp2k_run import FORMAT, Log, LogBuilder, finish
 from lake.readers.text_steps import Cutter
 from schemas.calculations import Run
@@ -36,6 +36,7 @@ class Cp2kReader:
         self._logs: list[Log] = []
         self._beside: dict[tuple[str, int], Companions] = {}
         self._used: tuple[str, ...] = ()
+        self._bias = ""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -43,7 +44,10 @@ class Cp2kReader:
             self._take(piece)
 
     def take_companion(self, name: str, text: bytes) -> bool:
-        """Take a file that was written beside the log (positions, forces, cells); returns whether it is of a kind that is used."""
+        """Take a file that lies beside the log (positions, forces, cells, what tells of a bias); returns whether it is of use."""
+        if tells_of_bias(name, text):
+            self._bias = name
+            return True
         kind = companion_kind(name)
         if kind:
             key = companion_set(name)
@@ -64,7 +68,7 @@ class Cp2kReader:
         failures: list[UnreadableOutput] = []
         for log in self._logs:
             try:
-                run, names = finish(log, tuple(self._beside.values()))
+                run, names = finish(log, tuple(self._beside.values()), self._bias)
                 runs.append(run)
                 self._used = tuple(dict.fromkeys((*self._used, *names)))
             except UnreadableOutput as failure:

@@ -28,6 +28,13 @@ _KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("forces", re.compile(r"-frc-(\d+)\.xyz$")),
     ("cells", re.compile(r"-(\d+)\.cell$")),
 )
+_PLUMED_BIAS: Final = rb"\b(?:METAD|PBMETAD|OPES_\w+|RESTRAINT|MOVINGRESTRAINT|UPPER_WALLS|LOWER_WALLS)\b"
+_BIASED: Final[tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...]] = (
+    (re.compile(r"\.metadynLog$|^HILLS$"), re.compile(rb"")),
+    (re.compile(r"\.inp$", re.I), re.compile(rb"^[ \t]*&METADYN\b", re.M | re.I)),
+    (re.compile(r"^plumed[^/]*\.(?:dat|inp)$", re.I), re.compile(_PLUMED_BIAS)),
+)
+"""Names of files, and what in them tells that a dynamics was biased."""
 _COMMENT: Final = re.compile(rb"i = +(\d+),[^\n]*?E = +(-?\d+\.\d+)")
 _SAME_ENERGY: Final = 6e-11 * HARTREE
 """eV; a trajectory repeats an energy with ten decimals of a hartree."""
@@ -107,7 +114,25 @@ def companion_set(name: str) -> tuple[str, int]:
 
 def is_companion(name: str) -> bool:
     """Return whether a file of this name may be read together with a log of CP2K."""
-    return bool(companion_kind(name))
+    return bool(companion_kind(name)) or any(pattern.search(name) for pattern, _ in _BIASED)
+
+
+def tells_of_bias(name: str, text: bytes) -> bool:
+    """Return whether a file beside a log tells that its dynamics was biased (metadynamics, walls, PLUMED).
+
+    CP2K adds the bias to the forces after it has computed them and before it writes them to PROJECT-frc-1.xyz (`metadyn_integrator`,
+    called in src/motion/integrator.F); the energy has none of it.
+    """
+    return any(pattern.search(name) and told.search(text) for pattern, told in _BIASED)
+
+
+def without_forces(match: Match, bias: str) -> Match:
+    """Return what trajectories give, less their forces, which a file beside the log tells to be biased."""
+    if all(geometry.forces is None for geometry in match.geometries.values()):
+        return match
+    note = f"{bias} beside the log tells of a biased dynamics, and CP2K adds the bias to the forces of its trajectory: they are left out"
+    kept = {number: replace(geometry, forces=None) for number, geometry in match.geometries.items()}
+    return replace(match, geometries=kept, notes=(*match.notes, note))
 
 
 def choose_geometries(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers import cp2k_evaluation, cp2k_header
-from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries
+from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries, without_forces
 from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
 from lake.readers.cross_checks import notes_of, other_volume
@@ -134,8 +134,11 @@ def _halves(text: Found) -> tuple[Found, Found | None]:
     return text.part(0, place), text.part(place, end if end >= 0 else len(text.text))
 
 
-def finish(log: Log, beside: Sequence[Companions]) -> tuple[Run, tuple[str, ...]]:
-    """Return the run of a log and of the trajectories beside it, and their names; raises UnreadableOutput where no step is whole."""
+def finish(log: Log, beside: Sequence[Companions], bias: str = "") -> tuple[Run, tuple[str, ...]]:
+    """Return the run of a log and of the trajectories beside it, and their names; raises UnreadableOutput where no step is whole.
+
+    bias is the name of a file beside the log that tells of a biased dynamics.
+    """
     header = log.header
     _refuse(log)
     atoms, cell = header.atoms, header.cell
@@ -147,6 +150,8 @@ def finish(log: Log, beside: Sequence[Companions]) -> tuple[Run, tuple[str, ...]
         )
     printed = [Printed(e.labels.energy, e.atoms.positions if e.atoms else None) for e in log.evaluations]
     found, names = choose_geometries(beside, header.project, atoms.numbers, printed)
+    if bias:
+        found = without_forces(found, bias)
     fixed = _held(log.evaluations)
     steps = _steps(log, cell, found.geometries, fixed)
     if not steps:

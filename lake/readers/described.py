@@ -73,6 +73,7 @@ _CP2K: Final = ReaderDoc(
         Trap("T26: a step in the log that the trajectory lacks", "test_cp2k::test_a_restart_evaluates_a_step_that_the_trajectory_lacks"),
         Trap("T26: the word 'converged'", "test_cp2k::test_convergence_is_judged_by_the_last_accuracy"),
         Trap("a trajectory of another run", "test_cp2k::test_a_trajectory_of_another_run_is_not_used"),
+        Trap("metadynamics, walls, PLUMED: a bias in the forces", "test_cp2k::test_forces_of_a_biased_dynamics_hold_the_bias"),
         Trap(
             "several trajectories in one folder", "test_companions::test_of_several_candidates_that_of_the_project_of_the_log_comes_first"
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from made_up_logs import CONVERGED, cp2k_text, make_steps, xyz_text
 
 from lake.readers import find_reader
 from lake.readers.cp2k import CP2K_LOG, Cp2kReader
+from lake.readers.cp2k_companions import is_companion
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.units import GPA, HARTREE, HARTREE_PER_BOHR
@@ -126,6 +129,32 @@ def test_a_restart_evaluates_a_step_that_the_trajectory_lacks() -> None:
 def test_a_trajectory_of_another_run_is_not_used() -> None:
     run = read(cp2k_text(make_steps(3), run="MD"), positions=xyz_text(make_steps(3, seed=2), range(3)))
     assert (run.frames.count, run.flags) == (1, ("companion_of_other_run", "malformed_steps"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "biased"),
+    [
+        ("X-COLVAR.metadynLog", b" 0.0 3.1\n", True),
+        ("md.inp", b"&MOTION\n  &FREE_ENERGY\n    &METADYN\n      DO_HILLS\n", True),
+        ("md.inp", b"&MOTION\n  ! &METADYN was tried before\n  &MD\n", False),
+        ("plumed.dat", b"d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=10\n", True),
+        ("plumed.dat", b"d: DISTANCE ATOMS=1,2\nPRINT ARG=d\n", False),
+    ],
+)
+def test_forces_of_a_biased_dynamics_hold_the_bias(name: str, text: bytes, biased: bool) -> None:
+    steps = make_steps(3)
+    log = re.sub(rb" ATOMIC FORCES in.*?SUM OF ATOMIC FORCES[^\n]*\n", b"", cp2k_text(steps, run="MD"), flags=re.DOTALL)
+    reader = Cp2kReader()
+    reader.feed(log)
+    reader.take_companion("X-pos-1.xyz", xyz_text(steps, range(3)))
+    reader.take_companion("X-frc-1.xyz", xyz_text(steps, range(3), forces=True))
+    assert is_companion(name)
+    assert reader.take_companion(name, text) == biased
+    (run,) = reader.close()
+    assert run.frames.count == 3
+    assert np.isfinite(run.frames.energy).all()
+    assert bool(np.isnan(run.frames.forces).all()) == biased
+    assert any("biased dynamics" in note for note in run.notes) == biased
 
 
 def test_cells_come_from_the_cell_file() -> None:
