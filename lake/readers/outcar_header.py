@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from lake.readers.anchors import search
 from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
 from lake.readers.vasp_level import Mesh, Tags, version_of
 from lake.readers.vasp_species import IonType
+from lake.readers.words import Found, Words
 from schemas.errors import UnreadableOutput
 
 _TAG: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.ASCII)
@@ -35,6 +35,14 @@ _METAGGA: Final = re.compile(rb"\n *METAGGA = *(\S+) +LMAXTAU =")
 """Stands before the list of parameters, which has LMETAGGA under the same name; five letters of it up to VASP 6.1 (R2SCA)."""
 _PLUS_U: Final = b"LDA+U is selected"
 _BAND: Final = b"Running the NEB"
+_LIST: Final = b"Startparameter for this run"
+_PER_TYPE: Final = b"ions per type ="
+_GENERATED: Final = b"generate k-points for:"
+_WORDS: Final = Words(
+    _LIST, _PER_TYPE, _GENERATED, _PLUS_U, _BAND, b"NIONS", b"NKPTS", b"TITEL", b"POTCAR:", b"VRHFIN", b"POMASS", b"EATOM=", b" INCAR:",
+    b"LMAXTAU",
+)  # fmt: skip
+"""What patterns begin with, and other words that are looked for."""
 _MOST_SPLITS: Final = 300_000
 _FINER: Final = ("ENCUT", "SIGMA", "EDIFF", "AEXX", "HFSCREEN")
 """Tags of which the list of parameters shows few digits, the copy of INCAR all."""
@@ -47,26 +55,23 @@ class Head:
     text: bytes
 
     @cached_property
+    def found(self) -> Found:
+        """The words of the head with their places: all in one pass, since tables of k points and positions make it long."""
+        return Found(self.text, _WORDS)
+
+    @cached_property
     def _start(self) -> int:
         """Where the list of parameters begins; the copies of INCAR and POTCAR and the numbers of ions and k points are before it."""
-        return self.text.find(b"Startparameter for this run")
+        return self.found.first(_LIST)
 
     def find_all(self, words: bytes, pattern: re.Pattern[bytes]) -> list[tuple[bytes, ...]]:
-        """Return the groups of all matches of a pattern that begins with words; what stands before the list of parameters counts first.
+        """Return the groups of all matches of a pattern that begins with words; what stands before the list of parameters counts first."""
+        places = self.found.all(words)
+        before = self._groups(pattern, [place for place in places if place < self._start])
+        return before or self._groups(pattern, [place for place in places if place >= self._start])
 
-        Words are found faster than patterns, and the long tables of k points and positions are left aside.
-        """
-        return self._find_between(words, pattern, 0, self._start) or self._find_between(words, pattern, max(0, self._start), len(self.text))
-
-    def _find_between(self, words: bytes, pattern: re.Pattern[bytes], start: int, end: int) -> list[tuple[bytes, ...]]:
-        found = []
-        place = self.text.find(words, start, max(start, end))
-        while place >= 0:
-            match = pattern.match(self.text, place)
-            if match is not None:
-                found.append(match.groups())
-            place = self.text.find(words, place + 1, end)
-        return found
+    def _groups(self, pattern: re.Pattern[bytes], places: Sequence[int]) -> list[tuple[bytes, ...]]:
+        return [match.groups() for place in places if (match := pattern.match(self.text, place)) is not None]
 
     @cached_property
     def natoms(self) -> int:
@@ -80,10 +85,10 @@ class Head:
     def tags(self) -> Tags:
         """The tags in force: the list of parameters first, then the copy of INCAR that newer versions print."""
         listed = lines_with(self.text, b"=", max(0, self._start))
-        copied = self.text.find(b" INCAR:")
-        echo = self.text[copied : self.text.find(b"POTCAR:", copied)] if copied >= 0 else b""
-        chosen = search(_METAGGA, b"LMAXTAU", self.text)
-        said = b" ".join(words for words in (_PLUS_U, _BAND) if words in self.text)
+        copied = self.found.first(b" INCAR:")
+        echo = self.text[copied : self.found.first(b"POTCAR:", copied)] if copied >= 0 else b""
+        chosen = self.found.line(_METAGGA, b"LMAXTAU")
+        said = b" ".join(words for words in (_PLUS_U, _BAND) if words in self.found)
         return _tags(listed, echo, b"" if chosen is None else chosen[1], said)
 
 
@@ -141,7 +146,7 @@ def _first_of_each(pattern: re.Pattern[str], text: bytes) -> dict[str, str]:
 
 def _mesh(head: Head) -> Mesh:
     points = head.find_all(b"NKPTS", _NKPTS)
-    match = _MESH.match(head.text, max(0, head.text.find(b"generate k-points for:")))
+    match = _MESH.match(head.text, max(0, head.found.first(_GENERATED)))
     divisions = (int(match.group(1)), int(match.group(2)), int(match.group(3))) if match else None
     return Mesh(divisions if divisions and min(divisions) > 0 else None, int(points[0][0]) if points else None)
 
@@ -149,7 +154,7 @@ def _mesh(head: Head) -> Mesh:
 def _ion_types(head: Head, atomic_energy: float) -> tuple[tuple[IonType, ...], tuple[str, ...]]:
     natoms = head.natoms
     titles = [text.decode("latin-1").strip() for (text,) in head.find_all(b"TITEL", _TITLE)]
-    counts = _counts(head.text, natoms)
+    counts = _counts(head, natoms)
     notes: tuple[str, ...] = ()
     if counts and sum(counts) < natoms and len(counts) < len(titles):
         counts = _complete(counts, natoms, _atom_energies(head, len(titles)), atomic_energy)
@@ -176,10 +181,10 @@ def _ion_types(head: Head, atomic_energy: float) -> tuple[tuple[IonType, ...], t
     return tuple(IonType(count, title, symbol, *mass) for count, title, symbol, mass in rows), notes
 
 
-def _counts(head: bytes, natoms: int) -> list[int]:
+def _counts(head: Head, natoms: int) -> list[int]:
     """Return the ions per type; where the numbers glue (I4), they are cut into columns."""
-    place = head.find(b"ions per type =")
-    match = _COUNTS.search(head, place) if place >= 0 else None
+    place = head.found.first(_PER_TYPE)
+    match = _COUNTS.search(head.text, place) if place >= 0 else None
     if match is None:
         return []
     counts = [int(word[:9]) for word in match.group(1).split()]
