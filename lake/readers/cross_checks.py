@@ -102,7 +102,8 @@ def differ(printed: bytes, found: float, *, unit: float = 1.0, share: float = 2e
     value = number(printed.strip()) * unit
     if not isfinite(value) or not isfinite(found):
         return False
-    return abs(value - found) > max(0.51 * resolution(printed) * unit, least) * 1.001 + share * abs(found)
+    apart = abs(value - found) - share * abs(found)
+    return apart > 0 and apart > max(0.51 * resolution(printed) * unit, least) * 1.001
 
 
 def contradictions(text: bytes, step: Step, checks: Sequence[CrossCheck]) -> tuple[str, ...]:

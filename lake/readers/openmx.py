@@ -28,6 +28,7 @@ from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 FORMAT: Final = "OpenMX output"
 
+_VECTORS: Final = re.compile(rb"<Atoms\.UnitVectors|Atoms\.UnitVectors>", re.I)
 _HISTORY: Final = b"\n                  SCF history at MD="
 _RESULT: Final = b"\n       xyz-coordinates (Ang) and forces (Hartree/Bohr)"
 _NUMBER: Final = re.compile(rb"\n +SCF history at MD= *(\d{1,9})")
@@ -204,8 +205,11 @@ class OpenmxReader:
 
 
 def _read_input(text: bytes) -> Input | None:
-    """Return the repeated input; one without vectors is that of a molecule, around which OpenMX puts a box that it does not print."""
-    return read_input(text) or read_input(text, np.zeros((3, 3)))
+    """Return the repeated input; one without vectors is that of a molecule, around which OpenMX puts a box that it does not print.
+
+    Where only one end of their block is there, or its rows are no vectors, it is torn.
+    """
+    return read_input(text) or (None if _VECTORS.search(text) else read_input(text, np.zeros((3, 3))))
 
 
 def is_companion(name: str) -> bool:

@@ -206,8 +206,10 @@ class RunBuilder:
         return labels.has_forces >= any(e.has_forces for e in earlier) and labels.has_stress >= any(e.has_stress for e in earlier)
 
     def _keep(self, name: str, rows: bytes | None) -> None:
-        natoms = self._header.natoms if self._header else 0
-        batch = self._rows.setdefault(name, RowBatch(3 if name == "stress" else natoms))
+        batch = self._rows.get(name)
+        if batch is None:
+            natoms = self._header.natoms if self._header else 0
+            batch = self._rows[name] = RowBatch(3 if name == "stress" else natoms)
         if rows is None:
             batch.skip()
         else:

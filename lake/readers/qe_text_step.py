@@ -38,6 +38,9 @@ _ENDED: Final = (
 
 SLACK: Final = 1.1
 """The threshold is printed with two digits, so a converged accuracy can look 5 % above it."""
+_LONGS: Final = ctypes.c_long * 8
+_DOUBLES: Final = ctypes.c_double * 5
+"""What qe.c fills for a usual step."""
 
 
 class Labels(NamedTuple):
@@ -104,7 +107,7 @@ def read_labels(
     if b"!" not in text:
         return None
     if plain and not hybrid and (made := native.loops()) is not None:
-        places, numbers = (ctypes.c_long * 8)(), (ctypes.c_double * 5)()
+        places, numbers = _LONGS(), _DOUBLES()
         usual = made.pw_labels(text, len(text), natoms, places, numbers)
         if usual:
             return _usual_labels(text, list(places), list(numbers), threshold, steady=steady) if usual == 1 else None
