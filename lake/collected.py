@@ -165,7 +165,7 @@ class Collected:
         name, head = file.name, file.head
         spec = next((spec for spec in self.readers if spec.recognises(name, head)), None)
         may_be_companion = self._may_be_companion(name, spec)
-        if spec is None and not may_be_companion:
+        if spec is None and (not may_be_companion or recognises_input(file.head)):
             kind = input_kind(file.name)
             if kind or recognises_input(file.head):
                 self._input(file, kind)

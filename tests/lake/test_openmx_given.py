@@ -45,7 +45,8 @@ def only(files: Mapping[str, bytes]) -> Calculation:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("X.dat", GIVEN), ("X.dat#", WRITTEN), ("any.dat", GIVEN), ("X.dat", GIVEN.replace(b"\n", b"\r\n"))]
+    ("name", "text"),
+    [("X.dat", GIVEN), ("X.dat#", WRITTEN), ("any.dat", GIVEN), ("any.inp", GIVEN), ("X.dat", GIVEN.replace(b"\n", b"\r\n"))],
 )
 def test_an_md_with_its_input_has_a_level_of_theory(name: str, text: bytes) -> None:
     bare, full = only({"run/X.md": TRACK}), only({"run/X.md": TRACK, f"run/{name}": text})
