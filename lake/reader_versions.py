@@ -23,7 +23,7 @@ VERSIONS: Final = {
     "fhi-aims": 3,
     "gaussian": 4,
     "gpaw": 2,
-    "nwchem": 4,
+    "nwchem": 5,
     "openmx": 3,
     "orca": 3,
     "qe": 4,

@@ -266,6 +266,13 @@ _NWCHEM: Final = ReaderDoc(
         Trap("restraints are in the optimiser's energy", "test_nwchem::test_springs_of_restraints_are_in_the_optimisers_energy_alone"),
         Trap("methods whose names begin alike", "test_nwchem::test_solvent_range_and_the_whole_name_of_a_method_are_in_the_level"),
         Trap("Hartree-Fock, coupled clusters, Car-Parrinello steps", "test_nwchem::test_a_log_of_other_modules_is_refused_by_name"),
+        Trap(
+            "a gradient of zero for atoms not computed",
+            "test_nwchem::test_a_gradient_of_zero_for_atoms_that_are_not_computed_leaves_the_forces_out",
+        ),
+        Trap("ghost centres", "test_nwchem::test_ghosts_are_no_atoms_and_their_functions_are_of_the_level"),
+        Trap("point charges around the atoms", "test_nwchem::test_energies_in_the_field_of_point_charges_are_refused"),
+        Trap("several geometries in one input", "test_nwchem::test_each_task_has_the_geometry_that_its_input_names"),
         Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
         Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),
         Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_nwchem_gradient_is_that_of_a_falling_energy"),

@@ -15,16 +15,31 @@ import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of
-from lake.readers.nwchem_others import OTHERS, SOLVATED, hamiltonian_of, other_energy, refuse_parts, solvent_of
+from lake.readers.nwchem_geometry import Geometries, ghosts_of, read_basis, read_gradient
+from lake.readers.nwchem_others import (
+    CHARGES,
+    HELD,
+    OTHERS,
+    SOLVATED,
+    ZEROED,
+    hamiltonian_of,
+    has_cores,
+    has_electrons,
+    in_field,
+    other_energy,
+    refuse_parts,
+    restrained,
+    solvent_of,
+    without_zeroed,
+)  # fmt: skip
 from lake.readers.nwchem_plane_waves import MOVES, STARTS, count_energies, read_plane_waves
 from lake.readers.rows import number
-from lake.readers.step_log import as_numbers, element_of
-from lake.readers.text_steps import NAN, Cutter, Step, as_floats, even_decimals, lines_after, make_frames, numbered
+from lake.readers.step_log import as_numbers
+from lake.readers.text_steps import NAN, Cutter, Step, make_frames
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
-from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
-from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
+from schemas.units import HARTREE
 
 FORMAT: Final = "NWChem log"
 
@@ -33,12 +48,10 @@ _GEOMETRY: Final = b"\n Output coordinates in "
 _TASK: Final = b"\n Task  times"
 _BANNER: Final = re.compile(rb"Northwest Computational Chemistry Package \(NWChem\) (\S+)")
 _VALUE: Final = re.compile(rb"\n +Total DFT energy = +(\S+) *(?=\n)")
-_UNIT: Final = re.compile(rb"\n Output coordinates in (angstroms|a\.u\.)")
-_ATOM: Final = re.compile(rb"\n +(\d+) (\S+) +\d+\.\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
-_GRADIENT: Final = re.compile(rb"\n +DFT ENERGY GRADIENTS\n\n +atom +coordinates +gradient\n +x +y +z +x +y +z *\n")
 _ROW: Final = re.compile(rb"\n d= *\d+,ls=[0-9.]+,diis +(\d{1,5}) +\S+ +(\S+) +(\S+) ")
 _WANTED: Final = re.compile(rb"\n +Convergence on (energy|density) requested: +(\S+)")
 _CHARGE: Final = re.compile(rb"\n +Charge +: +(-?\d{1,4}) *\n")
+_ELECTRONS: Final = re.compile(rb"\n +No\. of electrons +: +(\d{1,6}) *\n")
 _SHELL: Final = re.compile(rb"\n +Wavefunction type: +([^\n]*?)\. *\n")
 _XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
 _BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
@@ -73,12 +86,6 @@ _METHODS: Final = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class _Geometry:
-    symbols: list[str]
-    positions: Floats
-
-
 @dataclass(frozen=True)
 class _Settings:
     """What was printed last, before an energy."""
@@ -95,6 +102,16 @@ class _Settings:
     """Criteria of energy and density."""
     converged: int = -1
     n_scf: int = -1
+    electrons: float = NAN
+    """Those that are computed, without the ones that core potentials replace."""
+    held: bool = False
+    """The task lists atoms that it holds fixed."""
+    restrained: bool = False
+    charged: bool = False
+    """The task stands in the field of point charges."""
+    cores: bool = False
+    """Core potentials stand around the atoms."""
+    ghosts: tuple[tuple[str, str], ...] = ()
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -114,6 +131,7 @@ class _Task:
         self.steps: list[Step] = []
         self.energies = 0
         self.lost = 0
+        self.held = False
 
     def run(self, version: str, *, complete: bool) -> Run | None:
         """Return the run of the task, or None where it has no step."""
@@ -121,18 +139,19 @@ class _Task:
         if not self.steps or self.level is None or numbers is None:
             return None
         flags = [*(["malformed_steps"] if self.lost else []), *([] if complete else ["truncated"])]
+        steps, zeroed = without_zeroed(self.steps, held=self.held)
         source = "NWChem plane-wave energy" if self.level.basis == "plane waves" else "NWChem total DFT energy"
-        note = f"{self.lost} of {self.energies} energies, on the way of a line search, are printed without a geometry and left out"
+        note = f"{self.lost} of {self.energies} energies have no geometry of their own, as on the way of a line search, and are left out"
         return Run(
             code="nwchem",
             code_version=version,
             kind=self.kind,
             format=FORMAT,
             level_of_theory=self.level,
-            frames=make_frames(numbers, np.full(3, self.pbc), self.steps, (source, "")),
+            frames=make_frames(numbers, np.full(3, self.pbc), steps, (source, "")),
             complete=complete,
             flags=tuple(flags),
-            notes=(*((note,) if self.lost else ()), *notes_of(self.steps)),
+            notes=(*((note,) if self.lost else ()), *((ZEROED.format(zeroed),) if zeroed else ()), *notes_of(self.steps)),
             n_malformed_steps=self.lost,
         )
 
@@ -143,7 +162,7 @@ class NwchemReader:
     def __init__(self) -> None:
         self._cutter = Cutter((_ENERGY, _GEOMETRY, _TASK, *STARTS))
         self._version = ""
-        self._geometry: _Geometry | None = None
+        self._geometries = Geometries()
         self._fresh = False
         self._solved: list[LevelOfTheory] = []
         """Levels of plane waves that have an energy of the geometry."""
@@ -151,6 +170,7 @@ class NwchemReader:
         self._settings = _Settings()
         self._waiting: tuple[bytes, _Settings] | None = None
         self._runs: list[Run] = []
+        self._cores = False
         self._other = b""
         """The first module that is met whose energies are not read."""
 
@@ -184,8 +204,10 @@ class NwchemReader:
             self._move(waiting[0])
         if piece.startswith(_TASK):
             self._end(complete=True)
+        self._cores = self._cores or b"ECP" in piece
         if piece.startswith(_GEOMETRY):
-            self._geometry, self._fresh, self._solved = _read_geometry(piece), True, []
+            self._geometries.add(piece)
+            self._fresh, self._solved = True, []
             if b"\n                         DFT ENERGY GRADIENTS" in piece:
                 self._task.energies += 1
                 self._task.lost += 1
@@ -195,6 +217,7 @@ class NwchemReader:
         if piece.startswith((_ENERGY, *STARTS)):
             self._waiting = (piece, self._settings)
         self._settings = _updated(self._settings, piece)
+        self._geometries.follow(piece)
         if self._waiting is None:
             self._move(piece)
         if _OPTIMISES in piece:
@@ -207,7 +230,7 @@ class NwchemReader:
     def _move(self, piece: bytes) -> None:
         """Forget the geometry where a module moves the atoms without printing where to."""
         if any(words in piece for words in MOVES):
-            self._geometry = None
+            self._geometries.current = None
 
     def _end(self, *, complete: bool) -> None:
         run = self._task.run(self._version, complete=complete)
@@ -215,13 +238,18 @@ class NwchemReader:
             self._runs.append(run)
         self._solved = self._solved if self._task.kind == "relax" else []
         self._task, self._fresh = _Task(), True
+        self._geometries.end_task()
+        self._settings = replace(self._settings, held=False, restrained=False, charged=False)
 
     def _add_plane_waves(self, piece: bytes) -> None:
         """Read one energy of plane waves; a second one of its level, without a geometry between, is of a line search.
 
         The same structure at a lower cutoff, which the code solves before, is a run of its own.
         """
-        found, geometry = read_plane_waves(piece), self._geometry
+        found, geometry = read_plane_waves(piece), self._geometries.current
+        if geometry is not None and geometry.charged:
+            self._other = self._other or CHARGES
+            return
         kind = self._task.kind
         if found is not None and self._task.level not in (None, found.level):
             self._flush()
@@ -247,17 +275,23 @@ class NwchemReader:
     def _add(self, piece: bytes, settings: _Settings) -> None:
         """Read one energy; its geometry was printed since the one before, or stands in the table of its gradient."""
         task, value = self._task, _VALUE.match(piece)
-        geometry, fresh = self._geometry, self._fresh
+        geometry, fresh = self._geometries.current, self._fresh
         self._fresh = False
+        if settings.charged or settings.cores or (geometry is not None and geometry.charged):
+            self._other = self._other or CHARGES
+            return
         task.energies += 1
+        if geometry is not None and not has_electrons(geometry.symbols, settings.electrons + settings.charge, cores=self._cores):
+            task.lost += 1
+            return
         if task.level is None:
             level = _level(settings, dispersed=_DISPERSED in piece)
-            task.level = replace(level, extra=(*settings.hamiltonian, *(settings.solvent if SOLVATED in piece else ())))
+            task.level = replace(level, extra=(*settings.ghosts, *settings.hamiltonian, *(settings.solvent if SOLVATED in piece else ())))
             task.symbols = geometry.symbols if geometry is not None else []
         if value is None or geometry is None or geometry.symbols != task.symbols or _DOUBLE_HYBRID in piece:
             task.lost += 1
             return
-        table = _read_gradient(piece, len(task.symbols))
+        table = read_gradient(piece, geometry.real)
         positions = geometry.positions if fresh else None
         if table is not None and bool(np.isfinite(table[0]).all()):
             near = positions is not None and bool((np.abs(table[0] - positions) < _AGREES).all())
@@ -265,6 +299,8 @@ class NwchemReader:
         if positions is None:
             task.lost += 1
             return
+        task.held = task.held or settings.held
+        told = table is not None and not settings.restrained
         step = Step(
             number=task.energies - 1,
             cell=np.zeros((3, 3)),
@@ -273,7 +309,7 @@ class NwchemReader:
             forces=table[1] if table is not None else None,
             converged=settings.converged,
             n_scf=settings.n_scf,
-            contradictions=other_energy(piece, value.group(1)) if table is not None else (),
+            contradictions=other_energy(piece, value.group(1)) if told else (),
         )
         task.steps.append(step)
 
@@ -283,6 +319,7 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
     shell, charge, xc, basis = _SHELL.search(text), _CHARGE.search(text), _XC.search(text), _BASIS.findall(text)
     wanted = {name: number(value) for name, value in _WANTED.findall(text)}
     limits = (wanted.get(b"energy", known.limits[0]), wanted.get(b"density", known.limits[1]))
+    electrons = _ELECTRONS.search(text)
     rows, model = _ROW.findall(text), _MODEL.findall(text)
     converged = known.converged
     if rows:
@@ -293,49 +330,20 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
         shell=shell.group(1).decode("latin-1") if shell else known.shell,
         charge=float(charge.group(1)) if charge else known.charge,
         xc=tuple(" ".join(line.decode("latin-1").split()) for line in xc.group(1).split(b"\n") if line.strip()) if xc else known.xc,
-        basis=_read_basis(basis[-1]) if basis else known.basis,
+        basis=read_basis(basis[-1]) if basis else known.basis,
         dispersion=_MODELS.get(model[-1], model[-1].decode("latin-1")) if model else known.dispersion,
         solvent=solvent_of(text) or known.solvent,
         hamiltonian=hamiltonian_of(text) if xc else known.hamiltonian,
         limits=limits,
         converged=converged,
         n_scf=int(rows[-1][0]) if rows else known.n_scf,
+        electrons=float(electrons.group(1)) if electrons else known.electrons,
+        held=known.held or HELD in text,
+        restrained=known.restrained or restrained(text),
+        charged=known.charged or CHARGES in text or in_field(text),
+        cores=known.cores or has_cores(text),
+        ghosts=ghosts_of(basis[-1]) if basis else known.ghosts,
     )
-
-
-def _read_basis(table: bytes) -> tuple[tuple[str, str], ...]:
-    rows = [line.decode("latin-1").split() for line in table.split(b"\n") if line.strip()]
-    found = {(element_of(row[0]), " ".join(row[1:-3])) for row in rows if len(row) >= 5}
-    return tuple(sorted(found))
-
-
-def _read_geometry(text: bytes) -> _Geometry | None:
-    """Return the geometry that a text begins with, or None where it cannot be read."""
-    unit, end = _UNIT.match(text), text.find(b"\n      Atomic Mass")
-    rows = _ATOM.findall(text[:end] if end >= 0 else b"")
-    positions = as_floats([field for row in rows for field in row[2:]]).reshape(-1, 3)
-    symbols = [element_of(row[1].decode("latin-1")) for row in rows]
-    counted = [row[0] for row in rows] == [b"%d" % k for k in range(1, len(rows) + 1)]
-    if not counted or not even_decimals([field for row in rows for field in row[2:]]):
-        return None
-    if unit is None or as_numbers(symbols) is None or not bool(np.isfinite(positions).all()):
-        return None
-    return _Geometry(symbols, positions * (BOHR if unit.group(1) == b"a.u." else 1.0))
-
-
-def _read_gradient(text: bytes, natoms: int) -> tuple[Floats, Floats] | None:
-    """Return the places in Å and the forces in eV/Å of the table of the gradient, NaN where it is torn."""
-    table = _GRADIENT.search(text)
-    lines = lines_after(text, table.end(), natoms) if table else None
-    if table is None:
-        return None
-    if lines is None or not numbered(lines, natoms):
-        return np.full((natoms, 3), NAN), np.full((natoms, 3), NAN)
-    fields = [line.split()[2:] for line in lines.split(b"\n")[:natoms]]
-    if not even_decimals([field for row in fields for field in row]):
-        return np.full((natoms, 3), NAN), np.full((natoms, 3), NAN)
-    values = np.array([as_floats(row) if len(row) == 6 else np.full(6, NAN) for row in fields])
-    return values[:, :3] * BOHR, values[:, 3:] * -HARTREE_PER_BOHR
 
 
 def _level(settings: _Settings, *, dispersed: bool) -> LevelOfTheory:

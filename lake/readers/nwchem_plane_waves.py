@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from lake.readers.cross_checks import differ, other_volume
+from lake.readers.cross_checks import differ, other_volume, resolution
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.step_log import element_of
@@ -53,9 +53,8 @@ _ENDED: Final = re.compile(rb"\n +\*\*\* ([^\n]*)")
 _ROW: Final = re.compile(rb"\n +(\d{1,6}) +-?\d\.\d+E[-+]\d+ +-?\d\.\d+E[-+]\d+ +-?\d\.\d+E[-+]\d+")
 _FORCES: Final = re.compile(rb"\n Ion Forces:\n((?: +\d+ \S+ +\([^\n]*\n)+) +C\.O\.M\.")
 _FORCE: Final = re.compile(rb" +(\d+) (\S+) +\( *(\S+) +(\S+) +(\S+) *\)")
+_COMPONENT: Final = re.compile(rb"\.\d+")
 _NORM: Final = re.compile(rb"\n +\|F\| +=\s+(\S+)")
-_ROUNDED: Final = 2e-6
-"""Hartree/bohr; four times the half of the last printed digit of a force, for the norm of a few that are small."""
 
 _NAMES: Final = {"PBE96": "PBE", "LDA": "LDA-VWN", "Vosko et al": "LDA-VWN", "TPSS03": "TPSS", "PBE960": "PBE0"}
 _EXCHANGE: Final = {"PBE0": 0.25, "B3LYP": 0.2}
@@ -130,7 +129,9 @@ def _contradictions(piece: bytes, energy: bytes, cell: Floats, forces: Floats | 
         told.append(f"the total energy is printed as {total[-1].decode('latin-1')}, and {words}")
     if norm and forces is not None and bool(np.isfinite(forces).all()):
         size = float(np.linalg.norm(forces)) / HARTREE_PER_BOHR
-        if differ(norm[-1], size, share=1e-4, least=_ROUNDED * float(np.sqrt(forces.size))):
+        digit = _COMPONENT.search(_FORCES.findall(piece)[-1])
+        rounded = 0.5 * resolution(digit.group()) * float(np.sqrt(forces.size)) if digit else 0.0
+        if differ(norm[-1], size, share=1e-6, least=rounded + 0.51 * resolution(norm[-1])):
             told.append(f"the norm of the forces is printed as {norm[-1].decode('latin-1')}, and is {size:.8g} by what else is printed")
     edge = float(np.linalg.norm(cell, axis=1).min())
     size_told = other_volume(piece, _VOLUME, cell, unit=BOHR**3, share=2e-4 + 3.0 * 0.001 * BOHR / max(edge, 0.1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_logs import make_steps
+from made_up_logs import Made, make_steps
 from made_up_molecules import nwchem_text, plane_waves_text
 from made_up_rare_logs import (
     assert_chunks_and_line_ends_do_not_matter,
@@ -144,6 +147,112 @@ def test_plane_waves_that_contradict_themselves_are_flagged() -> None:
         assert read(text.replace(old, new))[0].frames.flags == (("contradictory_values",),), old
     (run,) = read(plane_waves_text(make_steps(1), ended="arived at the Maximum iteration.  "))
     assert run.frames.flags == (("scf_not_converged",),)
+
+
+def test_five_decimals_of_small_forces_are_no_contradiction() -> None:
+    """Version 6 prints forces with five decimals and their norm with six digits."""
+    text = plane_waves_text([replace(step, forces=step.forces * 1e-3) for step in make_steps(1)])
+    row = re.compile(rb"(\d\.\d{5})\d(?=[^\n]* \)\n)")
+    start, end = text.index(b" Ion Forces:"), text.index(b"C.O.M.")
+    rounded = text[:start] + row.sub(rb"\1", text[start:end]) + text[end:]
+    assert rounded != text
+    assert read(rounded)[0].frames.flags == ((),)
+    norm = rounded.index(b"|F|       =   ") + 14
+    assert read(rounded[:norm] + b"9" + rounded[norm + 1 :])[0].frames.flags == (("contradictory_values",),)
+
+
+def _still(text: bytes, index: int) -> bytes:
+    """Return a text whose tables have a gradient of zero for one atom."""
+    row = re.compile(rb"(\n +%d \w+ +(?:-?\d+\.\d{6} +){2}-?\d+\.\d{6})(?: +-?\d+\.\d{6}){3}(?=\n)" % index)
+    return row.sub(rb"\1   0.000000   0.000000   0.000000", text)
+
+
+def test_a_gradient_of_zero_for_atoms_that_are_not_computed_leaves_the_forces_out() -> None:
+    """Atoms outside of geometry:actlist, which no line of the log names, and fixed atoms, which are listed."""
+    text = nwchem_text(make_steps(2))
+    (run,) = read(_still(text, 1))
+    assert bool(np.isnan(run.frames.forces).all())
+    assert "printed as zero" in run.notes[0]
+    small = nwchem_text([replace(step, forces=step.forces * 1e-3) for step in make_steps(1)])
+    assert bool(np.isfinite(read(_still(small, 1))[0].frames.forces).all())
+    listed = small.replace(b"\n       Tag    ", b"\n fixed atoms                  :   1\n       Tag    ", 1)
+    assert bool(np.isnan(read(_still(listed, 1))[0].frames.forces).all())
+    assert bool(np.isfinite(read(listed)[0].frames.forces).all())
+
+
+def _with_centre(text: bytes, tag: bytes, charge: bytes) -> bytes:
+    """Return a text with a centre more in its tables."""
+    rows = {
+        b"\n      Atomic Mass": b"    3 %s            %s     1.00000000     1.00000000     1.00000000\n\n" % (tag, charge),
+        b"\n@ ": b"   3 %s     1.889726   1.889726   1.889726   0.000000   0.000000   0.000000\n\n" % tag,
+    }
+    for anchor, row in rows.items():
+        text = text.replace(b"\n" + anchor, b"\n" + row + anchor[1:])
+    return text.replace(b" Wavefunction type", b" No. of electrons :    20\n          Wavefunction type")
+
+
+def test_ghosts_are_no_atoms_and_their_functions_are_of_the_level() -> None:
+    text = nwchem_text(make_steps(2))
+    (plain,) = read(text)
+    basis = b" O                           6-31G*                  6       14   3s2p1d\n"
+    ghosts = _with_centre(text, b"bqO", b" 0.0000").replace(basis, basis + basis.replace(b" O  ", b" bqO"))
+    (run,) = read(ghosts)
+    np.testing.assert_array_equal(run.frames.numbers, plain.frames.numbers)
+    np.testing.assert_array_equal(run.frames.positions, plain.frames.positions)
+    np.testing.assert_array_equal(run.frames.forces, plain.frames.forces)
+    assert run.level_of_theory.pseudopotentials == plain.level_of_theory.pseudopotentials
+    assert run.level_of_theory.extra == (("ghost_orbitals", "bqO 6-31G*"),)
+
+
+@pytest.mark.parametrize(
+    ("charge", "words"),
+    [
+        (b"-0.9000", b""),
+        (b" 0.0000", b"                   Bq Structure Information (Angstroms)\n"),
+        (b" 0.0000", b" Bq nuclear interaction energy =  0.3116\n"),
+    ],
+)
+def test_energies_in_the_field_of_point_charges_are_refused(charge: bytes, words: bytes) -> None:
+    text = _with_centre(nwchem_text(make_steps(1)), b"bq ", charge).replace(b"\n       Tag    ", b"\n" + words + b"       Tag    ", 1)
+    with pytest.raises(UnreadableOutput, match="point charges"):
+        read(text)
+
+
+def test_each_task_has_the_geometry_that_its_input_names() -> None:
+    """Of several geometries of an input, the one printed last is not the one of the first task; without an echo none is told."""
+    one, two = make_steps(1)[0], make_steps(1, seed=2)[0]
+
+    def block(step: Made, part: bytes) -> bytes:
+        text = nwchem_text([step])
+        start, end = text.index(b" Output coordinates"), text.index(b"       Tag                 Desc")
+        if part == b"geometry":
+            return text[start:end] + b"      Atomic Mass \n"
+        return text[end : text.index(b"                         DFT ENERGY")] + b" Task  times  cpu:        1.7s     wall:        1.8s\n"
+
+    banner = nwchem_text([one]).split(b"\n", 1)[0] + b"\n"
+    tasks = (b"geometry one", b"end", b"geometry two", b"end", b"set geometry one", b"task dft", b'set geometry "two"', b"task dft")
+    rule = b"=" * 80
+    echo = b"============================== echo of input deck ==============================\n" + b"\n".join(tasks) + b"\n" + rule + b"\n"
+    names = b'\n                Geometry "one" -> ""\n', b'\n                Geometry "two" -> "   "\n'
+    places = names[0] + block(one, b"geometry") + names[1] + block(two, b"geometry")
+    log = banner + places + block(one, b"") + block(two, b"")
+    runs = read(echo + log)
+    for run, step in zip(runs, (one, two), strict=True):
+        np.testing.assert_array_equal(run.frames.positions[0], step.positions)
+        assert run.frames.energy[0] == step.energy * HARTREE
+    with pytest.raises(UnreadableOutput, match="no total DFT energy with a geometry"):
+        read(log)
+
+
+def test_another_number_of_electrons_is_of_another_geometry() -> None:
+    text = nwchem_text(make_steps(1))
+    for electrons, frames in ((20, 1), (10, 0)):
+        told = text.replace(b" Wavefunction type", b" No. of electrons :  %4d\n          Wavefunction type" % electrons)
+        if frames:
+            assert read(told)[0].frames.count == frames
+        else:
+            with pytest.raises(UnreadableOutput):
+                read(told)
 
 
 @given(cut=st.integers(0, 100_000))
