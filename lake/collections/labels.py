@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -12,7 +11,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.collections.answers import COMPRESSION, TENSION, VOIGT, Answers
+from lake.collections.answers import COMPRESSION, TENSION, Answers
+from lake.collections.label_names import Candidates, candidates, is_gradient, no_label, stem
 from lake.collections.records import Collection, Column, Series
 from lake.collections.unit_names import energy_unit, stress_unit
 from schemas.calculations import Run
@@ -22,14 +22,6 @@ from schemas.theory import LevelOfTheory
 
 _DIGESTS: Final[WeakKeyDictionary[Collection, str]] = WeakKeyDictionary()
 """Names of collections that are still there."""
-_NO_ENERGY: Final = re.compile(
-    r"tol|cut|kinetic|ekin|per_atom|threshold|converg|zero_point|zpe|correct|fermi|smear|error|diff|weight|delta"
-)
-PREDICTIONS: Final = re.compile(
-    r"(?:^|_)(mace|nequip|allegro|chgnet|m3gnet|megnet|gap|ace|pace|orb|sevenn(et)?|mattersim|grace|nnp|nn|ml|mlip|mlff|pred\w*|model|"
-    r"gnn|dp|deepmd|schnet|painn|uma|mtp|snap|alignn|eqv2|predicted)(?:_|$)"
-)
-"""Names that say that a number was predicted by a learned potential."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +37,6 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Names that can be labels, those of predictions last."""
-
-    energy: tuple[str, ...] = ()
-    forces: tuple[str, ...] = ()
-    stress: tuple[str, ...] = ()
-    virial: tuple[str, ...] = ()
-
-
-def candidates(collection: Collection) -> Candidates:
-    """Return the names that can be labels, by what they are called and what they hold."""
-    scalars = [key for key, column in collection.columns.items() if column.values.shape[1] == 1]
-    tensors = [key for key, column in collection.columns.items() if column.values.shape[1] in (6, 9)]
-    return Candidates(
-        _ordered(key for key in scalars if "energy" in key.lower() and not _NO_ENERGY.search(key.lower())),
-        _ordered(dict.fromkeys(name for series in collection.series for name in series.vectors if "force" in name.lower())),
-        _ordered(key for key in tensors if "stress" in key.lower()),
-        _ordered(key for key in tensors if "virial" in key.lower()),
-    )
-
-
-def _ordered(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=lambda name: bool(PREDICTIONS.search(name.lower()))))
-
-
 def choose(collection: Collection, answers: Answers) -> Chosen:
     """Return the labels that the answers name, or the only ones that there can be; raises QueryError for a name that is not there."""
     found, keys = candidates(collection), answers.keys
@@ -79,27 +45,22 @@ def choose(collection: Collection, answers: Answers) -> Chosen:
     if keys.forces.lower() == "none":
         forces, open_forces = "", ""
     else:
-        near = (
-            tuple(name for name in found.forces if _stem(name) == _stem(energy)) if keys.energy and len(found.forces) > 1 else found.forces
-        )
+        near = tuple(name for name in found.forces if stem(name) == stem(energy)) if keys.energy and len(found.forces) > 1 else found.forces
         forces, open_forces = _choice(collection, "forces", keys.forces, near or found.forces, vectors)
     stress, virial, left = _stress_and_virial(collection, answers, found)
     used = {energy, forces, stress, virial}
     notes = [f"labels: {', '.join(f'{kind} is {name!r}' for kind, name in _pairs(energy, forces, stress, virial) if name)}"]
     for name in (*found.energy, *found.forces):
         if name not in used and name != collection.sigma0:
-            why = "by its name a prediction of a learned potential" if PREDICTIONS.search(name.lower()) else "not named as a label"
-            notes.append(f"{name!r} was not used: {why}")
+            why = no_label(name)
+            notes.append(f"{name!r} was not used: {f'by its name {why}' if why else 'not named as a label'}")
+    if is_gradient(forces):
+        notes.append(f"forces are {forces!r} with the opposite sign, for by its name it is the gradient of the energy")
     return Chosen(energy, forces, stress, virial, tuple(words for words in (open_energy, open_forces) if words), (*notes, *left))
 
 
 def _pairs(energy: str, forces: str, stress: str, virial: str) -> tuple[tuple[str, str], ...]:
     return (("energy", energy), ("forces", forces), ("stress", stress), ("virial", virial))
-
-
-def _stem(name: str) -> str:
-    """Return a name without the word that says its kind: 'REF_' of 'REF_energy' and 'REF_forces'."""
-    return re.sub(r"(free_)?energy|forces?", "", name.lower())
 
 
 def _choice(collection: Collection, kind: str, given: str, found: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, str]:
@@ -108,11 +69,11 @@ def _choice(collection: Collection, kind: str, given: str, found: tuple[str, ...
         if given not in known:
             raise QueryError(f"keys: {kind}={given}: no frame has {given!r}{closest(given, known)}; there are {', '.join(known) or 'none'}")
         return given, ""
-    if len(found) == 1 and not PREDICTIONS.search(found[0].lower()):
+    if len(found) == 1 and not no_label(found[0]):
         return found[0], ""
     if not found:
         return "", ""
-    if kind == "energy" and _all_equal([collection.columns[name] for name in found]):
+    if kind == "energy" and not no_label(found[0]) and _all_equal([collection.columns[name] for name in found]):
         return next((name for name in found if name.lower() == "energy"), found[0]), ""
     return "", f"which of {', '.join(found)} is the {kind}"
 
@@ -240,7 +201,8 @@ def _block(collection: Collection, series: Series, part: NDArray[np.intp], answe
     cell = series.cell[part] * length
     energy = collection.columns[chosen.energy].at(places)[:, 0] * answers.energy.factor if chosen.energy else np.full(n, np.nan)
     vectors = series.vectors.get(chosen.forces)
-    forces = np.full((n, natoms, 3), np.nan) if vectors is None else vectors[part] * answers.force.factor
+    factor = answers.force.factor * (-1.0 if is_gradient(chosen.forces) else 1.0)
+    forces = np.full((n, natoms, 3), np.nan) if vectors is None else vectors[part] * factor
     forces[np.isnan(forces).any(axis=(1, 2))] = np.nan
     stress, source = _stress(collection.columns, places, cell, answers, chosen)
     bad = np.array([place in collection.torn for place in places.tolist()], dtype=bool)
@@ -303,6 +265,3 @@ def tensors(values: Floats, order: list[str]) -> Floats:
     result = upper + np.triu(full, 1).transpose(0, 2, 1)
     result[uneven] = np.nan
     return np.asarray(result)
-
-
-__all__ = ["PREDICTIONS", "VOIGT", "Candidates", "Chosen", "candidates", "choose", "label", "level_of", "tensors"]

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from ase.data import covalent_radii
 
+from lake.collections.label_names import is_gradient
 from lake.collections.labels import Chosen
 from lake.collections.records import Collection, Series
 from lake.collections.reference_energies import RELATIVE, all_electron, all_electron_tolerance, valence
@@ -39,10 +40,10 @@ POSITIVE: Final = 50.0
 """eV an atom above which no energy is believed, however compressed the atoms."""
 _FAMILIAR: Final = {
     "eV": 0.0,
-    "Ha": 0.7,
-    "kcal/mol": 1.5,
-    "Ry": 2.0,
-    "kJ/mol": 2.5,
+    "Ha": 1.0,
+    "kcal/mol": 2.0,
+    "Ry": 3.0,
+    "kJ/mol": 3.0,
     "meV": 5.0,
     "Angstrom": 0.0,
     "bohr": 0.3,
@@ -50,6 +51,16 @@ _FAMILIAR: Final = {
     "pm": 2.0,
 }
 """How seldom units are used, as a cost."""
+_SMALL: Final = 1.5
+"""What small forces or small energies cost at most: relaxed structures have the first, energies relative to each other the second."""
+_MIXED: Final = 2.0
+"""Cost of a unit of force that is not energy by length, where energies against the work of the forces can tell."""
+_MIXED_UNSEEN: Final = 6.0
+"""The same where nothing can."""
+_BETWEEN: Final = 4.0
+"""Cost of an energy below that of bound atoms and above that of all valence electrons: tight binding, or some electrons frozen."""
+_APART: Final = 4.0
+"""Distance to the nearest image, in sums of covalent radii, from which the one atom of a cell is taken for an isolated one."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,8 @@ class Evidence:
     """All atoms are noble gases, whose distances are no bonds."""
     energies: tuple[tuple[float, float, float, float], ...]
     """For sampled frames: energy per atom, and per atom in eV the all-electron and valence energies of the atoms, and the tolerance."""
+    bonds: tuple[float, ...]
+    """For sampled frames: energy per atom over that of the isolated atoms that the file holds; () where it does not hold them."""
     force_rms: float
     """Median over frames of the root mean square force component."""
     work_ratio: float
@@ -88,6 +101,7 @@ def gather(collection: Collection, chosen: Chosen) -> Evidence:
         distance_ratio=_median([_distance_ratio(series, i) for series, i in _sample(collection)]),
         noble=all(bool(np.isin(each, (2, 10, 18, 36, 54, 86)).all()) for each in numbers),
         energies=tuple(_energies(collection, chosen)),
+        bonds=tuple(_bonds(collection, chosen)),
         force_rms=_force_rms(collection, chosen),
         work_ratio=ratio,
         work_correlation=correlation,
@@ -110,12 +124,25 @@ def cost(evidence: Evidence, energy: str, length: str, force: str) -> float:
     energy_factor, length_factor = ENERGIES[energy], LENGTHS[length]
     force_energy, _, force_length = force.rpartition("/")
     force_factor = ENERGIES[force_energy] / LENGTHS[force_length]
-    total = _FAMILIAR[energy] + _FAMILIAR[length] + (0.0 if force == f"{energy}/{length}" else 2.0)
-    total += length_cost(evidence, length_factor)
-    total += float(np.median([energy_cost(each, energy_factor) for each in evidence.energies])) if evidence.energies else 0.0
+    total = _FAMILIAR[energy] + _FAMILIAR[length] + length_cost(evidence, length_factor) + zero_cost(evidence, energy_factor)
+    if force != f"{energy}/{length}":
+        total += _MIXED if trusted_work(evidence) else _MIXED_UNSEEN
     if math.isfinite(evidence.force_rms) and evidence.force_rms > 0:
-        total += 0.5 * (math.log(evidence.force_rms * force_factor / FORCE_SCALE) / 1.6) ** 2
+        size = math.log(evidence.force_rms * force_factor / FORCE_SCALE) / 1.6
+        total += 0.5 * size**2 if size > 0 else min(0.5 * size**2, _SMALL)
     return total + work_cost(evidence, energy_factor, length_factor, force_factor)
+
+
+def zero_cost(evidence: Evidence, factor: float) -> float:
+    """Return what speaks against a unit of energy: by the isolated atoms of the file where it holds them, else by the usual zeros."""
+    if evidence.bonds:
+        return float(np.median([_bond_cost(each * factor) for each in evidence.bonds]))
+    return float(np.median([energy_cost(each, factor) for each in evidence.energies])) if evidence.energies else 0.0
+
+
+def _bond_cost(per_atom: float) -> float:
+    """Return what speaks against an energy of binding (eV an atom, negative): 1 to 9 eV hold an atom in molecules and solids."""
+    return min(0.5 * (math.log(max(abs(per_atom), 1e-6) / 4.0) / 0.9) ** 2, 12.0) + (2.0 if per_atom > 0 else 0.0)
 
 
 def length_cost(evidence: Evidence, factor: float) -> float:
@@ -135,11 +162,11 @@ def energy_cost(frame: tuple[float, float, float, float], factor: float) -> floa
     if abs(per_atom / electrons - 1) < 3 * tolerance:
         fits.append(0.5 * ((per_atom / electrons - 1) / tolerance) ** 2)
     if RELATIVE[0] <= per_atom:
-        fits.append(min(0.5 * (math.log(max(abs(per_atom), 1e-6) / 4.0) / 0.9) ** 2, 3.0) + 1.0)
+        fits.append(min(0.5 * (math.log(max(abs(per_atom), 1e-6) / 4.0) / 0.9) ** 2, _SMALL) + 1.0)
     if electrons * (1 + 3 * tolerance) <= per_atom < 0.75 * valences:
         fits.append(min(0.5 * (math.log(per_atom / valences) / 0.4) ** 2, 2.0) + 1.5)
     elif per_atom < 0:
-        fits.append(9.0 if per_atom > electrons else 40.0)
+        fits.append(_BETWEEN if per_atom > electrons else 40.0)
     return min(fits)
 
 
@@ -211,6 +238,22 @@ def _energies(collection: Collection, chosen: Chosen) -> list[tuple[float, float
     return found
 
 
+def _bonds(collection: Collection, chosen: Chosen) -> list[float]:
+    """Return the energies per atom over those of isolated atoms; none where an element has no frame of one atom alone."""
+    alone: dict[int, float] = {}
+    for series in collection.series:
+        if len(series.numbers) == 1 and chosen.energy and not _distance_ratio(series, 0) < _APART:
+            energies = collection.columns[chosen.energy].at(series.places)[:, 0]
+            if np.isfinite(energies).any():
+                alone.setdefault(int(series.numbers[0]), float(np.nanmin(energies)))
+    found: list[float] = []
+    for series, i in _sample(collection) if alone else ():
+        if len(series.numbers) > 1 and set(series.numbers.tolist()) <= alone.keys():
+            energy = float(collection.columns[chosen.energy].at(series.places[i : i + 1])[0, 0])
+            found.append((energy - sum(alone[number] for number in series.numbers.tolist())) / len(series.numbers))
+    return [each for each in found if math.isfinite(each)]
+
+
 def _force_rms(collection: Collection, chosen: Chosen) -> float:
     found = []
     for series, i in _sample(collection):
@@ -225,6 +268,7 @@ def _work(collection: Collection, chosen: Chosen) -> tuple[float, float, int]:
     energies: list[float] = []
     works: list[float] = []
     tried = 0
+    sign = -1.0 if is_gradient(chosen.forces) else 1.0
     for series in collection.series:
         vectors = series.vectors.get(chosen.forces)
         if not chosen.energy or vectors is None or len(energies) >= PAIRS or tried >= _TRIED:
@@ -239,7 +283,7 @@ def _work(collection: Collection, chosen: Chosen) -> tuple[float, float, int]:
             moved = _displacement(series, i)
             length = math.sqrt(float((moved**2).sum()) / len(moved))
             if 0 < length < NEAR * _WIDEST * _smallest_bond(series) and length < NEAR * _neighbour_distance(series, i):
-                works.append(float(-0.5 * ((vectors[i] + vectors[i + 1]) * moved).sum()))
+                works.append(sign * float(-0.5 * ((vectors[i] + vectors[i + 1]) * moved).sum()))
                 energies.append(float(labels[i + 1] - labels[i]))
     x, y = np.array(works), np.array(energies)
     good = np.isfinite(x) & np.isfinite(y)

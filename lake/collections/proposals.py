@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from lake.collections.answers import NO_ANSWERS, Answers, Keys, Units, read_answers, section_text
-from lake.collections.labels import Chosen, candidates, choose, label
-from lake.collections.plausibility import Evidence, cost, energy_cost, energy_is_possible, gather, length_cost, trusted_work
+from lake.collections.label_names import candidates, stem
+from lake.collections.labels import Chosen, choose, label
+from lake.collections.plausibility import Evidence, cost, energy_cost, energy_is_possible, gather, length_cost, trusted_work, zero_cost
 from lake.collections.plausibility import candidates as combinations
 from lake.collections.records import Collection
 from lake.collections.unit_names import ENERGIES, energy_unit, length_unit
@@ -18,6 +19,11 @@ from schemas.errors import QueryError, UnreadableOutput
 
 SURE = 2.0
 """Difference of cost from which one combination of units is clearly better than the next."""
+
+
+BETTER = 3.0
+"""Difference of cost from which another unit of energy speaks against the one that was said: energies of meta-GGAs in VASP, and of tight
+binding, lie between the usual zeros, and prove no unit wrong."""
 
 
 class NeedsUnits(UnreadableOutput):
@@ -99,17 +105,18 @@ def _proposed_keys(collection: Collection, said: Answers) -> Keys:
     found, keys = candidates(collection), said.keys
     vectors = {name for series in collection.series for name in series.vectors}
     energy = keys.energy if keys.energy in collection.columns else _preferred(found.energy)
-    forces = keys.forces if keys.forces in vectors or keys.forces.lower() == "none" else _preferred(found.forces)
+    near = tuple(name for name in found.forces if stem(name) == stem(energy)) or found.forces
+    forces = keys.forces if keys.forces in vectors or keys.forces.lower() == "none" else _preferred(near)
     stress = keys.stress if keys.stress in collection.columns else _preferred(found.stress)
     virial = keys.virial if keys.virial in collection.columns else _preferred(found.virial)
     return replace(keys, energy=energy, forces=forces, stress=stress, virial="" if stress and not keys.virial else virial)
 
 
 def _preferred(names: tuple[str, ...]) -> str:
-    """Return the first name; of 'energy' and 'free_energy' the latter, to which forces belong (ASE's names)."""
-    free = [name for name in names if name.lower().endswith("free_energy")]
-    plain = {name.lower() for name in names}
-    return next((name for name in free if name.lower().replace("free_energy", "energy") in plain), names[0] if names else "")
+    """Return the first name; where that is an energy with a free energy beside it the latter, to which forces belong (ASE's names)."""
+    first = names[0] if names else ""
+    free = [name for name in names if name.lower().endswith("free_energy") and stem(name) == stem(first)]
+    return free[0] if free else first
 
 
 def objections(collection: Collection, said: Answers, chosen: Chosen) -> tuple[str, ...]:
@@ -135,12 +142,12 @@ def _against_length(evidence: Evidence, name: str, factor: float) -> str:
 
 
 def _against_energy(evidence: Evidence, name: str, factor: float) -> str:
-    if not evidence.energies:
+    if not evidence.energies or (evidence.bonds and zero_cost(evidence, factor) < 4.0):
         return ""
     odd = float(np.mean([not energy_is_possible(each, factor) for each in evidence.energies]))
     costs = {unit: float(np.median([energy_cost(each, energy_unit(unit).factor) for each in evidence.energies])) for unit in ENERGIES}
     other = min(costs, key=lambda unit: costs[unit])
-    if odd < 0.5 or costs[other] > 4.5:
+    if odd < 0.5 or costs[other] > 4.5 or costs[name] - costs[other] <= BETTER:
         return ""
     per_atom = float(np.median([each[0] for each in evidence.energies])) * factor
     return f"with energies in {name} there are {per_atom:.4g} eV an atom, which is by no usual zero of energy; {other} would fit"
@@ -215,6 +222,8 @@ def _words(evidence: Evidence) -> tuple[str, ...]:
         words.append(f"energy per atom {np.median([each[0] for each in evidence.energies]):.5g}")
     if math.isfinite(evidence.force_rms):
         words.append(f"force components {evidence.force_rms:.3g} rms")
+    if evidence.bonds:
+        words.append(f"energy per atom over that of the file's isolated atoms {np.median(evidence.bonds):.4g}")
     if trusted_work(evidence):
         words.append(f"energies change by {evidence.work_ratio:.3g} times the work of the forces")
     return tuple(words)

@@ -19,6 +19,12 @@ _EXTXYZ: Final = ReaderDoc(
     traps=(
         Trap("no units in the file", "test_collection_units::test_units_are_proposed_and_never_taken"),
         Trap("several energies in one file", "test_collection_units::test_of_several_energies_the_depositor_names_the_label"),
+        Trap(
+            "energies of tight binding or a force field",
+            "test_collection_units::test_tight_binding_and_force_fields_are_no_label_until_they_are_named",
+        ),
+        Trap("gradients in place of forces", "test_collection_units::test_a_column_of_gradients_is_minus_the_forces"),
+        Trap("parts of a force", "test_collection_units::test_parts_of_a_force_are_no_forces"),
         Trap("units that are wrong by a factor", "test_collection_units::test_grossly_wrong_units_are_flagged"),
         Trap("T32: D exponents, nan", "test_extxyz::test_t32_exponents_of_fortran_and_numbers_that_are_none"),
         Trap("T32: rows longer than Properties", "test_extxyz::test_t32_a_row_longer_than_the_columns_is_no_frame_and_is_told"),
@@ -26,6 +32,7 @@ _EXTXYZ: Final = ReaderDoc(
         Trap("quotes, brackets and cases of keys", "test_extxyz::test_keys_quotes_brackets_and_cases_of_real_files"),
         Trap("keys that change between frames", "test_extxyz::test_keys_columns_and_atoms_that_change_between_frames"),
         Trap("a wrong number of atoms", "test_extxyz::test_a_malformed_frame_costs_only_itself"),
+        Trap("no end of line behind the last row", "test_extxyz::test_a_last_row_of_free_width_without_its_end"),
         Trap("a cut file", "test_extxyz::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
     ),
 )

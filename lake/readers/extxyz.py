@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lake.collections.answers import Answers, read_answers
 from lake.collections.records import Collection
 from lake.readers.base import ReaderSpec
-from lake.readers.extxyz_comment import Layout, is_cell, layout_of, pairs_of, periodicity, plain_layout
+from lake.readers.extxyz_comment import Layout, atomic, cell_of, is_cell, layout_of, pairs_of, periodicity, plain_layout, unit_key
 from lake.readers.key_store import KeyStore
 from lake.readers.series_store import Periodic, SeriesStore
 from lake.readers.species import number_of, numbers_of
@@ -30,7 +30,13 @@ _MOST_OPEN: Final = 256 << 20
 _COUNT: Final = re.compile(rb"[ \t]*(\d{1,9})[ \t]*\Z")
 _TOLD: Final = 20
 """Malformed frames that are told one by one."""
+_ROWS_COMPARED: Final = 100
+"""Rows that the last row of a file is compared to, where no end of line is behind it."""
+_DIGIT: Final = re.compile(rb"\d")
 _HEAD: Final = re.compile(rb"[ \t]*(\d{1,9})[ \t]*\r?\n([^\n]*)\n([^\n]+)(\n|\Z)")
+
+_LONG: Final = re.compile(rb"[ \t]*[1-9]\d{0,8}[ \t]*\r?\n(?=[^\n]*\bLattice=)(?=[^\n]*\bProperties=)[^\n]{4096,}\Z")
+"""A comment that is longer than the head of a file that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,15 @@ class ExtxyzReader(Unlabelled):
         )
 
     def _said(self, words: dict[str, tuple[str, ...]]) -> Answers:
-        """Return what the key `units` says, where every frame says the same."""
-        texts = words.get("units", ())
-        if len(texts) != 1 or self._keys.count_of("units", texts[0]) != self._n_frames:
-            return Answers()
+        """Return what the key `units` says, or such as `energy-unit` and `forces_unit`, where every frame says the same."""
+        found = {}
+        for key, texts in words.items():
+            name = unit_key(key)
+            if name and len(texts) == 1 and self._keys.count_of(key, texts[0]) == self._n_frames:
+                found[name] = texts[0]
+        whole = found.pop("units", "")
         try:
-            return read_answers({"units": texts[0]})
+            return read_answers({"units": whole or ",".join(f"{name}={text}" for name, text in atomic(found).items())})
         except QueryError:
             return Answers()
 
@@ -121,13 +130,14 @@ class ExtxyzReader(Unlabelled):
             self._buffer.clear()
 
     def _with_last_line(self, text: bytes) -> bytes:
-        """Return the text with its unfinished last line made whole, where it is as long as the two before; else without that line.
+        """Return the text with its unfinished last line made whole, where it ends like the rows before; else without that line.
 
-        Of a number that is cut, nothing shows that digits are missing, so a last row of free width is not believed.
+        Of a number that is cut, nothing shows that digits are missing: a last row is believed where it is as long as the two before it,
+        or ends with a blank, or its last number has the decimals that those of all rows before it have.
         """
         before = text.rsplit(b"\n", 3)
         lengths = {len(line) for line in before[-3:]}
-        if len(before) == 4 and len(lengths) == 1 and _COUNT.match(before[-1]) is None:
+        if len(before) == 4 and _COUNT.match(before[-1]) is None and (len(lengths) == 1 or _ends_alike(text)):
             return text + b"\n"
         self._truncated = True
         return text[: text.rfind(b"\n") + 1]
@@ -179,6 +189,7 @@ class ExtxyzReader(Unlabelled):
         special = {name.lower(): value for name, value in pairs if name.lower() in (b"properties", b"lattice", b"pbc")}
         properties, lattice = special.get(b"properties"), special.get(b"lattice")
         layout = layout_of(properties) if properties is not None else plain_layout(len(rows[: rows.find(b"\n")].split()))
+        lattice = cell_of(lattice) if lattice is not None else None
         pbc = periodicity(special[b"pbc"]) if b"pbc" in special else (lattice is not None,) * 3
         if layout is None or pbc is None or (lattice is not None and not is_cell(lattice)):
             what = "columns" if layout is None else "pbc" if pbc is None else "Lattice"
@@ -243,6 +254,22 @@ class ExtxyzReader(Unlabelled):
             self._malformed.append(words)
 
 
+def _ends_alike(text: bytes) -> bool:
+    """Return whether the last row ends with a blank, or with as many decimals as all rows of as many words before it."""
+    lines = text.rsplit(b"\n", _ROWS_COMPARED)[1:]
+    width = len(lines[-1].split())
+    rows = [line.split() for line in lines if b"=" not in line and len(line.split()) == width]
+    if width < 4 or len(rows) < 2:
+        return False
+    decimals = {_decimals(row[-1]) for row in rows}
+    return text[-1:] in b" \t" or (len(rows) > 2 and len(decimals) == 1 and decimals != {b""})
+
+
+def _decimals(word: bytes) -> bytes:
+    """Return what follows the whole part of a number, each digit as 0: '.00000' or '.000e-00'; b"" for a whole number."""
+    return _DIGIT.sub(b"0", word[word.find(b".") :]).replace(b"+", b"-") if b"." in word else b""
+
+
 def _may_begin(line: bytes) -> bool:
     return not line.strip() or _COUNT.match(line) is not None
 
@@ -285,7 +312,9 @@ def _unknown_label(layout: Layout, table: Table, i: int, natoms: int) -> str:
 def recognises(_name: str, head: bytes) -> bool:
     """Return whether a file begins like XYZ: a number of atoms, a comment, and the row of an atom."""
     found = _HEAD.match(head)
-    if found is None or not int(found.group(1)):
+    if found is None:
+        return _LONG.match(head) is not None
+    if not int(found.group(1)):
         return False
     if b"Properties=" in found.group(2) and pairs_of(found.group(2)) is not None:
         return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,11 @@ _OPENING: Final = b"\"'{["
 _BRACKETS: Final = bytes.maketrans(b"{}[],", b"     ")
 _TRUE: Final = frozenset({b"t", b"true", b"1", b".true."})
 _FALSE: Final = frozenset({b"f", b"false", b"0", b".false."})
+_UNIT_KEY: Final = re.compile(r"units|([a-z]+)[_-]?units?|units?[_-]([a-z]+)")
+_UNIT_OF: Final = {
+    "energy": "energy", "force": "force", "forces": "force", "stress": "stress", "virial": "virial", "length": "length",
+    "distance": "length", "position": "length", "positions": "length", "coordinates": "length",
+}  # fmt: skip
 SPECIES: Final = frozenset({"species", "symbol", "symbols", "element", "elements"})
 POSITIONS: Final = frozenset({"pos", "position", "positions"})
 _PASSED_OVER: Final = frozenset({"velo", "vel", "velocities", "velocity", "momenta", "frac_pos", "scaled_positions"})
@@ -63,6 +69,27 @@ def _bare(value: bytes) -> bytes:
 def is_cell(text: bytes) -> bool:
     """Return whether a text is nine numbers."""
     return _CELL.match(text) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def cell_of(text: bytes) -> bytes:
+    """Return a Lattice of three numbers, the diagonal of the cell (libAtoms/extxyz, "Extended XYZ specification"), as nine."""
+    words = text.split()
+    return b" 0 0 0 ".join(words) if len(words) == 3 else text
+
+
+def unit_key(key: str) -> str:
+    """Return what a key names the unit of ('energy-unit', 'forces_units': 'energy', 'force'), 'units' for that of all, '' for others."""
+    found = _UNIT_KEY.fullmatch(key.lower())
+    if found is None:
+        return ""
+    return _UNIT_OF.get(found.group(1) or found.group(2) or "", "units" if key.lower() == "units" else "")
+
+
+def atomic(units: Mapping[str, str]) -> dict[str, str]:
+    """Return units by name with 'a.u.' and 'au' written out, by what each is the unit of."""
+    of = {"energy": "Ha", "virial": "Ha", "length": "bohr", "force": "Ha/bohr", "stress": "Ha/bohr^3"}
+    return {name: of[name] if text.strip().lower() in ("a.u.", "au", "atomic") else text for name, text in units.items()}
 
 
 @functools.lru_cache(maxsize=256)

@@ -128,7 +128,7 @@ def test_of_several_energies_the_depositor_names_the_label() -> None:
 
 
 def test_one_prediction_alone_is_no_label_until_it_is_named() -> None:
-    with pytest.raises(NeedsUnits, match="mace_energy"):
+    with pytest.raises(NeedsUnits, match="which of mace_energy is the energy"):
         settled(collection(text_of(prefix="mace_")), said())
 
 
@@ -239,3 +239,77 @@ def test_a_file_that_says_its_units_in_every_frame_needs_no_answer() -> None:
     np.testing.assert_allclose(run.frames.energy, [f.energy for f in FRAMES], rtol=1e-14)
     with pytest.raises(NeedsUnits):
         settled(collection(text + extxyz_of(FRAMES[0])))
+
+
+def proposal_of(text: str) -> Answers:
+    with pytest.raises(NeedsUnits) as failure:
+        settled(collection(text))
+    return failure.value.proposal
+
+
+def test_units_that_the_frames_name_one_by_one_are_held_to() -> None:
+    text = "".join(extxyz_of(f, energy=HARTREE, length=BOHR, more="energy-unit=hartree force-unit=a.u.") for f in FRAMES)
+    units = proposal_of(text).units
+    assert (units.energy, units.length, units.force) == ("Ha", "bohr", "Ha/bohr")
+    (run,) = settled(collection(text.replace("force-unit", "length_unit=bohr force-unit")))
+    np.testing.assert_allclose(run.frames.forces, [f.forces for f in FRAMES], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("factor", [1.0, HARTREE, KCAL_PER_MOL], ids=["eV", "Ha", "kcal/mol"])
+def test_isolated_atoms_tell_the_unit_whatever_the_zero_of_energy_is(factor: float) -> None:
+    atoms = {"Mg": -61.3, "O": -77.7}
+    frames = made_frames(1, base=-69.5 - 4.1)
+    lone = "".join(f"1\nProperties=species:S:1:pos:R:3 energy={atoms[s] / factor!r}\n{s} 0 0 0\n" for s in sorted(set(frames[0].symbols)))
+    told = proposal_of(lone + extxyz_of(frames[0], energy=factor))
+    assert told.units.energy == {1.0: "eV", HARTREE: "Ha", KCAL_PER_MOL: "kcal/mol"}[factor]
+    run = settled(collection(lone + extxyz_of(frames[0])), said())[-1]
+    assert "units_implausible" not in run.flags
+
+
+def test_small_forces_of_a_relaxed_structure_are_no_sign_of_another_unit() -> None:
+    (frame,) = made_frames(1)
+    told = proposal_of(_with_forces_of(extxyz_of(frame), frame.forces * 1e-3))
+    assert (told.units.energy, told.units.force) == ("eV", "")
+
+
+def test_energies_between_the_usual_zeros_prove_no_unit_wrong() -> None:
+    (run,) = settled(collection(text_of(base=-29.0)), said())
+    assert run.flags == ()
+
+
+def test_a_column_of_gradients_is_minus_the_forces() -> None:
+    text = "".join(_with_forces_of(extxyz_of(f), -f.forces) for f in FRAMES).replace(":forces:R:3", ":gradient:R:3")
+    (run,) = settled(collection(text), said())
+    assert np.array_equal(run.frames.forces, [f.forces for f in FRAMES])
+    assert run.flags == ()
+    assert any("opposite sign" in note for note in run.notes)
+
+
+def test_tight_binding_and_force_fields_are_no_label_until_they_are_named() -> None:
+    text = "".join(extxyz_of(f) for f in FRAMES).replace(" energy=", " energy_xtb=").replace(":forces:", ":forces_xtb:")
+    with pytest.raises(NeedsUnits, match="which of energy_xtb is the energy"):
+        settled(collection(text), said())
+
+
+def test_parts_of_a_force_are_no_forces() -> None:
+    row, parts = "0.5 0.5 0.5", ("force_ewald", "force_locpot", "force_nlpot", "constraint_force")
+    columns = "".join(f":{name}:R:3" for name in parts)
+    lines = extxyz_of(FRAMES[0]).replace(":forces:R:3", f":force:R:3{columns}").splitlines()
+    text = "\n".join([*lines[:2], *(f"{line} {' '.join([row] * 4)}" for line in lines[2:])]) + "\n"
+    (run,) = settled(collection(text), said())
+    assert np.array_equal(run.frames.forces[0], FRAMES[0].forces)
+
+
+def test_labels_of_one_stem_are_proposed_together_those_of_references_first() -> None:
+    (frame,) = made_frames(1)
+    text = extxyz_of(frame, more=f"free_energy={frame.energy - 0.2!r} dft_energy={frame.energy - 0.1!r}")
+    lines = text.replace(":forces:R:3", ":forces:R:3:dft_force:R:3").splitlines()
+    keys = proposal_of("\n".join([*lines[:2], *(f"{line} 0.1 0.2 0.3" for line in lines[2:])]) + "\n").keys
+    assert (keys.energy, keys.forces) == ("dft_energy", "dft_force")
+
+
+def test_short_names_of_an_energy_are_asked_about() -> None:
+    assert proposal_of(text_of().replace(" energy=", " E0=")).keys.energy == "E0"
+    with pytest.raises(UnreadableOutput) as failure:
+        settled(collection("".join(extxyz_of(f, more="i=1 time=0.5") for f in FRAMES).replace(" energy=", " E=")), said())
+    assert failure.value.reason == "no_complete_step"

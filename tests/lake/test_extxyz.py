@@ -196,6 +196,30 @@ def test_damaged_bytes_never_raise_anything_else(damage: list[tuple[int, int]]) 
     assert collection.count <= len(FRAMES) + len(damage)
 
 
+@pytest.mark.parametrize("end", ["0.30000000 0.12345678", "0.3 0.1 "], ids=["decimals", "blank"])
+def test_a_last_row_of_free_width_without_its_end(end: str) -> None:
+    rows = [f"Mg {i}.5 0.30000000 10.00000000" for i in range(12)]
+    text = "12\nProperties=species:S:1:pos:R:3 energy=1\n" + "\n".join(rows)
+    both = f"{text}\n1\nProperties=species:S:1:pos:R:3 energy=2\nMg 0.5 {end}".encode()
+    assert collect(both).count == 2
+    assert not collect(both).truncated
+    cut = collect(both.rstrip()[:-3])
+    assert (cut.count, cut.truncated) == (1, True)
+
+
+def test_a_comment_longer_than_the_head_is_recognised() -> None:
+    long = " ".join(map(str, range(20000)))
+    text = f'1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 eigenvalues="{long}" energy=-1.5\nMg 0 0 0\n'.encode()
+    assert find_reader("a.xyz", text[:65536]).name == "extxyz"  # type: ignore[union-attr]
+    assert collect(text).columns["energy"].values.tolist() == [[-1.5]]
+
+
+def test_a_lattice_of_three_numbers_is_a_diagonal() -> None:
+    collection = collect(b'1\nLattice="3 4 5" Properties=species:S:1:pos:R:3 energy=1\nMg 0 0 0\n')
+    assert collection.series[0].cell[0].tolist() == [[3, 0, 0], [0, 4, 0], [0, 0, 5]]
+    assert collection.series[0].pbc.all()
+
+
 def test_recognition_by_content() -> None:
     assert find_reader("a", TEXT[:65536]).name == "extxyz"  # type: ignore[union-attr]
     assert find_reader("POSCAR", b"Mg O\n1.0\n4.2 0 0\n0 4.2 0\n0 0 4.2\nMg O\n1 1\n") is None
