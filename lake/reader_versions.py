@@ -16,7 +16,7 @@ VERSIONS: Final = {
     "abinit": 3,
     "ase": 2,
     "castep": 2,
-    "cp2k": 3,
+    "cp2k": 4,
     "deepmd": 1,
     "elk": 3,
     "extxyz": 1,

@@ -29,6 +29,12 @@ FLAGS: Final[tuple[Flag, ...]] = (
         " values; both are in the calculation's notes.",
     ),
     Flag("machine_learned", True, "Energy and forces come from a force field learned on the fly, not from DFT."),
+    Flag(
+        "altered_potential",
+        True,
+        "A restraint, a constrained density or an external potential is in the energy or the forces, which are not those of the"
+        " functional alone; the notes say what.",
+    ),
     Flag("final_scf_other_basis", True, "Last SCF of a variable-cell run: same structure, another plane-wave set."),
     Flag("pulay_suspect", False, "The cell changed while the plane-wave set stayed that of the first cell: stress and energy drift."),
     Flag("pressure_in_energy", True, "The printed energy holds a PV term that could not be taken out."),

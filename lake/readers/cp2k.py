@@ -10,8 +10,18 @@ import re
 from typing import Final
 
 from lake.readers.base import ReaderSpec
-from lake.readers.cp2k_companions import Companions, companion_kind, companion_set, is_companion, tells_of_bias
-from lake.readers.cp2k_run import FORMAT, Log, LogBuilder, finish
+from lake.readers.cp2k_companions import (
+    Companions,
+    companion_kind,
+    companion_set,
+    is_trajectory,
+    may_tell_of_bias,
+    plumed_input,
+    tells_of_bias,
+)
+from lake.readers.cp2k_given import is_input
+from lake.readers.cp2k_low import is_table
+from lake.readers.cp2k_run import FORMAT, Beside, Log, LogBuilder, finish
 from lake.readers.text_steps import Cutter
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
@@ -27,6 +37,11 @@ def recognises(name: str, head: bytes) -> bool:
     return b"CP2K|" in head and _BANNER.search(head) is not None
 
 
+def is_companion(name: str) -> bool:
+    """Return whether a file of this name may be read together with a log of CP2K."""
+    return is_trajectory(name) or may_tell_of_bias(name) or is_input(name) or is_table(name)
+
+
 class Cp2kReader:
     """Push reader of a CP2K log: the text is cut at its ENERGY lines, and each piece is read as one evaluation."""
 
@@ -36,7 +51,7 @@ class Cp2kReader:
         self._logs: list[Log] = []
         self._beside: dict[tuple[str, int], Companions] = {}
         self._used: tuple[str, ...] = ()
-        self._bias = ""
+        self._texts: dict[str, bytes] = {}
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -44,15 +59,14 @@ class Cp2kReader:
             self._take(piece)
 
     def take_companion(self, name: str, text: bytes) -> bool:
-        """Take a file that lies beside the log (positions, forces, cells, what tells of a bias); returns whether it is of use."""
-        if tells_of_bias(name, text):
-            self._bias = name
-            return True
+        """Take a file that lies beside the log (trajectories, inputs, what tells of a bias); returns whether it may be of use."""
         kind = companion_kind(name)
         if kind:
             key = companion_set(name)
             self._beside[key] = self._beside.get(key, Companions(key[0])).with_text(kind, name, text)
-        return bool(kind)
+        elif is_companion(name):
+            self._texts[name] = text
+        return is_companion(name)
 
     @property
     def companions_used(self) -> tuple[str, ...]:
@@ -64,11 +78,12 @@ class Cp2kReader:
         for piece in self._cutter.rest():
             self._take(piece)
         self._logs.append(self._builder.log())
+        beside = Beside(tuple(self._beside.values()), self._texts, self._bias())
         runs: list[Run] = []
         failures: list[UnreadableOutput] = []
         for log in self._logs:
             try:
-                run, names = finish(log, tuple(self._beside.values()), self._bias)
+                run, names = finish(log, beside)
                 runs.append(run)
                 self._used = tuple(dict.fromkeys((*self._used, *names)))
             except UnreadableOutput as failure:
@@ -76,6 +91,11 @@ class Cp2kReader:
         if runs:
             return tuple(runs)
         raise failures[-1]
+
+    def _bias(self) -> str:
+        """Return the name of a file that tells of a biased dynamics, '' where none does."""
+        found = [name for name, text in self._texts.items() if tells_of_bias(name, text, self._texts.get(plumed_input(text)))]
+        return found[-1] if found else ""
 
     def _take(self, piece: bytes) -> None:
         if piece.startswith(_START) and self._builder.begun:

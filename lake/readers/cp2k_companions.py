@@ -35,6 +35,16 @@ _BIASED: Final[tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...]] = (
     (re.compile(r"^plumed[^/]*\.(?:dat|inp)$", re.I), re.compile(_PLUMED_BIAS)),
 )
 """Names of files, and what in them tells that a dynamics was biased."""
+_PLUMED_FILE: Final = re.compile(rb"^[ \t]*PLUMED_INPUT_FILE[ \t]+['\"]?([^\s'\"]+)", re.M | re.I)
+_OWN_BIAS: Final = re.compile(
+    rb"^[ \t]*(?:&METAVAR|&SPAWNED_HILLS|DO_HILLS[ \t]+\.?T|WW[ \t]|&MULTIPLE_WALKERS|&EXT_LAGRANGE|&PRINT[ \t]*HILLS)", re.M | re.I
+)
+_ACTION: Final = re.compile(rb"^[ \t]*(?:[^\s:#]+:[ \t]*)?([A-Za-z_]\w*)", re.M)
+_MEASURES: Final = frozenset(
+    b"PRINT FLUSH UNITS DISTANCE ANGLE TORSION COORDINATION ENERGY POSITION CELL VOLUME CENTER COM GROUP WHOLEMOLECULES RMSD GYRATION"
+    b" DUMPATOMS DUMPFORCES ENDPLUMED".split()
+)
+"""Actions of PLUMED that compute and write and push nothing."""
 _COMMENT: Final = re.compile(rb"i = +(\d+),[^\n]*?E = +(-?\d+\.\d+)")
 _SAME_ENERGY: Final = 6e-11 * HARTREE
 """eV; a trajectory repeats an energy with ten decimals of a hartree."""
@@ -92,6 +102,19 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Units:
+    """What the numbers of trajectories are multiplied with; NaN where that is not known."""
+
+    positions: float = 1.0
+    """to Å"""
+    forces: float = HARTREE_PER_BOHR
+    """to eV/Å"""
+
+
+USUAL: Final = Units()
+
+
 @dataclass(frozen=True, eq=False)
 class _Trajectory:
     steps: list[int]
@@ -112,18 +135,33 @@ def companion_set(name: str) -> tuple[str, int]:
     return name[: match.start()], int(match.group(1)[:9])
 
 
-def is_companion(name: str) -> bool:
-    """Return whether a file of this name may be read together with a log of CP2K."""
-    return bool(companion_kind(name)) or any(pattern.search(name) for pattern, _ in _BIASED)
+def is_trajectory(name: str) -> bool:
+    """Return whether a file of this name is a trajectory of CP2K."""
+    return bool(companion_kind(name))
 
 
-def tells_of_bias(name: str, text: bytes) -> bool:
+def may_tell_of_bias(name: str) -> bool:
+    """Return whether a file of this name may tell of a biased dynamics."""
+    return any(pattern.search(name) for pattern, _ in _BIASED)
+
+
+def tells_of_bias(name: str, text: bytes, plumed: bytes | None = None) -> bool:
     """Return whether a file beside a log tells that its dynamics was biased (metadynamics, walls, PLUMED).
+
+    plumed is the text of the PLUMED input that an input of CP2K names, where it lies beside it: one that only measures biases nothing.
 
     CP2K adds the bias to the forces after it has computed them and before it writes them to PROJECT-frc-1.xyz (`metadyn_integrator`,
     called in src/motion/integrator.F); the energy has none of it.
     """
+    if plumed is not None and not _OWN_BIAS.search(text) and {word.upper() for word in _ACTION.findall(plumed)} <= _MEASURES:
+        return False
     return any(pattern.search(name) and told.search(text) for pattern, told in _BIASED)
+
+
+def plumed_input(text: bytes) -> str:
+    """Return the base name of the PLUMED input that an input of CP2K names, '' where it has none."""
+    found = _PLUMED_FILE.search(text)
+    return found.group(1).decode("latin-1").rpartition("/")[2] if found else ""
 
 
 def without_forces(match: Match, bias: str) -> Match:
@@ -136,7 +174,7 @@ def without_forces(match: Match, bias: str) -> Match:
 
 
 def choose_geometries(
-    candidates: Sequence[Companions], project: str, numbers: NDArray[np.int16], printed: Sequence[Printed]
+    candidates: Sequence[Companions], project: str, numbers: NDArray[np.int16], printed: Sequence[Printed], units: Units = USUAL
 ) -> tuple[Match, tuple[str, ...]]:
     """Return what the files beside a log give for it, and their names: of those that fit, the ones of its project come first.
 
@@ -144,32 +182,36 @@ def choose_geometries(
     """
     stranger = False
     for each in sorted(candidates, key=lambda each: (each.project != project, each.project, each.names)):
-        match = match_geometries(each, numbers, printed)
+        match = match_geometries(each, numbers, printed, units)
         if match.geometries:
             return match, each.names
         stranger = stranger or (match.stranger and project in ("", each.project))
     return Match(stranger=stranger), ()
 
 
-def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed: Sequence[Printed]) -> Match:
+def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed: Sequence[Printed], units: Units = USUAL) -> Match:
     """Return positions, forces and cells of those evaluations of a log that the trajectories hold."""
     track = _read(companions.positions, numbers)
-    if track is None:
+    if track is None or not np.isfinite(units.positions):
         return Match(stranger=bool(companions.positions))
-    forces = _read(companions.forces, numbers)
+    forces = _read(companions.forces, numbers) if np.isfinite(units.forces) else None
+    places = track.rows if units.positions == 1.0 else track.rows * units.positions
     cells = _cells(companions.cells)
     by_step = {step: k for k, step in enumerate(forces.steps)} if forces else {}
     geometries: dict[int, Geometry] = {}
     own_energies = np.array([each.energy for each in printed])
-    following = 0
+    following = elsewhere = 0
     for k, energy in enumerate(track.energies):
         equal = np.flatnonzero(np.abs(own_energies[following:] - energy) <= _SAME_ENERGY)
         found = following + int(equal[0]) if len(equal) else -1
-        if found < 0 or not _same_place(printed[found].positions, track.rows[k]):
+        if found < 0:
+            continue
+        if not _same_place(printed[found].positions, places[k]):
+            elsewhere += 1
             continue
         twin = by_step.get(track.steps[k])
-        own = forces.rows[twin] * HARTREE_PER_BOHR if forces and twin is not None and forces.energies[twin] == energy else None
-        geometries[found] = Geometry(track.rows[k], own, cells.get(track.steps[k]))
+        own = forces.rows[twin] * units.forces if forces and twin is not None and forces.energies[twin] == energy else None
+        geometries[found] = Geometry(places[k], own, cells.get(track.steps[k]))
         following = found + 1
     unmatched = len(track.steps) - len(geometries)
     notes = (f"{unmatched} of {len(track.steps)} frames of the positions beside the log repeat no energy of it",) if unmatched else ()

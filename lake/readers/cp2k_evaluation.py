@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -141,6 +141,19 @@ def read_labels(text: Found, natoms: int, *, more: bool = False) -> Labels | Non
         lengths=_lengths(text),
         unit_notes=tuple(note for note in (*notes, force_note, stress_note) if note),
         contradictions=_contradictions(text, forces, stress),
+    )
+
+
+def with_tables(labels: Labels, text: Found, natoms: int) -> Labels:
+    """Return labels with the forces and the stress of tables beside the log, where the log has none."""
+    forces, force_note = (labels.forces, "") if labels.forces is not None else _forces(text, natoms)
+    stress, stress_note = (labels.stress, "") if labels.stress is not None else _stress(text)
+    return replace(
+        labels,
+        forces=forces,
+        stress=stress,
+        unit_notes=(*labels.unit_notes, *(note for note in (force_note, stress_note) if note)),
+        contradictions=(*labels.contradictions, *_contradictions(text, forces, stress)),
     )
 
 

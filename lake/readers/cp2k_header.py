@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake import native
-from lake.readers import cp2k_level
+from lake.readers import cp2k_altered, cp2k_level
 from lake.readers.cp2k_level import level_of_theory
 from lake.readers.rows import number, plain_numbers
 from lake.readers.text_steps import NAN, as_floats
@@ -32,6 +32,9 @@ _ATOM: Final = re.compile(rb" +(\d+) +(\d+) +([A-Za-z]\S*) +(\d+) +(\S+) +(\S+) 
 _KIND_COUNT: Final = re.compile(rb" +(\d+)\. Atomic kind: .*Number of atoms: +(\d+) *")
 _EPS_SCF: Final = re.compile(rb"\n +eps_scf:? +(\S+) *\n")
 _MAX_SCF: Final = re.compile(rb"\n +max_scf: +(\d+) *\n")
+_INPUT: Final = re.compile(rb"\n CP2K\| Input file name +(\S+)")
+_COUNT: Final = re.compile(rb"\n +- Atoms: +(\d+) *\n")
+_ELECTRONS: Final = re.compile(rb"\n Number of electrons: +(\d+) *\n")
 _METHOD: Final = re.compile(rb"\n (?:QS|SE|DFTB|xTB)\| Method: +(\S+)")
 _KINDS: Final = {
     "ENERGY": "static", "ENERGY_FORCE": "static", "WFN_OPT": "static", "WAVEFUNCTION_OPTIMIZATION": "static", "GEO_OPT": "relax",
@@ -42,11 +45,12 @@ _LENGTH_UNITS: Final = {"angstrom": 1.0, "bohr": BOHR}
 _SHORTEST_ROW: Final = 20
 """Bytes of a row of coordinates."""
 
+GHOSTS: Final = b"The atoms of this atomic kind are GHOST atoms!"
 _OTHER_METHODS: Final = (b"\n xTB| ", b"\n DFTB| ", b"\n SE| ")
 WORDS: Final = (
     b"\n CP2K| version string:", b"\n GLOBAL| Run type", b"\n GLOBAL| Project name", b"| Ensemble ", b"\n CELL| Vector a",
     b"\n CELL| Volume", b"| Periodicity ", b"\n MODULE QUICKSTEP", b"eps_scf", b"max_scf:", b"| Method:", *_OTHER_METHODS,
-    *cp2k_level.WORDS,
+    *cp2k_level.WORDS, *cp2k_altered.WORDS, b"CP2K| Input file name", b"- Atoms:", b"\n Number of electrons:", GHOSTS,
 )  # fmt: skip
 """What is looked for."""
 
@@ -80,6 +84,18 @@ class Header:
     level: LevelOfTheory
     project: str = ""
     """With it begin the names of the files beside the log; empty where it is not printed."""
+    run_type: str = ""
+    """'ENERGY', 'MD', ...; in capitals"""
+    input_name: str = ""
+    """Base name of the input that was given to CP2K."""
+    natoms: int = 0
+    """0 where it is not printed; known at PRINT_LEVEL LOW too."""
+    electrons: int = -1
+    """-1 where they are not printed once for each spin"""
+    altered: tuple[str, ...] = ()
+    """What is in energies and forces beside the functional."""
+    ghosts: bool = False
+    """There are basis functions where no atom is."""
 
 
 def read_header(text: Found) -> Header:
@@ -88,9 +104,10 @@ def read_header(text: Found) -> Header:
     atoms, cell = read_atoms(text), read_cell(text)
     thresholds, most = text.lines(_EPS_SCF, b"eps_scf"), text.line(_MAX_SCF, b"max_scf:")
     project = text.match(_PROJECT, b"\n GLOBAL| Project name")
+    run_type, named = text.match(_RUN_TYPE, b"\n GLOBAL| Run type"), text.line(_INPUT, b"CP2K| Input file name")
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
-        kind=_kind(text),
+        kind=_kind(run_type, text),
         method=_method(text),
         cell=cell,
         pbc=_periodicity(text),
@@ -99,7 +116,23 @@ def read_header(text: Found) -> Header:
         max_scf=int(most.group(1)) if most else -1,
         level=level_of_theory(text, _elements(atoms), cell),
         project=project.group(1).decode("latin-1").rpartition("/")[2] if project else "",
+        run_type=run_type.group(1).decode("latin-1").upper() if run_type else "",
+        input_name=named.group(1).decode("latin-1").rpartition("/")[2] if named else "",
+        natoms=len(atoms.numbers) if atoms is not None else _natoms(text),
+        electrons=_electrons(text) if atoms is None else -1,
+        altered=cp2k_altered.told_by_log(text),
+        ghosts=GHOSTS in text,
     )
+
+
+def _natoms(text: Found) -> int:
+    count = text.line(_COUNT, b"- Atoms:")
+    return int(count.group(1)[:9]) if count else 0
+
+
+def _electrons(text: Found) -> int:
+    found = [int(match.group(1)[:9]) for match in text.matches(_ELECTRONS, b"\n Number of electrons:")]
+    return sum(found) if len(found) in (1, 2) else -1
 
 
 def _method(text: Found) -> str:
@@ -207,7 +240,7 @@ def _periodicity(text: Found) -> NDArray[np.bool_]:
     return np.array([axis in words for axis in (b"X", b"Y", b"Z")] if words != b"NONE" else [False] * 3)
 
 
-def _kind(text: Found) -> str:
-    run_type, ensemble = text.match(_RUN_TYPE, b"\n GLOBAL| Run type"), text.line(_ENSEMBLE, b"| Ensemble ")
+def _kind(run_type: re.Match[bytes] | None, text: Found) -> str:
+    ensemble = text.line(_ENSEMBLE, b"| Ensemble ")
     kind = _KINDS.get(run_type.group(1).decode("latin-1").upper(), "unknown") if run_type else "unknown"
     return "vc-md" if kind == "md" and ensemble and ensemble.group(1).upper().startswith((b"NPT", b"NPE", b"HYDRO", b"MSST")) else kind

@@ -33,7 +33,7 @@ _POTENTIAL_TYPE: Final = re.compile(rb"\n HFX_INFO\| Interaction Potential: +(\S
 
 _VAN_DER_WAALS: Final = re.compile(rb"\n vdW POTENTIAL\|([^\n]*)")
 
-_NAMES: Final[dict[frozenset[str], str]] = {
+FUNCTIONALS: Final[dict[frozenset[str], str]] = {
     frozenset({"PBE"}): "PBE",
     frozenset({"PADE"}): "LDA",
     frozenset({"BECKE88", "LYP"}): "BLYP",
@@ -60,7 +60,7 @@ _NAMES: Final[dict[frozenset[str], str]] = {
 }
 """Functional by the names that the log lists (xc_functionals of the CP2K manual, names of libxc)."""
 
-_SHELLS: Final = "spdf"
+SHELLS: Final = "spdf"
 
 WORDS: Final = (
     b". Atomic kind:", b"Orbital Basis Set", b"otential information for", b"Angular quantum", b"U(eff) = ", b"\n DFT|", b"DFT| Charge",
@@ -118,8 +118,8 @@ def _kinds(text: Found, elements: dict[int, str]) -> tuple[tuple[tuple[str, str]
         names = [match.group(1).decode("latin-1") for match in (potential, basis) if match]
         identities.add((element, " / ".join(names)))
         value, angular = block.match(_HUBBARD, b"U(eff) = "), block.match(_ANGULAR, b"Angular quantum")
-        if value and angular and int(angular.group(1)) < len(_SHELLS) and isfinite(number(value.group(1))):
-            hubbard.add((element, _SHELLS[int(angular.group(1))], number(value.group(1))))
+        if value and angular and int(angular.group(1)) < len(SHELLS) and isfinite(number(value.group(1))):
+            hubbard.add((element, SHELLS[int(angular.group(1))], number(value.group(1))))
     return tuple(sorted(identities)), tuple(sorted(hubbard))
 
 
@@ -128,7 +128,7 @@ def _functional(text: Found) -> tuple[str, float | None]:
     first, last = text.first(b"\n FUNCTIONAL|"), text.last(b"\n FUNCTIONAL|")
     found = _FUNCTIONAL.findall(text.text, first, text.line_end(last + 1)) if first >= 0 else []
     parts = {name.decode("latin-1").upper(): words for name, words in found}
-    name = _NAMES.get(frozenset(parts), "+".join(sorted(parts)))
+    name = FUNCTIONALS.get(frozenset(parts), "+".join(sorted(parts)))
     if "PBE" in parts and b"revPBE" in parts["PBE"]:
         name = "revPBE"
     elif "PBE" in parts and re.search(rb"PBE ?sol|Perdew.*Ruzsinszky", parts["PBE"], re.S):

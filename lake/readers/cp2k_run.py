@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers import cp2k_evaluation, cp2k_header
-from lake.readers.cp2k_companions import Companions, Geometry, Printed, choose_geometries, without_forces
-from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels
+from lake.readers.cp2k_altered import holds_atoms, told_by_input
+from lake.readers.cp2k_companions import USUAL, Companions, Geometry, Printed, choose_geometries, without_forces
+from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels, with_tables
+from lake.readers.cp2k_given import Given, inputs_of, trajectory_units
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
+from lake.readers.cp2k_low import Settled, settled, table_text
 from lake.readers.cross_checks import notes_of, other_volume
 from lake.readers.text_steps import Step, make_frames
 from lake.readers.words import Found, Words
@@ -45,8 +48,21 @@ class Evaluation:
     cycle: Cycle
     atoms: Atoms | None
     cell: Floats | None
+    positions: Floats | None = None
+    """(natoms, 3) Å of a single point whose log does not print them"""
     told: str = ""
     """A volume printed beside the cell that is not that of its vectors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What lies beside a log."""
+
+    trajectories: Sequence[Companions] = ()
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    """Inputs, parts of inputs and tables, by base name."""
+    bias: str = ""
+    """Name of a file that tells of a biased dynamics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +113,7 @@ class LogBuilder:
 
     def _evaluate(self, piece: Found, header: Header) -> None:
         """Read the labels that follow an energy, with the geometry and the cycle that stood before it."""
-        natoms = len(header.atoms.numbers) if header.atoms else 0
+        natoms = header.natoms
         before, cycle = self._before, self._cycle
         self._before, self._cycle = _halves(piece)
         labels = read_labels(self._before, natoms, more=self._cycle is not None)
@@ -134,35 +150,39 @@ def _halves(text: Found) -> tuple[Found, Found | None]:
     return text.part(0, place), text.part(place, end if end >= 0 else len(text.text))
 
 
-def finish(log: Log, beside: Sequence[Companions], bias: str = "") -> tuple[Run, tuple[str, ...]]:
-    """Return the run of a log and of the trajectories beside it, and their names; raises UnreadableOutput where no step is whole.
-
-    bias is the name of a file beside the log that tells of a biased dynamics.
-    """
-    header = log.header
+def finish(log: Log, beside: Beside) -> tuple[Run, tuple[str, ...]]:
+    """Return the run of a log and of the files beside it, and their names; raises UnreadableOutput where no step is whole."""
     _refuse(log)
-    atoms, cell = header.atoms, header.cell
-    if atoms is None or cell is None:
-        raise UnreadableOutput(
-            "no_complete_step",
-            f"the log of CP2K {header.version} prints no {'coordinates' if atoms is None else 'cell'}",
-            "run it with PRINT_LEVEL MEDIUM, which prints both",
-        )
-    printed = [Printed(e.labels.energy, e.atoms.positions if e.atoms else None) for e in log.evaluations]
-    found, names = choose_geometries(beside, header.project, atoms.numbers, printed)
-    if bias:
-        found = without_forces(found, bias)
-    fixed = _held(log.evaluations)
-    steps = _steps(log, cell, found.geometries, fixed)
+    inputs = inputs_of(beside.texts, log.header) if beside.texts else ([], [])
+    low = log.header.atoms is None
+    told = settled(log.header, inputs, beside.texts, len(log.evaluations)) if low else _printed(log.header)
+    header = told.header
+    units = trajectory_units(inputs[0][0]) if inputs[0] else USUAL
+    printed = [Printed(e.labels.energy, e.atoms.positions if e.atoms else told.positions) for e in log.evaluations]
+    found, names = choose_geometries(beside.trajectories, header.project, told.numbers, printed, units)
+    if beside.bias:
+        found = without_forces(found, beside.bias)
+    if told.positions is not None:
+        tables, more = table_text(beside.texts, told)
+        log = _placed(log, told.positions, tables)
+        names = (*names, *more)
+    fixed = _held(log.evaluations, found.geometries, inputs[0])
+    altered, sources = _altered(header, inputs[0])
+    steps = _steps(log, told, found.geometries, fixed, altered)
     if not steps:
         raise UnreadableOutput(
             "no_complete_step",
             f"the log of CP2K {header.version} has {len(log.evaluations)} energies, but positions of none of them",
-            "deposit PROJECT-pos-1.xyz beside the log",
+            f"deposit {header.project or 'PROJECT'}-pos-1.xyz{' and its .cell' if told.cells_change else ''} beside the log",
         )
     lost = log.torn + len(log.evaluations) - len(steps)
-    frames = make_frames(atoms.numbers, header.pbc, steps, (_energy_source(log), "CP2K stress tensor, sign changed"), fixed)
+    frames = make_frames(told.numbers, header.pbc, steps, (_energy_source(log), "CP2K stress tensor, sign changed"), fixed)
     flags = {"truncated": not log.complete, "malformed_steps": lost > 0, "companion_of_other_run": found.stranger}
+    notes = _notes(log, lost, fixed, frames)
+    if low:
+        notes = (*notes, f"the log prints no coordinates: atoms, cell and level of theory are from {', '.join(told.files)}")
+    if altered:
+        notes = (*notes, f"in energies and forces is also {'; '.join(altered)}")
     run = Run(
         code="cp2k",
         code_version=header.version,
@@ -172,10 +192,35 @@ def finish(log: Log, beside: Sequence[Companions], bias: str = "") -> tuple[Run,
         frames=frames,
         complete=log.complete,
         flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-        notes=(*_notes(log, lost, fixed, frames), *found.notes, *notes_of(steps)),
+        notes=(*notes, *found.notes, *notes_of(steps)),
         n_malformed_steps=lost,
     )
-    return run, names
+    return run, tuple(dict.fromkeys((*names, *told.files, *sources)))
+
+
+def _printed(header: Header) -> Settled:
+    """Return what a log prints that has coordinates."""
+    if header.atoms is None or header.cell is None:
+        raise UnreadableOutput(
+            "no_complete_step", f"the log of CP2K {header.version} prints no cell", "run it with PRINT_LEVEL MEDIUM, which prints it"
+        )
+    return Settled(header, header.atoms.numbers, header.cell)
+
+
+def _placed(log: Log, positions: Floats, tables: bytes) -> Log:
+    """Return the log of a single point with its positions, and with the tables that it wrote beside the log."""
+    (only,) = log.evaluations
+    natoms = len(positions)
+    labels = with_tables(only.labels, Found(tables, _WORDS), natoms) if tables else only.labels
+    return replace(log, evaluations=(replace(only, labels=labels, positions=positions),))
+
+
+def _altered(header: Header, inputs: Sequence[Given]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is in energies and forces beside the functional, and the files that tell more of it than the log."""
+    for given in inputs[:1]:
+        if more := told_by_input(given.root):
+            return (*header.altered, *more), given.files
+    return header.altered, ()
 
 
 def _refuse(log: Log) -> None:
@@ -188,6 +233,12 @@ def _refuse(log: Log) -> None:
             f"energies of CP2K come from {strange[0] if strange else method}",
             "deposit runs of METHOD Quickstep with a density functional",
         )
+    if log.header.ghosts or log.header.run_type == "BSSE":
+        raise UnreadableOutput(
+            "not_energies",
+            "the run has ghost atoms (basis functions where no atom is), as a counterpoise correction has",
+            "deposit runs of the structure itself",
+        )
     if not log.evaluations:
         raise UnreadableOutput(
             "no_complete_step",
@@ -196,23 +247,28 @@ def _refuse(log: Log) -> None:
         )
 
 
-def _steps(log: Log, cell: Floats, geometries: Mapping[int, Geometry], fixed: NDArray[np.bool_] | None) -> list[Step]:
+def _steps(
+    log: Log, told: Settled, geometries: Mapping[int, Geometry], fixed: NDArray[np.bool_] | None, altered: Sequence[str]
+) -> list[Step]:
     steps = []
+    cell = told.cell
+    flags = ("altered_potential",) if altered else ()
     for evaluation in log.evaluations:
         labels, cycle = evaluation.labels, evaluation.cycle
         given = geometries.get(evaluation.number)
         if evaluation.cell is not None:
             cell = evaluation.cell
-        elif labels.lengths is not None:
+        elif labels.lengths is not None and cell is not None:
             cell = _resized(cell, labels.lengths)
-        positions = given.positions if given else evaluation.atoms.positions if evaluation.atoms else None
-        if positions is None:
+        positions = given.positions if given else evaluation.atoms.positions if evaluation.atoms else evaluation.positions
+        own_cell = given.cell if given and given.cell is not None else None if told.cells_change else cell
+        if positions is None or own_cell is None:
             continue
         forces = labels.forces if labels.forces is not None else given.forces if given else None
         steps.append(
             Step(
                 number=evaluation.number,
-                cell=given.cell if given and given.cell is not None else cell,
+                cell=own_cell,
                 positions=positions,
                 energy=labels.energy,
                 forces=forces if fixed is None else None,
@@ -220,6 +276,7 @@ def _steps(log: Log, cell: Floats, geometries: Mapping[int, Geometry], fixed: ND
                 internal=labels.energy - cycle.entropy,
                 converged=cycle.converged,
                 n_scf=cycle.steps,
+                flags=flags,
                 contradictions=(*labels.contradictions, *((evaluation.told,) if evaluation.told else ())),
             )
         )
@@ -245,18 +302,26 @@ def _resized(cell: Floats, lengths: Floats) -> Floats:
     return np.array([[a, 0, 0], [b * wanted[2], b * sine, 0], [c * wanted[1], c * y, c * np.sqrt(max(0.0, 1.0 - wanted[1] ** 2 - y**2))]])
 
 
-def _held(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_] | None:
-    """Return which coordinates are held: atoms whose printed force is zero in every table, where its sum is not.
+def _held(evaluations: Sequence[Evaluation], geometries: Mapping[int, Geometry], inputs: Sequence[Given]) -> NDArray[np.bool_] | None:
+    """Return which coordinates are held: those whose force is zero in every table, where the sum of the forces along them is not.
 
-    CP2K removes the forces on FIXED_ATOMS before it prints them, and does not say which atoms those are.
+    CP2K removes the forces on FIXED_ATOMS before it writes them to the log or to a trajectory, and does not say there which atoms those
+    are. A force that is zero by symmetry makes the sum along its direction zero too.
     """
-    tables = [e.labels.forces for e in evaluations if e.labels.forces is not None and bool(np.isfinite(e.labels.forces).all())]
-    if not tables or bool((np.abs(tables[0].sum(axis=0)) < _NET_FORCE).all()):
+    given = [each.forces for each in geometries.values()]
+    found = [table for table in (*(e.labels.forces for e in evaluations), *given) if table is not None and bool(np.isfinite(table).all())]
+    if not found:
         return None
-    zero = np.all([(table == 0.0).all(axis=1) for table in tables], axis=0)
-    if not bool(zero.any()) or bool(zero.all()):
+    tables = np.array(found)
+    uneven = (np.abs(tables.sum(axis=1)) >= _NET_FORCE).any(axis=0)
+    if any(holds_atoms(each.root) for each in inputs[:1]):
+        uneven[:] = True
+    if not bool(uneven.any()):
         return None
-    return np.repeat(zero[:, None], 3, axis=1)
+    zero = (tables == 0.0).all(axis=0)
+    whole = zero.all(axis=1)
+    held = whole[:, None] | (zero & uneven)
+    return held if bool(held.any()) and not bool(whole.all()) else None
 
 
 def _energy_source(log: Log) -> str:
@@ -267,7 +332,7 @@ def _notes(log: Log, lost: int, fixed: NDArray[np.bool_] | None, frames: FrameBl
     notes = [note for evaluation in log.evaluations for note in evaluation.labels.unit_notes]
     notes += [f"step {e.number}: {e.cycle.contradiction}" for e in log.evaluations if e.cycle.contradiction]
     if fixed is not None:
-        notes.append(f"{int(fixed[:, 0].sum())} atoms are held fixed and CP2K prints zero for their forces: the forces are left out")
+        notes.append(f"{int(fixed.any(axis=1).sum())} atoms are held fixed and CP2K prints zero for their forces: the forces are left out")
     if lost > log.torn:
         notes.append(f"{lost - log.torn} of {len(log.evaluations)} steps have no positions in the log; deposit PROJECT-pos-1.xyz beside it")
     if not np.isfinite(frames.energy).all():
