@@ -28,11 +28,11 @@ _KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("forces", re.compile(r"-frc-(\d+)\.xyz$")),
     ("cells", re.compile(r"-(\d+)\.cell$")),
 )
-_PLUMED_BIAS: Final = rb"\b(?:METAD|PBMETAD|OPES_\w+|RESTRAINT|MOVINGRESTRAINT|UPPER_WALLS|LOWER_WALLS)\b"
+_PLUMED_BIAS: Final = rb"^[^#\n]*\b(?:METAD|PBMETAD|OPES_\w+|RESTRAINT|MOVINGRESTRAINT|UPPER_WALLS|LOWER_WALLS)\b"
 _BIASED: Final[tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...]] = (
     (re.compile(r"\.metadynLog$|^HILLS$"), re.compile(rb"")),
     (re.compile(r"\.inp$", re.I), re.compile(rb"^[ \t]*&METADYN\b", re.M | re.I)),
-    (re.compile(r"^plumed[^/]*\.(?:dat|inp)$", re.I), re.compile(_PLUMED_BIAS)),
+    (re.compile(r"^plumed[^/]*\.(?:dat|inp)$", re.I), re.compile(_PLUMED_BIAS, re.M)),
 )
 """Names of files, and what in them tells that a dynamics was biased."""
 _PLUMED_FILE: Final = re.compile(rb"^[ \t]*PLUMED_INPUT_FILE[ \t]+['\"]?([^\s'\"]+)", re.M | re.I)

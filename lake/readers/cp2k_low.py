@@ -83,7 +83,8 @@ def _single(header: Header, inputs: list[Given], files: Mapping[str, bytes]) -> 
 def _followed(header: Header, inputs: list[Given], files: Mapping[str, bytes]) -> Settled:
     """Return what the input of a dynamics or an optimisation tells: its positions are in the trajectory."""
     changes = header.kind in ("vc-relax", "vc-md")
-    cell, atoms, used, fault = header.cell, None, [], UnclearInput("it has no atoms")
+    cell, atoms, fault = header.cell, None, UnclearInput("it has no atoms")
+    used: list[str] = []
     for each in inputs:
         try:
             if cell is None and not (changes and each.is_restart):
