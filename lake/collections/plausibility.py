@@ -53,6 +53,10 @@ _FAMILIAR: Final = {
 """How seldom units are used, as a cost."""
 _SMALL: Final = 1.5
 """What small forces or small energies cost at most: relaxed structures have the first, energies relative to each other the second."""
+_UNPAIRED: Final = 1.5
+"""Cost of bohr with a unit of energy that is no atomic unit."""
+_UNCUSTOMARY: Final = 3.0
+"""Cost of a unit that is not the one that the manual of the format names."""
 _MIXED: Final = 2.0
 """Cost of a unit of force that is not energy by length, where energies against the work of the forces can tell."""
 _MIXED_UNSEEN: Final = 6.0
@@ -81,6 +85,8 @@ class Evidence:
     """Change of energy over the work of the forces, by regression over pairs of neighbouring frames: 1 where force = energy/length."""
     work_correlation: float
     n_pairs: int
+    manual: bool = False
+    """The manual of the format names eV and Å (DeePMD-kit, "Units"), which is a custom and no rule."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ def gather(collection: Collection, chosen: Chosen) -> Evidence:
         work_ratio=ratio,
         work_correlation=correlation,
         n_pairs=n_pairs,
+        manual=collection.code == "deepmd",
     )
 
 
@@ -125,6 +132,10 @@ def cost(evidence: Evidence, energy: str, length: str, force: str) -> float:
     force_energy, _, force_length = force.rpartition("/")
     force_factor = ENERGIES[force_energy] / LENGTHS[force_length]
     total = _FAMILIAR[energy] + _FAMILIAR[length] + length_cost(evidence, length_factor) + zero_cost(evidence, energy_factor)
+    if length == "bohr" and energy not in ("Ha", "Ry"):
+        total += _UNPAIRED
+    if evidence.manual:
+        total += _UNCUSTOMARY * ((energy != "eV") + (length != "Angstrom"))
     if force != f"{energy}/{length}":
         total += _MIXED if trusted_work(evidence) else _MIXED_UNSEEN
     if math.isfinite(evidence.force_rms) and evidence.force_rms > 0:

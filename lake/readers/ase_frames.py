@@ -24,7 +24,11 @@ NOT_DFT: Final = frozenset(
     "ocpcalculator uma".split()
 )
 """Names of calculators in ASE whose energies are not those of DFT."""
-_UNNAMED: Final = frozenset({"", "unknown", "singlepointcalculator", "singlepointdftcalculator"})
+_UNNAMED: Final = frozenset(
+    "unknown singlepointcalculator singlepointdftcalculator socketiocalculator socketclient checkpointcalculator sumcalculator "
+    "linearcombinationcalculator averagecalculator mixedcalculator".split()
+) | {""}
+"""Names of calculators in ASE that do not say what calculated: results alone, and those that pass on the results of others."""
 ASE_UNITS: Final = Units("eV", "Angstrom", stress="eV/Angstrom^3")
 
 
@@ -76,7 +80,7 @@ def collection_of(
     firsts = [group[0] for group in groups.values()]
     columns = _columns(kept)
     free = "free_energy" in columns and units is None
-    keys = Keys() if units is not None else Keys("free_energy" if free else "energy", "forces", "stress" if "stress" in columns else "")
+    keys = Keys() if units is not None else _keys_of(columns, series, free=free)
     left_out = len(frames) - len(kept)
     notes = (f"{left_out} frames are of calculators that are not DFT and were left out",) * bool(left_out)
     if free and len(columns["free_energy"].places) < len(columns.get("energy", columns["free_energy"]).places):
@@ -96,6 +100,13 @@ def collection_of(
         notes=notes,
         fixed={i: first.fixed for i, first in enumerate(firsts) if first.fixed is not None and bool(first.fixed.any())},
     )
+
+
+def _keys_of(columns: Mapping[str, Column], series: Sequence[Series], *, free: bool) -> Keys:
+    """Return the names of ASE's labels that are there."""
+    energy = "free_energy" if free else "energy" if "energy" in columns else ""
+    forces = "forces" if any("forces" in one.vectors for one in series) else ""
+    return Keys(energy, forces, "stress" if "stress" in columns else "")
 
 
 def _series(group: Sequence[AseFrame]) -> Series:

@@ -1,7 +1,7 @@
 """Trajectories of ASE (`.traj`, format ulm): arrays as they lie in the file; items by its index or, where that is cut, by their text.
 
-Layout: '- of Ulm', a tag of 16 bytes, three int64 (version, items, place of the index); each item is an int64 length and JSON, in which an
-array is {"ndarray": [shape, type, offset]} (ase/io/ulm.py).
+Layout: '- of Ulm' ('AFFormat' in early ones), a tag of 16 bytes, three int64 (version, items, place of the index); each item is an int64
+length and JSON, in which an array is {"ndarray": [shape, type, offset]} (ase/io/ulm.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from lake.collections.records import Collection
 from lake.readers.ase_frames import AseFrame, collection_of, fixed_of
 from lake.readers.base import ReaderSpec
 from lake.readers.in_memory import DAMAGE
+from lake.readers.ulm import tag_of
 from lake.readers.unlabelled import Unlabelled
 from schemas.errors import UnreadableOutput
 
-_MAGIC: Final = b"- of UlmASE-Trajectory"
 _TYPES: Final = frozenset({"float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool"})
 _ITEM: Final = re.compile(rb'\{"')
 
@@ -122,7 +122,7 @@ def _array(data: bytes, values: dict[str, Any], name: str) -> NDArray[Any]:
 
 def recognises(_name: str, head: bytes) -> bool:
     """Return whether a file is a trajectory of ASE."""
-    return head.startswith(_MAGIC)
+    return tag_of(head) == "ASE-Trajectory"
 
 
 ASE_TRAJECTORY: Final = ReaderSpec("ASE trajectory", "ase", recognises, AseTrajectoryReader, rank=91, in_memory=True)

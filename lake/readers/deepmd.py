@@ -29,6 +29,7 @@ from schemas.errors import UnreadableOutput
 _SET_FILE: Final = re.compile(r"(?:(?P<folder>.*)/)?set\.[^/]+/(?:box|coord|energy|force|virial|real_atom_types)\.npy\Z")
 _SYSTEM_FILE: Final = re.compile(r"(?:(?P<folder>.*)/)?(?:(?:type|type_map|box|coord|energy|force|virial)\.raw|nopbc)\Z")
 _WIDTHS: Final = {"box": 9, "energy": 1, "virial": 9}
+_LABELS: Final = frozenset({"energy", "force", "virial"})
 _MAGIC: Final = b"\x93NUMPY"
 
 
@@ -88,12 +89,7 @@ def _system(held: Mapping[str, bytes], type_map: str) -> Collection:
     elements = _elements(held, type_map)
     sets = sorted({name.split("/")[0] for name in held if "/" in name})
     parts = [_read_set(held, name, kinds) for name in sets] or [_checked(held, _read_raw(held, kinds), "the folder")]
-    whole = {name: [part[name] for part in parts if name in part] for name in dict.fromkeys(key for part in parts for key in part)}
-    torn = [name for name, values in whole.items() if len(values) != len(parts)]
-    if torn or "coord" not in whole or "energy" not in whole:
-        where = f"in every set ({', '.join(sets)})" if sets else "there as .raw"
-        raise _unreadable(f"{', '.join(torn) or 'coord or energy'} is not {where}")
-    joined = {name: np.concatenate(values) for name, values in whole.items()}
+    joined = _joined(parts, sets)
     n = len(joined["coord"])
     places = np.arange(n, dtype=np.int64)
     notes = tuple(
@@ -114,6 +110,23 @@ def _system(held: Mapping[str, bytes], type_map: str) -> Collection:
     )
 
 
+def _joined(parts: list[dict[str, NDArray[Any]]], sets: list[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of all sets; energies, forces and virials that a set lacks are NaN, for each set has its own ("find_energy")."""
+    names = dict.fromkeys(key for part in parts for key in part)
+    torn = [name for name in names if name not in _LABELS and not all(name in part for part in parts)]
+    where = f"in every set ({', '.join(sets)})" if sets else "there as .raw"
+    if torn or "coord" not in names:
+        raise _unreadable(f"{', '.join(torn) or 'coord'} is not {where}")
+    if "energy" not in names:
+        found = f"no energy is {'in any set' if sets else where}: a system of dipoles, densities of states or structures alone"
+        raise UnreadableOutput("no_complete_step", found, "deposit systems with energies")
+    for part in parts:
+        for name in names.keys() & _LABELS - part.keys():
+            width = next(other[name].shape[1] for other in parts if name in other)
+            part[name] = np.full((len(part["coord"]), width), np.nan)
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
 def _starts(sets: list[str], parts: list[dict[str, NDArray[Any]]]) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     start = 0
     for name, part in zip(sets, parts, strict=True):
@@ -122,7 +135,9 @@ def _starts(sets: list[str], parts: list[dict[str, NDArray[Any]]]) -> Iterator[t
 
 
 def _elements(held: Mapping[str, bytes], type_map: str) -> NDArray[np.int16]:
-    names = held["type_map.raw"].split() if "type_map.raw" in held else type_map.encode().split()
+    names = held.get("type_map.raw", b"").split()
+    if not all(number_of(name) for name in names) or not names:
+        names = type_map.encode().split() or names
     if not names:
         raise UnreadableOutput(
             "needs_units",
@@ -131,7 +146,12 @@ def _elements(held: Mapping[str, bytes], type_map: str) -> NDArray[np.int16]:
         )
     numbers = np.array([number_of(name) for name in names], dtype=np.int16)
     if not bool((numbers > 0).all()):
-        raise _unreadable(f"type_map.raw names {b' '.join(names).decode('utf-8', 'replace')}, not all of which are elements")
+        told = b" ".join(names).decode("utf-8", "replace")
+        raise UnreadableOutput(
+            "needs_units",
+            f"type_map.raw names {told}, not all of which are elements",
+            "say the element of each type: --keys 'type_map=O H'",
+        )
     return numbers
 
 
@@ -144,6 +164,8 @@ def _read_set(held: Mapping[str, bytes], name: str, kinds: NDArray[np.int_]) -> 
             continue
         array = np.load(io.BytesIO(data), allow_pickle=False)
         width = _WIDTHS.get(key, len(kinds) if key == "real_atom_types" else 3 * len(kinds))
+        if array.ndim < 2 and array.size == width:  # DeePMD-kit takes a flat array for one frame
+            array = array.reshape(1, width)
         if array.ndim == 0 or array.size != len(array) * width:
             raise _unreadable(f"{name}/{key}.npy has shape {array.shape}, expected {width} numbers a frame for {len(kinds)} atoms")
         found[key] = array.reshape(len(array), width) if key == "real_atom_types" else array.reshape(len(array), width).astype(float)
@@ -170,7 +192,9 @@ def _checked(held: Mapping[str, bytes], found: dict[str, NDArray[Any]], name: st
     counts = {key: len(array) for key, array in found.items()}
     if len(set(counts.values())) > 1:
         raise _unreadable(f"{name} has {', '.join(f'{count} frames of {key}' for key, count in counts.items())}")
-    if "box" not in found and "nopbc" not in held:
+    if "nopbc" in held:  # a box beside it is a stopgap
+        found.pop("box", None)
+    elif "box" not in found:
         raise _unreadable(f"{name} has no box, and there is no file nopbc")
     return found
 

@@ -104,6 +104,8 @@ _DEEPMD: Final = ReaderDoc(
     traps=(
         Trap("types without names", "test_deepmd_systems::test_types_without_names_are_asked_for"),
         Trap("mixed types with virtual atoms", "test_deepmd_systems::test_mixed_systems_part_by_their_types"),
+        Trap("a box beside nopbc", "test_deepmd_systems::test_a_box_beside_nopbc_is_no_cell"),
+        Trap("labels that some sets lack", "test_deepmd_systems::test_a_set_that_lacks_a_label_keeps_its_frames"),
         Trap("texts beside the sets that were made of them", "test_deepmd_systems::test_texts_beside_sets_are_passed_over"),
         Trap("files that do not fit together", "test_deepmd_systems::test_files_that_do_not_fit_together"),
     ),

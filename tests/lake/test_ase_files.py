@@ -190,3 +190,23 @@ def test_damage_of_a_database_in_json_never_raises_anything_else(place: int, oth
         return
     with suppress(UnreadableOutput):
         read(bytes(text))
+
+
+def test_the_first_name_of_the_container_is_read_too(tmp_path: Path) -> None:
+    data = trajectory(tmp_path / "a.traj", [atoms_of(frame) for frame in FRAMES])
+    (run,) = read(b"AFFormat" + data[8:])
+    assert np.array_equal(run.frames.energy, [frame.energy for frame in FRAMES])
+
+
+@pytest.mark.parametrize("write", [trajectory, database_in_json])
+def test_structures_alone_hold_no_label(tmp_path: Path, write: object) -> None:
+    bare = [Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True) for frame in FRAMES]
+    with pytest.raises(UnreadableOutput) as failure:
+        read(write(tmp_path / "a.json", bare))  # type: ignore[operator]
+    assert failure.value.reason in ("no_complete_step", "needs_units")
+    assert "keys: energy" not in failure.value.detail
+
+
+def test_a_calculator_that_passes_on_results_is_no_code(tmp_path: Path) -> None:
+    (run,) = read(trajectory(tmp_path / "a.traj", [atoms_of(frame, "socketiocalculator") for frame in FRAMES]))
+    assert run.code == "ase"

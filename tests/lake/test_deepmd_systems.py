@@ -12,6 +12,7 @@ from made_up_collections import CELL, MadeFrame, made_frames
 from made_up_readings import made_calculation, made_reading
 
 from lake.collections.answers import read_answers
+from lake.collections.proposals import NeedsUnits, settled
 from lake.commit import commit_batch, stage
 from lake.exports import export
 from lake.inspection import inspect_file
@@ -110,7 +111,7 @@ def test_mixed_systems_part_by_their_types() -> None:
         ("set.000/energy.npy", npy([1.0, 2.0]), "frames of"),
         ("set.000/coord.npy", npy(np.zeros((3, 12))), "expected 15 numbers a frame"),
         ("set.000/coord.npy", b"no array", "ValueError"),
-        ("set.001/force.npy", None, "is not in every set"),
+        ("set.001/coord.npy", None, "is not in every set"),
         ("set.000/box.npy", None, "has no box"),
         ("type_map.raw", b"Mg\n", "types up to 1, and 1 elements"),
         ("type_map.raw", b"Mg Qq\n", "not all of which are elements"),
@@ -123,6 +124,48 @@ def test_files_that_do_not_fit_together(name: str, data: bytes | None, words: st
     files = {key: value for key, value in files.items() if key != name} | ({} if data is None else {name: data})
     with pytest.raises(UnreadableOutput, match=words):
         read_system(files)
+
+
+def test_a_set_that_lacks_a_label_keeps_its_frames() -> None:
+    files = {name: data for name, data in system().items() if name not in ("set.001/force.npy", "set.000/virial.npy")}
+    found = read_system(files)
+    assert np.isnan(found.series[0].vectors["force"]).any(axis=(1, 2)).tolist() == [False] * 3 + [True] * 2
+    assert np.isnan(found.columns["virial"].values).any(axis=1).tolist() == [True] * 3 + [False] * 2
+
+
+def test_a_system_without_energies_holds_no_label() -> None:
+    with pytest.raises(UnreadableOutput, match="no energy is in any set") as failure:
+        read_system({name: data for name, data in system().items() if not name.endswith("energy.npy")})
+    assert failure.value.reason == "no_complete_step"
+
+
+def test_a_box_beside_nopbc_is_no_cell() -> None:
+    (series,) = read_system(system() | {"nopbc": b""}).series
+    assert not series.pbc.any()
+    assert not series.cell.any()
+
+
+def test_flat_arrays_are_one_frame() -> None:
+    (frame,) = FRAMES[:1]
+    flat = {name: npy(np.load(io.BytesIO(data)).ravel().squeeze()) for name, data in set_of([frame]).items()}
+    found = read_system({"type.raw": b"0 1 0 1 1", "type_map.raw": b"Mg O"} | {f"set.000/{name}": data for name, data in flat.items()})
+    assert np.array_equal(found.series[0].positions[0], frame.positions)
+    assert found.columns["energy"].values.tolist() == [[frame.energy]]
+
+
+def test_the_units_of_the_manual_are_proposed_where_nothing_speaks_against_them() -> None:
+    files = {name: data for name, data in system().items() if "set.001" not in name}
+    with pytest.raises(NeedsUnits) as failure:
+        settled(read_system(files | {"set.000/energy.npy": npy([2.5, 2.6, 2.4]), "set.000/force.npy": npy(np.full((3, 15), 25.0))}))
+    assert (failure.value.proposal.units.energy, failure.value.proposal.units.length) == ("eV", "Angstrom")
+
+
+def test_names_that_are_no_elements_are_asked_for() -> None:
+    files = system() | {"type_map.raw": b"HW OW\n"}
+    with pytest.raises(UnreadableOutput, match="names HW OW") as failure:
+        read_system(files)
+    assert failure.value.reason == "needs_units"
+    assert read_system(files, "Mg O").series[0].numbers.tolist() == [12, 8, 12, 8, 8]
 
 
 def raw() -> dict[str, bytes]:
@@ -161,7 +204,7 @@ def test_texts_beside_sets_are_passed_over() -> None:
     [
         ("force.raw", b"1.0 2.0\n", "line 1 of force.raw has 2 numbers, expected 15"),
         ("energy.raw", b"-1.0\n-2.0\n", "frames of"),
-        ("energy.raw", b"", "coord or energy is not there as .raw"),
+        ("energy.raw", b"", "no energy is there as .raw"),
         ("coord.raw", b"x " * 15 + b"\n", "ValueError"),
         ("box.raw", None, "has no box"),
     ],
