@@ -47,6 +47,7 @@ def loops() -> ctypes.CDLL | None:
         "find_words": (_VOID, _LONG, _LONG, ctypes.c_char_p, _LONG, _LONG),
         "word_places": (_VOID, *(_LONG,) * 3, *(_VOID,) * 4, _LONG, _VOID),
         "cp2k_atoms": (_VOID, *(_LONG,) * 3, _VOID, _VOID),
+        "cp2k_forces": (_VOID, *(_LONG,) * 3, _VOID),
         "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lake import native
 from lake.readers.cross_checks import other_value
 from lake.readers.rows import number
 from lake.readers.text_steps import NAN, as_floats, fixed_table, lines_after, symmetric, token_table
@@ -184,11 +185,23 @@ def _forces(text: Found, natoms: int) -> tuple[Floats | None, str]:
     factor = _FORCE_UNITS.get(_unit(table.group(1)))
     if factor is None:
         return None, f"the unit of forces {_unit(table.group(1))!r} is not known"
+    compiled = _plain_forces(text.text, table.end(), natoms) if old else None
+    if compiled is not None:
+        return compiled * factor, ""
     lines = lines_after(text.text, table.end(), natoms)
     behind = (b" SUM OF ATOMIC FORCES", b" FORCES| Sum")
     if lines is None or not text.text.startswith(behind, table.end() + len(lines)):
         return np.full((natoms, 3), NAN), ""
     return (fixed_table(lines, natoms) if old else token_table(lines, natoms, 2, 6)) * factor, ""
+
+
+def _plain_forces(text: bytes, start: int, natoms: int) -> Floats | None:
+    """Return the numbers of a table that is printed evenly, None for any other and without a compiler."""
+    made = native.loops()
+    if made is None:
+        return None
+    found = np.empty((natoms, 3))
+    return found if made.cp2k_forces(text, start, len(text), natoms, native.address(found)) >= 0 else None
 
 
 def _stress(text: Found) -> tuple[Floats | None, str]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,7 @@ class Cutter:
     """
 
     def __init__(self, anchors: tuple[bytes, ...]) -> None:
-        self._anchors = Words(*anchors)
+        self._anchors = _words(anchors)
         self._keep = max(len(anchor) for anchor in anchors)
         self._buffer = bytearray(b"\n")
         self._scanned = 0
@@ -65,6 +66,12 @@ class Cutter:
                 "unreadable_output", f"{len(self._buffer)} bytes without one step of a run", "deposit the output as the code wrote it"
             )
         return pieces
+
+
+@lru_cache(maxsize=64)
+def _words(anchors: tuple[bytes, ...]) -> Words:
+    """Return what looks for anchors: its tables are made once, and readers of the same code share it."""
+    return Words(*anchors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +188,8 @@ def even_decimals(fields: Sequence[bytes]) -> bool:
 
 def as_floats(fields: Sequence[bytes]) -> Floats:
     """Return the numbers that fields hold, NaN for anything else."""
-    return np.array([number(field) for field in fields], dtype=np.float64)
+    plain = plain_numbers(fields)
+    return np.array([number(field) for field in fields] if plain is None else plain, dtype=np.float64)
 
 
 def symmetric(tensor: Floats) -> Floats:
@@ -191,8 +199,9 @@ def symmetric(tensor: Floats) -> Floats:
     """
     if not bool(np.isfinite(tensor).all()) or np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
         return np.full((3, 3), NAN)
-    upper = np.triu(tensor)
-    return np.asarray(upper + np.triu(tensor, 1).T)
+    found = tensor + 0.0
+    found[1, 0], found[2, 0], found[2, 1] = found[0, 1], found[0, 2], found[1, 2]
+    return np.asarray(found)
 
 
 def make_frames(

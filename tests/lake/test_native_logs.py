@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import native
+from lake.readers import cp2k_evaluation
 from lake.readers.cp2k_header import _atom_table
 from lake.readers.qe_text_step import read_labels
 from lake.readers.words import Found, Words, plain_places
@@ -65,6 +66,21 @@ def test_a_damaged_step_of_pw_x(data: st.DataObject) -> None:
     piece = text[text.index(b"\nATOMIC_POSITIONS") : text.index(b"\nCELL_PARAMETERS", text.index(b"\nATOMIC_POSITIONS"))]
     damaged_piece = damaged(data.draw, piece[piece.index(b"!    total energy") - 200 :], 0)
     both(lambda: read_labels(damaged_piece, 8, 1e-6, hybrid=False, plain=True))
+
+
+FORCES = Words(*cp2k_evaluation.WORDS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5), st.data())
+def test_a_damaged_table_of_forces_of_cp2k(rows: int, data: st.DataObject) -> None:
+    lines = [b"%7d      1      H  %15.8f%15.8f%15.8f\n" % (k + 1, 0.01 * k, -12.5 / (k + 1), 1e-8) for k in range(rows)]
+    head = b"\n ATOMIC FORCES in [a.u.]\n\n # Atom   Kind   Element          X              Y              Z\n"
+    text = head + b"".join(lines) + b" SUM OF ATOMIC FORCES  0.0 0.0 0.0 0.0\n"
+    forces, _ = both(lambda: cp2k_evaluation._forces(Found(text, FORCES), rows))
+    assert np.isfinite(forces).all()
+    odd = damaged(data.draw, text, len(head))
+    both(lambda: cp2k_evaluation._forces(Found(odd, FORCES), rows))
 
 
 def test_the_loops_read_what_is_usual() -> None:
