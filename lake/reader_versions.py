@@ -25,7 +25,7 @@ VERSIONS: Final = {
     "gpaw": 2,
     "nwchem": 5,
     "openmx": 3,
-    "orca": 3,
+    "orca": 4,
     "qe": 4,
     "runner": 1,
     "siesta": 3,

@@ -258,6 +258,9 @@ _ORCA: Final = ReaderDoc(
         Trap("xTB, QM/MM and other programs' energies", "test_orca::test_an_output_that_names_no_method_is_not_taken_for_hartree_fock"),
         Trap("'not fully converged' behind the energy", "test_orca::test_the_last_change_tells_convergence"),
         Trap("solvent by a block of the input", "test_orca::test_solvents_fields_and_hamiltonians_of_the_input_are_in_the_level"),
+        Trap("no coordinates printed", "test_orca::test_a_single_point_without_coordinates_has_those_of_its_input"),
+        Trap("charges, embedding potentials and ghosts", "test_orca::test_centres_that_are_no_atoms_are_not_passed_over"),
+        Trap("dummies", "test_orca::test_dummies_are_no_atoms"),
         Trap("a cut output", "test_orca::test_a_cut_output_gives_the_first_steps"),
     ),
 )

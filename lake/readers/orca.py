@@ -1,6 +1,7 @@
 """Reader of an ORCA output (3 to 6).
 
 The energy is 'FINAL SINGLE POINT ENERGY', in hartree, dispersion and solvent included; forces are the printed gradient with the other sign.
+A single point that prints no coordinates (`Print[P_Cartesian] 0`) has those of its input, where the output repeats them.
 Semi-empirical and tight-binding methods, energies of perturbation or coupled-cluster theory, and excited states are refused.
 """
 
@@ -16,6 +17,7 @@ from lake.readers.cross_checks import CrossCheck, norm_of_forces
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
+from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
@@ -26,12 +28,17 @@ FORMAT: Final = "ORCA output"
 _OPENING: Final = b"\n                                 * O   R   C   A *"
 _PLACES: Final = b"\nCARTESIAN COORDINATES (ANGSTROEM)\n"
 _VERSION: Final = re.compile(rb"\n +Program Version (\S+)")
-_PLACE: Final = re.compile(rb"\n +([A-Z][a-z]?) +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
+_PLACE: Final = re.compile(rb"\n +([A-Z][a-z]?|-) +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *(?=\n)")
+_NO_ATOM: Final = re.compile(rb"Q[,:]?|[A-Z][a-z]?[>:]")
 _ENERGY: Final = re.compile(rb"\nFINAL SINGLE POINT ENERGY(?: \([^)\n]*\))? +(\S+)([^\n]*)(?=\n)")
 _GRADIENT: Final = re.compile(rb"\nCARTESIAN GRADIENT(?: \(NUMERICAL\))?\n-+\n\n")
 _CYCLES: Final = re.compile(rb"SCF CONVERGED AFTER +(\d{1,5}) CYCLES")
 _CHANGE: Final = re.compile(rb"\n +Last Energy change +\.\.\. +(\S+) +Tolerance : +(\S+)")
 _INPUT: Final = re.compile(rb"\n\| +\d+> *([^\n]*)")
+_GIVEN: Final = re.compile(rb"\n\| +\d+> *\* *(xyz|xyzfile|gzmtfile|int|gzmt) +-?\d+ +\d+ *([^\n]*)((?:\n\| +\d+> *[^*\n]*)*)", re.I)
+"""Coordinates of the input: their form, the name of a file, and the lines behind."""
+_GIVEN_PLACE: Final = re.compile(rb"\| +\d+> +([A-Z][a-z]?) +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *\Z")
+_CORRELATED: Final = re.compile(r"CCSD|MP2|MP3|CASSCF|NEVPT|CISD|CEPA|QCISD|CPF|MRCI|ADC2|STEOM")
 _SETTING: Final = re.compile(rb"\n +([A-Z][^\n]*?) +\.{4} +(\S[^\n]*?) *(?=\n)")
 _BASIS: Final = re.compile(rb"\nYour calculation utilizes the basis: +([^\n]*?) *\n")
 _STOPS: Final = re.compile(rb"\n +\* +GEOMETRY OPTIMIZATION CYCLE |\*{4}ORCA TERMINATED NORMALLY\*{4}|\n +\*{3} FINAL ENERGY EVALUATION")
@@ -46,6 +53,8 @@ _NAMES: Final = {
 _RELATIVISTIC: Final = ("ZORA", "DKH", "X2C")
 """Keywords of Hamiltonians; names of basis sets for them, which begin so too, are used with nothing else."""
 _DISPERSION: Final = {"D3BJ": "D3(BJ)", "D3": "D3(BJ)", "D3ZERO": "D3(0)", "D4": "D4", "D2": "D2", "NL": "VV10", "D3TZ": "D3(0)"}
+_METHOD: Final = re.compile(rb"\n (?:Density Functional|Ab initio Hamiltonian) +Method +\.{4} +(?:DFT|Hartree-Fock)")
+_UNNAMED: Final = "the output of ORCA names neither a density functional nor Hartree-Fock (semi-empirical, or another program's energies)"
 _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (
         re.compile(rb"Method +\.\.\.\. +NDDO|\n +GFN\d?-xTB"),
@@ -61,9 +70,6 @@ _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     ),
     (re.compile(rb"\$\$ +JOB NUMBER +[2-9]"), "unreadable_output", "several jobs in one output; deposit each alone"),
 )
-
-
-_METHOD: Final = re.compile(rb"\n (?:Density Functional|Ab initio Hamiltonian) +Method +\.{4} +(?:DFT|Hartree-Fock)")
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -103,7 +109,7 @@ class OrcaRun(RunLog):
     def take(self, piece: bytes, *, closed: bool) -> None:
         """Take the next piece; the first list of coordinates completes the heading."""
         if self.heading is None and piece.startswith(_PLACES):
-            self._symbols = [symbol.decode("latin-1") for symbol, *_ in _rows(piece)]
+            self._symbols = [symbol.decode("latin-1") for symbol, *_ in _rows(piece, first=True)]
             numbers = as_numbers(self._symbols)
             if numbers is not None:
                 version = _VERSION.search(self.head)
@@ -115,6 +121,40 @@ class OrcaRun(RunLog):
                 self.heading = Heading(words, kind, numbers, np.zeros(3, dtype=bool), level)
                 self._self_consistent = _METHOD.search(piece) is not None
         super().take(piece, closed=closed)
+
+    def run(self) -> Run | None:
+        """Return the run, or None where it has no step; a single point without coordinates takes those that its input gives."""
+        method = _METHOD.search(self.head)
+        if self.pieces == 0 and self.complete and method and self.head.count(self.ONCE[0]) == 1 and self._foreign() is None:
+            places = _given_places(self.head)
+            if places and "OPT" not in " ".join(_keywords(self.head)):
+                self.head, piece = self.head[: method.start()], places + self.head[method.start() :]
+                self.take(piece, closed=True)
+                self.notes.append("the output prints no coordinates; they are those of the input that it repeats")
+        return super().run()
+
+    def refusal(self) -> UnreadableOutput | None:
+        """Return what a run without coordinates is, or where they are."""
+        if self.pieces or b"\nFINAL SINGLE POINT ENERGY" not in self.head:
+            return None
+        given = _GIVEN.search(self.head)
+        file = given.group(2).decode("latin-1").strip() if given and given.group(1).lower().endswith(b"file") else ""
+        where = f"its input takes them from {file}, which ORCA does not repeat" if file else "its input gives none that can be read"
+        return self._foreign() or UnreadableOutput(
+            "no_complete_step",
+            f"the ORCA output prints an energy and no coordinates (Print[P_Cartesian] 0), and {where}",
+            "deposit a run that prints its coordinates, or whose input gives them as '* xyz'",
+        )
+
+    def _foreign(self) -> UnreadableOutput | None:
+        """Return what else than density-functional theory a run without coordinates is, None where it is nothing else."""
+        remedy = "deposit runs of plain density-functional theory"
+        for pattern, reason, what in _FOREIGN:
+            if pattern.search(self.head):
+                return UnreadableOutput(reason, f"the output of ORCA has {what}", remedy)
+        if any(_CORRELATED.search(word) for word in _keywords(self.head)):
+            return UnreadableOutput("not_dft", "the output of ORCA has a wave-function method", remedy)
+        return None if _METHOD.search(self.head) else UnreadableOutput("not_dft", _UNNAMED, remedy)
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step; raises UnreadableOutput where the energy is not that of density-functional theory."""
@@ -129,8 +169,7 @@ class OrcaRun(RunLog):
             self.lost += b"\nCARTESIAN GRADIENT" in own or b"FINAL SINGLE POINT ENERGY" in own
             return None
         if not self._self_consistent:
-            words = "the output of ORCA names neither a density functional nor Hartree-Fock (semi-empirical, or another program's energies)"
-            raise UnreadableOutput("not_dft", words, "deposit runs of plain density-functional theory")
+            raise UnreadableOutput("not_dft", _UNNAMED, "deposit runs of plain density-functional theory")
         self._found += 1
         rows = _rows(own)
         positions = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
@@ -151,13 +190,38 @@ class OrcaRun(RunLog):
         )
 
 
-def _rows(text: bytes) -> list[tuple[bytes, ...]]:
-    """Return symbol and place of each atom in the list that a piece begins with."""
+def _rows(text: bytes, *, first: bool = False) -> list[tuple[bytes, ...]]:
+    """Return symbol and place of each atom in the list that a piece begins with; a dummy ('-') is no atom.
+
+    Raises UnreadableOutput, in the first list, for centres that only lend a potential or functions: charges 'Q', embedding cores 'Ca>',
+    ghosts 'O:'.
+    """
     place, rows = text.find(b"\n", len(_PLACES)), []
     while (match := _PLACE.match(text, place)) is not None:
         rows.append(match.groups())
         place = match.end()
-    return rows if even_decimals([field for row in rows for field in row[1:]]) else []
+    line = text[place + 1 : text.find(b"\n", place + 1)].split()
+    if first and len(line) > 3 and _NO_ATOM.fullmatch(line[0]):
+        words = f"the ORCA output has centres that are no atoms ({line[0].decode('latin-1')}): charges, embedding potentials or ghosts"
+        raise UnreadableOutput("not_dft", words, "deposit runs of atoms alone")
+    atoms = [row for row in rows if row[0] != b"-"]
+    return atoms if not line and even_decimals([field for row in rows for field in row[1:]]) else []
+
+
+def _given_places(head: bytes) -> bytes:
+    """Return a list of coordinates, as ORCA prints it, of those in Å that its input gives; '' where it gives none that are certain."""
+    given = list(_GIVEN.finditer(head))
+    if len(given) != 1 or given[0].group(1).lower() != b"xyz" or {"BOHRS", "BOHR"} & set(_keywords(head)) or b"%coords" in head.lower():
+        return b""
+    lines = [line for line in given[0].group(3).split(b"\n")[1:] if line.partition(b">")[2].strip()]
+    rows = [_GIVEN_PLACE.match(line) for line in lines]
+    fields = [row.groups() for row in rows if row is not None]
+    if len(fields) != len(lines):
+        return b""
+    longest = max((len(field.partition(b".")[2]) for row in fields for field in row[1:]), default=0)
+    even = [[field.ljust(field.index(b".") + 1 + longest, b"0") for field in row[1:]] for row in fields]
+    places = [b"  %s  %s" % (row[0], b"  ".join(numbers)) for row, numbers in zip(fields, even, strict=True)]
+    return _PLACES + b"-" * 33 + b"\n" + b"\n".join(places) + b"\n\n"
 
 
 def _forces(text: bytes, natoms: int) -> Floats | None:

@@ -80,6 +80,10 @@ class RunLog(ABC):
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step of a whole piece, or None where it is no step; adds one to lost for a step that cannot be read."""
 
+    def refusal(self) -> UnreadableOutput | None:
+        """Return why a run without a step has none, where that is known better than that none is complete."""
+        return None
+
     def take(self, piece: bytes, *, closed: bool) -> None:
         """Take the next piece; closed says that another step follows."""
         self.complete = self.complete or any(words in piece for words in self.LAST)
@@ -160,7 +164,9 @@ class LogReader:
         self._pass(closed=False)
         self._finish()
         if not self._runs:
-            name = self._run.FORMAT
+            name, known = self._run.FORMAT, self._run.refusal()
+            if known is not None:
+                raise known
             if self._run.heading is None and self._run.pieces:
                 raise UnreadableOutput(
                     "unreadable_output", f"the {name} names no atoms or species that are read", "deposit the file as the code wrote it"

@@ -113,3 +113,55 @@ def test_solvents_fields_and_hamiltonians_of_the_input_are_in_the_level() -> Non
     assert level("LibXC(MN15)").functional == "MN15"
     with pytest.raises(UnreadableOutput, match="point charges"):
         level("PBE0", '%pointcharges "around.pc"')
+
+
+def _without_places(text: bytes, given: str) -> bytes:
+    """Return an output of a single point that prints no coordinates, with these lines in the input that it repeats."""
+    start, end = text.index(b"         *                GEOMETRY"), text.index(b" Density Functional")
+    lines = "".join(f"|  {k + 2}> {line}\n" for k, line in enumerate(given.split("\n")))
+    return text[:start].replace(b" opt ", b" ") + lines.encode() + b"\n" + text[end:]
+
+
+def test_a_single_point_without_coordinates_has_those_of_its_input() -> None:
+    """`%output Print[P_Cartesian] 0`, as scripts for single points set it."""
+    (step,) = make_steps(1)
+    text = orca_text([step])
+    rows = [f"{s} " + " ".join(map(str, row)) for s, row in zip(("Mg", "O"), step.positions.tolist(), strict=True)]
+    (run,) = read(_without_places(text, "\n".join(["* xyz -1 2", *rows, "*"])))
+    (whole,) = read(text)
+    np.testing.assert_array_equal(run.frames.positions[0], step.positions)
+    np.testing.assert_array_equal(run.frames.forces, whole.frames.forces)
+    assert (run.kind, run.frames.energy[0], run.level_of_theory) == ("static", step.energy * HARTREE, whole.level_of_theory)
+    assert "those of the input" in run.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "words"),
+    [
+        ("* xyzfile -1 2 start.xyz", "no_complete_step", "start.xyz"),
+        ("* xyz -1 2\nMg 0.0 0.0 0.0\nO: 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
+        ("! Bohrs\n* xyz -1 2\nMg 0.0 0.0 0.0\nO 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
+        ("! DLPNO-CCSD(T)\n* xyzfile -1 2 start.xyz", "not_dft", "wave-function"),
+    ],
+)
+def test_without_coordinates_the_refusal_names_what_is_missing(given: str, reason: str, words: str) -> None:
+    with pytest.raises(UnreadableOutput, match=words) as refusal:
+        read(_without_places(orca_text(make_steps(1)), given))
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("centre", ["Q", "Ca>", "O:"])
+def test_centres_that_are_no_atoms_are_not_passed_over(centre: str) -> None:
+    """Embedded clusters list capped potentials and charges behind the atoms: their energies are not of the atoms above."""
+    text = orca_text(make_steps(1)).replace(
+        b"\n\n Density", f"\n  {centre:<3s}    2.000000      2.000000      2.000000\n\n Density".encode()
+    )
+    with pytest.raises(UnreadableOutput, match="no atoms"):
+        read(text)
+
+
+def test_dummies_are_no_atoms() -> None:
+    text = orca_text(make_steps(1))
+    row = b"  Mg" + text.partition(b"\n  Mg")[2].partition(b"\n")[0]
+    dummies = text.replace(row, b"  -       1.000000      0.000000      0.000000\n" + row, 1)
+    assert read(dummies)[0].frames.numbers.tolist() == [12, 8]
