@@ -28,7 +28,7 @@ VERSIONS: Final = {
     "orca": 4,
     "qe": 4,
     "runner": 1,
-    "siesta": 3,
+    "siesta": 4,
     "vasp": 4,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""

@@ -2,7 +2,8 @@
 
 The energy is the free energy of the electrons, FreeEng = E_KS - TS, to which the forces belong. A single-point run prints it with six
 decimals; steps of a relaxation or dynamics print E_KS with four, and the entropy of the last line of their cycle is added. Stress is
-printed positive under tension: the pressure beside the final tensor has the other sign.
+printed positive under tension: the pressure beside the final tensor has the other sign. That of dynamics is the static tensor: what they
+print in Voigt's order has the part of the moving atoms in it.
 """
 
 from __future__ import annotations
@@ -42,10 +43,18 @@ _FREE: Final = re.compile(rb"\nsiesta: FreeEng = +(\S+) *\n")
 _TOTAL: Final = re.compile(rb"\nsiesta: Etot +=? +(\S+) *\n")
 _FORCES: Final = b"\nsiesta: Atomic forces (eV/Ang):\n"
 _VOIGT: Final = re.compile(rb"\nStress-tensor-Voigt \(kbar\):([^\n]*)\n")
+_VOIGT_5: Final = re.compile(rb"\nStress tensor Voigt\[x,y,z,yz,xz,xy\] \(kbar\):([^\n]*)\n")
+"""From 4.1-b4-351 on, with another order of the components."""
+_TS_SCF: Final = re.compile(rb"\n *ts-scf: +\d")
+_OPEN_WORDS: Final = "the SIESTA run has open boundaries (TranSiesta), whose energy is not that of the atoms"
 _TENSOR: Final = b"\nsiesta: Stress tensor (static) (eV/Ang**3):\n"
 _CELL: Final = b"\noutcell: Unit cell vectors (Ang):\n"
 _COORDINATES: Final = re.compile(rb"\noutcoor: Atomic coordinates \((\w+)\): *\n")
 _ENDED: Final = (b"\nTarget enthalpy (eV/cell)", b"\nsiesta: Temp_ion", b"\nsiesta: Final energy (eV):", b"\n>> End of run")
+_REPORTED: Final = (b"\nsiesta: Cell volume", b"\n>> End of run")
+"""Behind the forces and the stress of the final report."""
+_DYNAMICS: Final = ("md", "vc-md")
+"""Their stress in Voigt's order has the part of the moving atoms in it, their static tensor has not."""
 _ENERGY: Final = b"\nsiesta: E_KS(eV) ="
 _CHECKS: Final = (
     CrossCheck("volume of the cell", b"\noutcell: Cell volume", re.compile(rb"\noutcell: Cell volume \(Ang\*\*3\) +: +(\S+)"), volume),
@@ -83,7 +92,8 @@ class SiestaReader:
         self._steps: list[Step] = []
         self._lost: dict[str, int] = {}
         self._complete = False
-        self._tail = b""
+        self._of_header = False
+        """The positions of the first step are those of the header."""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; line ends may be LF or CRLF."""
@@ -102,7 +112,7 @@ class SiestaReader:
         sources = ("SIESTA free energy FreeEng", "SIESTA stress tensor")
         flags = {"truncated": not self._complete, "malformed_steps": lost > 0}
         notes = [f"{count} steps {words}" for words, count in self._lost.items()] + notes_of(self._steps)
-        if not header.exact and self._steps[0].number == 0 and self._steps[0].positions is header.positions:
+        if not header.exact and self._of_header:
             notes.append("the positions of the first step have five decimals of a bohr")
         return (
             Run(
@@ -131,9 +141,11 @@ class SiestaReader:
             self._lose("run into what stands before them", count=_ENERGY in self._head)
             self._head = self._head[:4000]
             self._lose("have no cell that can be read", count=self._header is None)
+        if _TS_SCF.search(piece):
+            raise UnreadableOutput("not_energies", _OPEN_WORDS, "deposit runs that are periodic")
         if self._header is not None:
             self._header = replace(self._header, level=told_later(self._header.level, piece))
-        if self._header is not None and (closed or any(words in piece for words in _ENDED)):
+        if self._header is not None and (closed or _is_whole(piece, self._header)):
             self._add(piece, self._header)
         self._pieces += 1
 
@@ -141,7 +153,7 @@ class SiestaReader:
         """Read a step whose end was seen; one without an energy is no step, one without positions is lost."""
         single = piece.startswith(_SINGLE)
         cycle, ks = _read_cycle(piece, header), _KS.search(piece)
-        reported = b"\nsiesta: Cell volume" in piece or b"\n>> End of run" in piece
+        reported = any(words in piece for words in _REPORTED)
         merged = piece.count(_ENERGY)
         if merged > 1:
             self._lost["run into each other, for a line that begins one is missing"] = merged
@@ -152,7 +164,7 @@ class SiestaReader:
             return
         cell, positions = _cell(piece), _positions(piece, header)
         if positions is None and self._pieces == 0:
-            positions = header.positions
+            positions, self._of_header = header.positions, True
         if positions is None or cell is None:
             self._lose("have no coordinates in the output (WriteCoorStep is off)")
             return
@@ -161,15 +173,15 @@ class SiestaReader:
             cell=cell,
             positions=positions,
             energy=number(ks.group(1)) + cycle.entropy,
-            forces=_forces(piece, len(header.numbers)),
-            stress=_voigt(piece),
+            forces=_forces(piece, len(header.real)),
+            stress=_static(piece) if header.kind in _DYNAMICS else _voigt(piece),
             internal=number(ks.group(1)),
             converged=cycle.converged,
             n_scf=cycle.steps,
         )
         step = _with_final(step, piece) if single else step
         told = contradictions(piece, step, _CHECKS)
-        self._steps.append(replace(step, contradictions=told) if told else step)
+        self._steps.append(replace(_atoms_of(step, header), contradictions=told))
 
     def _lose(self, words: str, *, count: bool = True) -> None:
         if count:
@@ -187,6 +199,13 @@ class SiestaReader:
         )
 
 
+def _atoms_of(step: Step, header: Header) -> Step:
+    """Return a step with the rows of its tables that are atoms."""
+    if bool(header.real.all()):
+        return step
+    return replace(step, positions=step.positions[header.real], forces=step.forces[header.real] if step.forces is not None else None)
+
+
 def _with_final(step: Step, piece: bytes) -> Step:
     """Return the step of a single-point run with the digits of its final report, six decimals, behind the forces."""
     place = piece.find(_FORCES)
@@ -195,9 +214,18 @@ def _with_final(step: Step, piece: bytes) -> Step:
         step = replace(step, energy=number(free.group(1)))
     if total is not None and abs(number(total.group(1)) - step.internal) < 1e-3:
         step = replace(step, internal=number(total.group(1)))
-    tensor = piece.find(_TENSOR)
-    lines = lines_after(piece, tensor + len(_TENSOR), 3) if tensor >= 0 else None
-    return replace(step, stress=symmetric(token_table(lines, 3, 1, 4))) if lines is not None else step
+    static = _static(piece)
+    return replace(step, stress=static) if static is not None else step
+
+
+def _is_whole(piece: bytes, header: Header) -> bool:
+    """Return whether the last piece of an output has all numbers of its step, which a step that is followed by another one has.
+
+    Those of a step that prints the sums of its forces alone stand in the final report, the static stress of dynamics behind the enthalpy.
+    """
+    if _FORCES + b"---" in piece:
+        return any(words in piece for words in _REPORTED)
+    return any(words in piece for words in (_ENDED[1:] if header.kind in _DYNAMICS else _ENDED))
 
 
 def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
@@ -226,7 +254,7 @@ def _cell(text: bytes) -> Floats | None:
 
 def _positions(text: bytes, header: Header) -> Floats | None:
     """Return the positions of a step in Å, or None where it prints none that can be read."""
-    table, natoms = _COORDINATES.search(text), len(header.numbers)
+    table, natoms = _COORDINATES.search(text), len(header.real)
     lines = lines_after(text, table.end(), natoms) if table else None
     if table is None or lines is None:
         return None
@@ -244,7 +272,8 @@ def _positions(text: bytes, header: Header) -> Floats | None:
 def _forces(text: bytes, natoms: int) -> Floats | None:
     """Return the forces before constraints, or None where only their largest is printed; NaN where the table is torn.
 
-    Behind the table stands a line of dashes. Without WriteForces a step prints none, and the final report all of them.
+    Behind the table stands a line of dashes. Without WriteForces a step prints none, and the final report, behind the last step, all of
+    them.
     """
     place = text.find(_FORCES)
     while place >= 0:
@@ -253,16 +282,27 @@ def _forces(text: bytes, natoms: int) -> Floats | None:
             lines = lines_after(text, start, natoms)
             whole = lines is not None and text.startswith((b"---", b"siesta: ---"), start + len(lines))
             return fixed_table(lines, natoms) if whole and lines is not None else np.full((natoms, 3), NAN)
-        place = text.find(_FORCES, start) if text.startswith(_SINGLE) else -1
+        place = text.find(_FORCES, start)
     return None
 
 
+def _static(text: bytes) -> Floats | None:
+    """Return the stress without the part of the moving atoms, in eV/Å³ with six decimals, or None where it is not printed."""
+    place = text.find(_TENSOR)
+    lines = lines_after(text, place + len(_TENSOR), 3) if place >= 0 else None
+    if lines is None:
+        return None
+    prefixed = lines.startswith(b"siesta:")
+    return symmetric(token_table(lines, 3, int(prefixed), 3 + prefixed))
+
+
 def _voigt(text: bytes) -> Floats | None:
-    """Return the stress of a step, printed as xx yy zz xy yz xz in kbar."""
-    match = _VOIGT.search(text)
+    """Return the stress of a step in kbar, printed as xx yy zz xy yz xz, or xx yy zz yz xz xy by newer versions."""
+    match = _VOIGT.search(text) or _VOIGT_5.search(text)
     if match is None:
         return None
-    xx, yy, zz, xy, yz, xz = fixed_table(match.group(1) + b"\n", 1, 6)[0]
+    values = fixed_table(match.group(1) + b"\n", 1, 6)[0]
+    xx, yy, zz, xy, yz, xz = values if match.re is _VOIGT else values[[0, 1, 2, 5, 3, 4]]
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * KBAR
 
 

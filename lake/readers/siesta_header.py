@@ -13,12 +13,17 @@ from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.text_steps import as_floats
 from schemas.elements import SYMBOLS
+from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import BOHR, BOLTZMANN, RYDBERG
 
 _VERSION: Final = re.compile(rb"\n *(?:Siesta )?Version *: *(?:siesta-)?(\S+)", re.I)
 _SPECIES: Final = re.compile(rb"\n *Species number: +(\d+) +(?:Label: +(\S+) +)?Atomic number: +(-?\d+)(?: +Label: +(\S+))?")
+_FLOATING: Final = re.compile(rb"\n *Species number: +(\d+) +Label: +(\S+) +\(floating")
+"""Bessel functions, which have no atomic number; other floating orbitals have a negative one."""
+_SYNTHETIC: Final = 200
+"""Atomic numbers above it are those of mixtures of elements."""
 _ATOMS: Final = b"\nsiesta: Atomic coordinates (Bohr) and species\n"
 _ATOM: Final = re.compile(rb"siesta: +(\S+) +(\S+) +(\S+) +(\d+) +\d+ *\n")
 _COUNT: Final = re.compile(rb"\ninitatomlists: Number of atoms, orbitals, and projectors: +(\d{1,8}) ")
@@ -60,8 +65,10 @@ class Header:
     version: str
     kind: str
     numbers: NDArray[np.int16]
+    real: NDArray[np.bool_]
+    """(centres,) whether a row of the tables is an atom; floating orbitals are none."""
     positions: Floats
-    """(natoms, 3) Å, of the first step"""
+    """(centres, 3) Å, of the first step"""
     exact: bool
     """The positions are those of the input; else they have five decimals of a bohr."""
     alat: float
@@ -73,32 +80,51 @@ class Header:
 
 
 def read_header(text: bytes, cell: Floats) -> Header | None:
-    """Return the header of a run, or None where it has no species or no atoms; cell, (3, 3) in Å, is that of the first step."""
+    """Return the header of a run, or None where it has no species or no atoms; cell, (3, 3) in Å, is that of the first step.
+
+    Raises UnreadableOutput for mixtures of elements, and where no table of atoms is printed.
+    """
     species = {int(k): int(z) for k, _, z, _ in _SPECIES.findall(text)}
     labels = {int(k): (a or b).decode("latin-1") for k, a, _, b in _SPECIES.findall(text)}
+    for kind, label in _FLOATING.findall(text):
+        species[int(kind)], labels[int(kind)] = -1, label.decode("latin-1")
+    _refuse_mixtures(species, labels)
     rows = _atom_rows(text)
-    charges = [species.get(kind, 0) for kind, _ in rows]
+    charges = np.array([species.get(kind, 0) for kind, _ in rows], dtype=np.int16)
     count = _COUNT.search(text)
+    if count is not None and species and not rows and _ATOMS not in text:
+        words = f"the output of SIESTA prints no coordinates of its {count.group(1).decode()} atoms (WriteCoorInitial is off)"
+        raise UnreadableOutput("no_complete_step", words, "deposit a run with WriteCoorInitial or WriteCoorStep")
     if count is not None and int(count.group(1)) != len(rows):
         return None
-    if not rows or not all(0 < z < len(SYMBOLS) for z in charges):
+    if not bool((charges > 0).any()) or not all(z < 0 or 0 < z < len(SYMBOLS) for z in charges):
         return None
     version, settings, dump = _VERSION.search(text), _settings(text), _DUMP.search(text)
     fdf = _fdf(dump.group(1)) if dump else {}
     printed = np.array([place for _, place in rows]) * BOHR
     given = _given_positions(fdf, cell, len(rows))
     exact = given is not None and bool((np.abs(given - printed) < 1e-5).all())
+    ghosts = [labels[kind] for kind in sorted({kind for kind, _ in rows if species[kind] < 0})]
+    level = _level(text, settings, fdf, {k: (labels[k], z) for k, z in species.items()}, cell)
     return Header(
         version=version.group(1).decode("latin-1") if version else "",
         kind=_kind(settings),
-        numbers=np.array(charges, dtype=np.int16),
+        numbers=charges[charges > 0],
+        real=charges > 0,
         positions=given if given is not None and exact else printed,
         exact=exact,
         alat=_length(fdf.get("latticeconstant", [])),
         tolerances=_tolerances(settings),
         max_scf=int(_leading(settings.get("max. number of scf iter", "")) or -1),
-        level=_level(text, settings, fdf, {k: (labels[k], z) for k, z in species.items()}, cell),
+        level=replace(level, extra=(*level.extra, ("ghost_orbitals", ", ".join(ghosts)))) if ghosts else level,
     )
+
+
+def _refuse_mixtures(species: dict[int, int], labels: dict[int, str]) -> None:
+    mixed = [f"{labels[k]} (Z = {z})" for k, z in sorted(species.items()) if z > _SYNTHETIC]
+    if mixed:
+        words = f"the SIESTA run has atoms that are mixtures of elements, which no formula can name: {', '.join(mixed)}"
+        raise UnreadableOutput("unreadable_output", words, "deposit runs whose atoms are elements")
 
 
 def _atom_rows(text: bytes) -> list[tuple[int, Floats]]:

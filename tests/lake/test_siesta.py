@@ -173,3 +173,94 @@ def test_steps_that_a_script_leads_begin_otherwise() -> None:
     text = re.sub(rb"Begin CG opt\. move =", b"LUA coord. step =", siesta_text(steps, single=False))
     run = read(text)
     assert (run.frames.count, run.flags) == (3, ())
+
+
+def _static_table(stress: np.ndarray) -> str:
+    rows = "".join("     " + "".join(f"{value:12.6f}" for value in row) + "\n" for row in stress)
+    return f"siesta: Stress tensor (static) (eV/Ang**3):\n{rows}\n"
+
+
+def test_the_stress_of_dynamics_is_the_static_one() -> None:
+    """What dynamics print in Voigt's order, and as the total tensor, has the part of the moving atoms in it."""
+    steps = make_steps(2)
+    text = siesta_text(steps, single=False).replace(b"CG coord. optimization", b"Verlet MD run")
+    without = read(text)
+    assert (without.kind, bool(np.isnan(without.frames.stress).all())) == ("md", True)
+    static = [step.stress * 1e-3 for step in steps]
+    first, *pieces = text.split(b"Target enthalpy (eV/cell)")
+    tables = [b"\n" + _static_table(each).encode() + b"siesta: Temp_ion =   300.0 K\n" for each in static]
+    ends = [piece.replace(b"\n", table, 1) for piece, table in zip(pieces, tables, strict=True)]
+    run = read(b"Target enthalpy (eV/cell)".join([first, *ends]))
+    np.testing.assert_array_equal(run.frames.stress, np.array(static).round(6))
+
+
+def test_newer_versions_print_the_stress_in_another_order() -> None:
+    steps = make_steps(2)
+    text = siesta_text(steps, single=False)
+    row = re.compile(rb"Stress-tensor-Voigt \(kbar\):((?:.{12}){3})(.{12})(.{12})(.{12})\n")
+    newer = row.sub(rb"Stress tensor Voigt[x,y,z,yz,xz,xy] (kbar):\1\3\4\2\n", text)
+    assert newer != text
+    np.testing.assert_array_equal(read(newer).frames.stress, read(text).frames.stress)
+
+
+def test_forces_that_only_the_final_report_prints() -> None:
+    """A relaxation of one step, or by a Z-matrix: its step has their sums alone."""
+    (step,) = make_steps(1)
+    text = siesta_text([step], single=False)
+    table = re.search(rb"siesta: Atomic forces[^\n]*\n((?: +\d[^\n]*\n)+)", text)
+    assert table is not None
+    rows = b"".join(b"siesta: " + line + b"\n" for line in table.group(1).split(b"\n")[:-1])
+    report = (
+        b"siesta: Final energy (eV):\nsiesta: Atomic forces (eV/Ang):\n" + rows + b"siesta: ------\nsiesta: Cell volume =  76.8\n>> End"
+    )
+    summed = text.replace(table.group(1), b"").replace(b">> End", report)
+    np.testing.assert_array_equal(read(summed).frames.forces, read(text).frames.forces)
+    with pytest.raises(UnreadableOutput):
+        read(summed[: summed.index(b"siesta: Final energy")])
+
+
+def test_floating_orbitals_are_no_atoms() -> None:
+    (step,) = make_steps(1)
+    text = siesta_text([step])
+    plain = read(text)
+    changes = (
+        (b"xc_check: Exchange", b" Species number:   3 Atomic number:   -8 Label: Ofloat (floating PAOs)\nxc_check: Exchange"),
+        (
+            b"\ninitatomlists: Number of atoms, orbitals, and projectors:      2",
+            b"siesta:    1.00000   1.00000   1.00000  3        3\n\ninitatomlists: Number of atoms, orbitals, and projectors:      3",
+        ),
+        (b"\n\noutcell: Unit", b"\n    1.00000000    1.00000000    1.00000000   3       3  Ofloat\n\noutcell: Unit"),
+        (
+            b"----------------------------------------\n   Tot",
+            b"     3    0.010000    0.000000    0.000000\n----------------------------------------\n   Tot",
+        ),
+    )
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    run = read(text)
+    for name in ("numbers", "positions", "forces", "energy", "stress"):
+        np.testing.assert_array_equal(getattr(run.frames, name), getattr(plain.frames, name))
+    assert run.level_of_theory.extra == (("ghost_orbitals", "Ofloat"),)
+    assert run.level_of_theory.pseudopotentials == plain.level_of_theory.pseudopotentials
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason", "words"),
+    [
+        (
+            b"Label: O Atomic number:           8",
+            b"Label: ON-0.34560 Atomic number:  201",
+            "unreadable_output",
+            r"mixtures of elements.*ON-0\.34560",
+        ),
+        (b"\nsiesta: Atomic coordinates (Bohr) and species", b"", "no_complete_step", "no coordinates of its 2 atoms"),
+        (b"siesta: E_KS(eV)", b"    ts-scf:    1    -7579.517860\nsiesta: E_KS(eV)", "not_energies", "open boundaries"),
+    ],
+)
+def test_what_is_no_run_of_atoms_is_refused_by_name(old: bytes, new: bytes, reason: str, words: str) -> None:
+    text = siesta_text(make_steps(1))
+    assert old in text
+    with pytest.raises(UnreadableOutput, match=words) as refusal:
+        read(text.replace(old, new))
+    assert refusal.value.reason == reason
