@@ -21,8 +21,20 @@ _TOLD: Final = (
     (b"S2 restraint (order_p,energy)", "a restraint on S**2"),
     (b"Becke constraint information", "a constrained density (Becke)"),
 )
-WORDS: Final = (b"\n RESTRAINT| ", *(words for words, _ in _TOLD))
+EXCITED: Final = b"- Excited State Energy -"
+_FIELD: Final = re.compile(rb"\n PERIODIC_EFIELD\|[^\n]*?(\S+) *(?=\n)")
+_SOLVENT: Final = re.compile(rb"\n SCCS\| Relative permittivity[^\n]* (\S+) *(?=\n)")
+_METHODS: Final = (
+    (b"Second order perturbation energy", ("correlation", "MP2")),
+    (b"RI-RPA energy", ("correlation", "RPA")),
+    (b"- Energy Correction -", ("energy_correction", "non-self-consistent")),
+)
+_FIELD_ENERGY: Final = b"Electric field interaction energy:"
+WORDS: Final = (
+    b"\n RESTRAINT| ", b"\n PERIODIC_EFIELD|", b"\n SCCS| Rel", EXCITED, _FIELD_ENERGY, *(words for words, _ in (*_TOLD, *_METHODS)),
+)  # fmt: skip
 """What is looked for."""
+FIELD_NOT_TOLD: Final = ("electric_field", "of a strength that is not told")
 _SECTIONS: Final = (
     (re.compile(r"^MOTION/CONSTRAINT/\w+/RESTRAINT$"), "a restraint"),
     (re.compile(r"^FORCE_EVAL/EXTERNAL_POTENTIAL$"), "an external potential on atoms"),
@@ -36,6 +48,18 @@ def told_by_log(text: Found) -> tuple[str, ...]:
     """Return what the head of a log, up to its first energy, names beside the functional."""
     found = [match.group(1).decode("latin-1") for match in text.matches(_RESTRAINT, b"\n RESTRAINT| ")]
     return (*found, *(told for words, told in _TOLD if words in text))
+
+
+def beyond(text: Found) -> tuple[tuple[str, str], ...]:
+    """Return what the head of a log names that belongs to the level of theory: fields, a solvent, correlation on top of the functional."""
+    found = [pair for words, pair in _METHODS if words in text]
+    if field := text.matches(_FIELD, b"\n PERIODIC_EFIELD|"):
+        found.append(("electric_field", " ".join(match.group(1).decode("latin-1") for match in field)))
+    elif _FIELD_ENERGY in text:
+        found.append(FIELD_NOT_TOLD)
+    if solvent := text.match(_SOLVENT, b"\n SCCS| Rel"):
+        found.append(("solvent", f"SCCS {solvent.group(1).decode('latin-1')}"))
+    return tuple(sorted(found))
 
 
 def told_by_input(root: Section) -> tuple[str, ...]:

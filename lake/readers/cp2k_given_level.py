@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from lake.readers.cp2k_altered import FIELD_NOT_TOLD
 from lake.readers.cp2k_given import Given
 from lake.readers.cp2k_input import Section, UnclearInput
 from lake.readers.cp2k_level import FUNCTIONALS, SHELLS
@@ -46,7 +47,20 @@ def with_given_level(level: LevelOfTheory, given: Given, elements: Mapping[str, 
         kpoint_spacing=level.kpoint_spacing if printed else mesh_spacing(kpoints, cell) if kpoints and cell is not None else None,
         spin="collinear" if any(dft.switch(name) for name in _SPIN) else level.spin,
         charge=number((dft.words("CHARGE") or ["0"])[0].encode()) if level.charge == 0.0 else level.charge,
+        extra=_extra(level, dft),
     )
+
+
+def _extra(level: LevelOfTheory, dft: Section) -> tuple[tuple[str, str], ...]:
+    """Return what else a log or its input names; the strength of a field is printed with what PRINT_LEVEL LOW leaves out."""
+    found = dict(level.extra)
+    field, solvent = dft.one("PERIODIC_EFIELD"), dft.one("SCCS")
+    if field is not None and field.word("INTENSITY") and found.get("electric_field") in (None, FIELD_NOT_TOLD[1]):
+        strength = field.word("INTENSITY"), *(field.words("POLARISATION") or ["0.0", "0.0", "1.0"])
+        found["electric_field"] = " ".join(strength)
+    if solvent is not None and solvent.parameter.upper() not in _OFF and "solvent" not in found:
+        found["solvent"] = f"SCCS {solvent.word('RELATIVE_PERMITTIVITY', 'DIELECTRIC_CONSTANT', 'EPSILON_SOLVENT')}".strip()
+    return tuple(sorted(found.items()))
 
 
 def _functional(dft: Section) -> str:

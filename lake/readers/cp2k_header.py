@@ -41,6 +41,7 @@ _KINDS: Final = {
     "GEOMETRY_OPTIMIZATION": "relax", "CELL_OPT": "vc-relax", "MD": "md", "MOLECULAR_DYNAMICS": "md", "BAND": "neb",
     "VIBRATIONAL_ANALYSIS": "phonon", "NORMAL_MODES": "phonon",
 }  # fmt: skip
+_PROPAGATED: Final = frozenset({b"RT_PROPAGATION", b"EHRENFEST_DYN", b"RTP"})
 _LENGTH_UNITS: Final = {"angstrom": 1.0, "bohr": BOHR}
 _SHORTEST_ROW: Final = 20
 """Bytes of a row of coordinates."""
@@ -96,6 +97,8 @@ class Header:
     """What is in energies and forces beside the functional."""
     ghosts: bool = False
     """There are basis functions where no atom is."""
+    excited: bool = False
+    """The energies are those of an excited state, or of a state that is propagated in time."""
 
 
 def read_header(text: Found) -> Header:
@@ -122,6 +125,7 @@ def read_header(text: Found) -> Header:
         electrons=_electrons(text) if atoms is None else -1,
         altered=cp2k_altered.told_by_log(text),
         ghosts=GHOSTS in text,
+        excited=cp2k_altered.EXCITED in text or (run_type is not None and run_type.group(1).upper() in _PROPAGATED),
     )
 
 

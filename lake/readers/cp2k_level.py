@@ -6,6 +6,7 @@ import re
 from math import isfinite
 from typing import Final
 
+from lake.readers.cp2k_altered import beyond
 from lake.readers.qe_level import mesh_spacing
 from lake.readers.rows import number
 from lake.readers.words import Found
@@ -102,6 +103,7 @@ def level_of_theory(text: Found, elements: dict[int, str], cell: Floats | None) 
         smearing_width=_finite(number(temperature.group(1)) * BOLTZMANN) if smearing and temperature else None,
         spin="collinear" if text.match(_UNRESTRICTED, b"\n DFT|") else "none",
         charge=float(charge.group(1)) if charge else 0.0,
+        extra=beyond(text),
     )
 
 

@@ -31,7 +31,7 @@ _VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _POPULATIONS: Final = b"\n !-----"
 _WORDS: Final = Words(*cp2k_header.WORDS, *cp2k_evaluation.WORDS, _CYCLE, _POPULATIONS, b"PROGRAM ENDED AT")
-_NOT_DFT: Final = {"FIST", "QMMM", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
+_NOT_DFT: Final = {"FIST", "QMMM", "QMMMX", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
 _NOT_DFT_METHODS: Final = {"xtb", "dftb", "se", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
 _CELL_DECIMALS: Final = 1e-3
 """Å; vectors of a cell are printed with three decimals."""
@@ -232,6 +232,18 @@ def _refuse(log: Log) -> None:
             "not_dft",
             f"energies of CP2K come from {strange[0] if strange else method}",
             "deposit runs of METHOD Quickstep with a density functional",
+        )
+    if "SIRIUS" in programs:
+        raise UnreadableOutput(
+            "no_complete_step",
+            "energies of CP2K come from SIRIUS (plane waves), whose output is not read",
+            "deposit runs of METHOD Quickstep",
+        )
+    if log.header.excited:
+        raise UnreadableOutput(
+            "not_energies",
+            "the energies are those of an excited state, or of electrons that are propagated in time",
+            "deposit runs of the ground state",
         )
     if log.header.ghosts or log.header.run_type == "BSSE":
         raise UnreadableOutput(

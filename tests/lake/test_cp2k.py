@@ -189,6 +189,12 @@ def test_energies_that_are_not_of_dft_are_refused(old: bytes, new: bytes) -> Non
     assert refusal.value.reason == "not_dft"
 
 
+def test_plane_waves_of_sirius_are_refused() -> None:
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(cp2k_text(make_steps(1)).replace(b"( QS )", b"( SIRIUS )"))
+    assert "SIRIUS" in refusal.value.detail
+
+
 def test_an_unknown_unit_is_no_number() -> None:
     run = read(cp2k_text(make_steps(1)).replace(b"stress tensor [GPa]", b"stress tensor [psi]"))
     assert np.isnan(run.frames.stress).all()

@@ -234,6 +234,36 @@ def test_ghost_atoms_are_no_atoms() -> None:
     assert refusal.value.reason == "not_energies"
 
 
+@pytest.mark.parametrize(
+    "told",
+    [b"RT_PROPAGATION", b"EHRENFEST_DYN", b"ENERGY_FORCE\n !--------------------------- Excited State Energy -----------------------!"],
+)
+def test_energies_that_are_not_of_the_ground_state(told: bytes) -> None:
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(cp2k_text(make_steps(1)).replace(b" ENERGY_FORCE", b" " + told, 1))
+    assert refusal.value.reason == "not_energies"
+
+
+def test_fields_solvents_and_correlation_are_in_the_level_of_theory() -> None:
+    (step,) = make_steps(1)
+    log = low_text([step], "ENERGY")
+    lines = {
+        b" PERIODIC_EFIELD| Polarisation vector:       x                      0.000000E+00\n"
+        b" PERIODIC_EFIELD| Intensity List [a.u.]          1                  1.000000E-03\n": (
+            "electric_field",
+            "0.000000E+00 1.000000E-03",
+        ),
+        b"  Electric field interaction energy:     0.01\n": ("electric_field", "of a strength that is not told"),
+        b" SCCS| Relative permittivity of the solvent (medium)       78.36\n": ("solvent", "SCCS 78.36"),
+        b"   Second order perturbation energy  =    -0.1\n": ("correlation", "MP2"),
+    }
+    for line, pair in lines.items():
+        assert read(cp2k_text([step]).replace(b" CELL| Volume", line + b" CELL| Volume", 1)).level_of_theory.extra == (pair,)
+    field = b"&DFT\n&PERIODIC_EFIELD\nINTENSITY 0.001\nPOLARISATION 1 0 0\n&END\n"
+    given = read(log, inp=input_text(step, "ENERGY").replace(b"&DFT\n", field, 1))
+    assert given.level_of_theory.extra == (("electric_field", "0.001 1 0 0"),)
+
+
 def test_zero_forces_of_fixed_atoms_in_a_trajectory() -> None:
     steps = make_steps(2)
     for step in steps:
