@@ -175,7 +175,7 @@ def atoms_of(given: Given, files: Mapping[str, bytes], cell: Floats, *, where: b
     if kind != "XYZ" or name not in files:
         raise UnclearInput(f"its coordinates are in {name or 'no file'} ({kind or 'of no format'}), which is not beside it as XYZ")
     lines = files[name].decode("latin-1").splitlines()
-    count = int(lines[0]) if lines and lines[0].strip().isdigit() else -1
+    count = int(lines[0].strip()[:9]) if lines and lines[0].strip().isdecimal() else -1
     rows = [line.split() for line in lines[2 : 2 + count]]
     if count < 1 or len(rows) != count or any(line.strip() for line in lines[2 + count :]):
         raise UnclearInput(f"{name} is not one frame of {count} atoms")

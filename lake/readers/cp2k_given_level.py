@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Final
 
 from lake.readers.cp2k_altered import FIELD_NOT_TOLD
@@ -33,7 +34,9 @@ def with_given_level(level: LevelOfTheory, given: Given, elements: Mapping[str, 
     """
     dft = given.root.one("FORCE_EVAL", "DFT") or Section("DFT")
     pseudopotentials, hubbard = _kinds(given, elements)
-    kpoints = _mesh(dft)
+    kpoints, charge = _mesh(dft), number((dft.words("CHARGE") or ["0"])[0].encode())
+    if not isfinite(charge):
+        raise UnclearInput("its charge is no number")
     printed = level.n_kpoints not in (None, 1) or level.kpoints not in (None, (1, 1, 1))
     return replace(
         level,
@@ -46,7 +49,7 @@ def with_given_level(level: LevelOfTheory, given: Given, elements: Mapping[str, 
         n_kpoints=level.n_kpoints if printed else (1 if kpoints == (1, 1, 1) else None),
         kpoint_spacing=level.kpoint_spacing if printed else mesh_spacing(kpoints, cell) if kpoints and cell is not None else None,
         spin="collinear" if any(dft.switch(name) for name in _SPIN) else level.spin,
-        charge=number((dft.words("CHARGE") or ["0"])[0].encode()) if level.charge == 0.0 else level.charge,
+        charge=charge if level.charge == 0.0 else level.charge,
         extra=_extra(level, dft),
     )
 
@@ -107,7 +110,7 @@ def _cutoff(dft: Section) -> float | None:
 def _mesh(dft: Section) -> tuple[int, int, int] | None:
     section = dft.one("KPOINTS")
     words = section.words("SCHEME") if section is not None else ["GAMMA"]
-    if words and words[0].upper() == "MONKHORST-PACK" and [word.isdigit() for word in words[1:4]] == [True] * 3:
+    if words and words[0].upper() == "MONKHORST-PACK" and [word.isdecimal() and len(word) < 9 for word in words[1:4]] == [True] * 3:
         found = int(words[1]), int(words[2]), int(words[3])
         return found if 0 not in found else None
     return (1, 1, 1) if not words or words[0].upper() in ("GAMMA", "NONE") else None
@@ -127,8 +130,10 @@ def _kinds(given: Given, elements: Mapping[str, str]) -> tuple[tuple[tuple[str, 
         if plus_u is None or plus_u.parameter.upper() in _OFF:
             continue
         shell, value = plus_u.word("L"), plus_u.words("U_MINUS_J") or []
-        if not (shell.isdigit() and int(shell) < len(SHELLS) and value):
+        if not (shell.isdecimal() and len(shell) == 1 and int(shell) < len(SHELLS) and value):
             raise UnclearInput(f"its Hubbard U of {kind.parameter} is not told")
         factor = 1.0 if value[0].lower() == "[ev]" else HARTREE
-        hubbard.add((element, SHELLS[int(shell)], number(value[-1].encode()) * factor))
+        if not isfinite(strength := number(value[-1].encode()) * factor):
+            raise UnclearInput(f"its Hubbard U of {kind.parameter} is no number")
+        hubbard.add((element, SHELLS[int(shell)], strength))
     return tuple(sorted(identities)), tuple(sorted(hubbard))

@@ -14,6 +14,12 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)(-[^}]*)?\}|\$([A-Za-z_]\w*)")
 _DEPTH: Final = 8
 """Files that include each other."""
 _MOST_LINES: Final = 2_000_000
+_MOST_FILES: Final = 1000
+"""Files that are included, those that come again counted each time."""
+_LONGEST: Final = 100_000
+"""Letters of a line with its variables put in."""
+_MOST_OPEN: Final = 50
+"""Sections inside of each other."""
 _PASSED_OVER: Final = frozenset({"@PRINT", "@ENDIF"})
 
 
@@ -77,7 +83,7 @@ def read_sections(name: str, files: Mapping[str, bytes], used: set[str]) -> Sect
     """
     root = Section("")
     open_ones = [root]
-    for count, line in enumerate(_lines(name, files, used, {}, 0)):
+    for count, line in enumerate(_Lines(files, used).of(name)):
         if count > _MOST_LINES:
             raise UnclearInput(f"it has more than {_MOST_LINES} lines")
         if not line.startswith("&"):
@@ -92,44 +98,56 @@ def read_sections(name: str, files: Mapping[str, bytes], used: set[str]) -> Sect
         section = Section(title.upper(), parameter.strip())
         open_ones[-1].sections.append(section)
         open_ones.append(section)
+        if len(open_ones) > _MOST_OPEN:
+            raise UnclearInput(f"it has sections more than {_MOST_OPEN} deep")
     if len(open_ones) > 1:
         raise UnclearInput(f"its section {open_ones[-1].name} has no end")
     return root
 
 
-def _lines(name: str, files: Mapping[str, bytes], used: set[str], variables: dict[str, str], depth: int) -> Iterator[str]:
-    """Yield the lines of an input without comments and empty ones, variables put in, included files in their places."""
-    if name not in files:
-        raise UnclearInput(f"{name}, which it includes, is not beside it" if depth else f"{name} is not there")
-    if depth > _DEPTH:
-        raise UnclearInput(f"its files include each other more than {_DEPTH} deep")
-    used.add(name)
-    begun = ""
-    for raw in files[name].decode("latin-1").splitlines():
-        line = begun + re.split(r"[!#]", raw, maxsplit=1)[0].expandtabs(1).strip()
+@dataclass(eq=False)
+class _Lines:
+    """The lines of an input without comments and empty ones, variables put in, included files in their places."""
+
+    files: Mapping[str, bytes]
+    used: set[str]
+    variables: dict[str, str] = field(default_factory=dict)
+    opened: int = 0
+
+    def of(self, name: str, depth: int = 0) -> Iterator[str]:
+        """Yield the lines of a file; raises UnclearInput."""
+        if name not in self.files:
+            raise UnclearInput(f"{name}, which it includes, is not beside it" if depth else f"{name} is not there")
+        self.opened += 1
+        if depth > _DEPTH or self.opened > _MOST_FILES:
+            raise UnclearInput(f"its files include each other more than {_DEPTH} deep or {_MOST_FILES} times")
+        self.used.add(name)
         begun = ""
-        if line.endswith("\\"):
-            begun = line[:-1] + " "
-            continue
-        line = _VARIABLE.sub(lambda match: _value(match, variables), line).strip()
-        if not line.startswith("@"):
-            if line:
+        for raw in self.files[name].decode("latin-1").split("\n"):
+            line = begun + re.split(r"[!#]", raw, maxsplit=1)[0].expandtabs(1).strip()
+            if len(line) > _LONGEST:
+                raise UnclearInput(f"a line of it has more than {_LONGEST} letters")
+            begun = line[:-1] + " " if line.endswith("\\") else ""
+            line = "" if begun else _VARIABLE.sub(self._value, line).strip()
+            if line.startswith("@"):
+                yield from self._directive(line, depth)
+            elif line:
                 yield line
-            continue
+
+    def _directive(self, line: str, depth: int) -> Iterator[str]:
         directive, _, rest = line.partition(" ")
         words = rest.replace("=", " ", 1).split(maxsplit=1)
         if directive.upper() == "@INCLUDE" and words:
-            yield from _lines(rest.strip().strip("'\"").rpartition("/")[2], files, used, variables, depth + 1)
+            yield from self.of(rest.strip().strip("'\"").rpartition("/")[2], depth + 1)
         elif directive.upper() == "@SET" and len(words) == 2:
-            variables[words[0].upper()] = words[1].strip().strip("'\"")
+            self.variables[words[0].upper()] = words[1].strip().strip("'\"")[:_LONGEST]
         elif directive.upper() not in _PASSED_OVER:
             raise UnclearInput(f"its preprocessor is asked for {directive}")
 
-
-def _value(match: re.Match[str], variables: Mapping[str, str]) -> str:
-    name, default = (match[1] or match[3]).upper(), match[2]
-    if name in variables:
-        return variables[name]
-    if default is None:
-        raise UnclearInput(f"its variable {name} is not set")
-    return default[1:]
+    def _value(self, match: re.Match[str]) -> str:
+        name, default = (match[1] or match[3]).upper(), match[2]
+        if name in self.variables:
+            return self.variables[name]
+        if default is None:
+            raise UnclearInput(f"its variable {name} is not set")
+        return default[1:]

@@ -17,6 +17,7 @@ from lake.readers.cp2k_evaluation import Cycle, Labels, read_cycle, read_labels,
 from lake.readers.cp2k_given import Given, inputs_of, trajectory_units
 from lake.readers.cp2k_header import Atoms, Header, read_atoms, read_cell, read_header
 from lake.readers.cp2k_low import Settled, settled, table_text
+from lake.readers.cp2k_refused import refuse
 from lake.readers.cross_checks import notes_of, other_volume
 from lake.readers.text_steps import Step, make_frames
 from lake.readers.words import Found, Words
@@ -31,8 +32,6 @@ _VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _POPULATIONS: Final = b"\n !-----"
 _WORDS: Final = Words(*cp2k_header.WORDS, *cp2k_evaluation.WORDS, _CYCLE, _POPULATIONS, b"PROGRAM ENDED AT")
-_NOT_DFT: Final = {"FIST", "QMMM", "QMMMX", "EIP", "NNP", "MIXED", "EMBED", "IPI"}
-_NOT_DFT_METHODS: Final = {"xtb", "dftb", "se", "pm3", "pm6", "pm6-fm", "am1", "mndo", "mndod", "pdg", "rm1", "pnnl"}
 _CELL_DECIMALS: Final = 1e-3
 """Å; vectors of a cell are printed with three decimals."""
 _NET_FORCE: Final = 5e-3
@@ -152,7 +151,7 @@ def _halves(text: Found) -> tuple[Found, Found | None]:
 
 def finish(log: Log, beside: Beside) -> tuple[Run, tuple[str, ...]]:
     """Return the run of a log and of the files beside it, and their names; raises UnreadableOutput where no step is whole."""
-    _refuse(log)
+    refuse(log.header, {each.labels.program for each in log.evaluations})
     inputs = inputs_of(beside.texts, log.header) if beside.texts else ([], [])
     low = log.header.atoms is None
     told = settled(log.header, inputs, beside.texts, len(log.evaluations)) if low else _printed(log.header)
@@ -221,42 +220,6 @@ def _altered(header: Header, inputs: Sequence[Given]) -> tuple[tuple[str, ...], 
         if more := told_by_input(given.root):
             return (*header.altered, *more), given.files
     return header.altered, ()
-
-
-def _refuse(log: Log) -> None:
-    programs = {evaluation.labels.program for evaluation in log.evaluations}
-    strange = sorted(programs & _NOT_DFT)
-    method = log.header.method
-    if strange or method.lower() in _NOT_DFT_METHODS:
-        raise UnreadableOutput(
-            "not_dft",
-            f"energies of CP2K come from {strange[0] if strange else method}",
-            "deposit runs of METHOD Quickstep with a density functional",
-        )
-    if "SIRIUS" in programs:
-        raise UnreadableOutput(
-            "no_complete_step",
-            "energies of CP2K come from SIRIUS (plane waves), whose output is not read",
-            "deposit runs of METHOD Quickstep",
-        )
-    if log.header.excited:
-        raise UnreadableOutput(
-            "not_energies",
-            "the energies are those of an excited state, or of electrons that are propagated in time",
-            "deposit runs of the ground state",
-        )
-    if log.header.ghosts or log.header.run_type == "BSSE":
-        raise UnreadableOutput(
-            "not_energies",
-            "the run has ghost atoms (basis functions where no atom is), as a counterpoise correction has",
-            "deposit runs of the structure itself",
-        )
-    if not log.evaluations:
-        raise UnreadableOutput(
-            "no_complete_step",
-            f"the log of CP2K {log.header.version} has no energy with its end",
-            "deposit the run when a step is complete",
-        )
 
 
 def _steps(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from both_ways import damaged
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_up_logs import Made, cp2k_text, make_steps, xyz_text
 
 from lake.readers.cp2k import Cp2kReader, is_companion
+from lake.torn_steps import without_torn_steps
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
@@ -292,3 +297,33 @@ def test_plumed_that_only_measures_biases_nothing() -> None:
     assert np.isfinite(read(log, **beside, **{"plumed.dat": measured}).frames.forces).all()
     assert np.isnan(read(log, **beside, **{"plumed.dat": measured + b"b: BIASVALUE ARG=phi\n"}).frames.forces).all()
     assert np.isnan(read(log, **beside).frames.forces).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["ENERGY", "MD"]), st.data())
+def test_damage_to_what_lies_beside_a_log_raises_nothing_else(run: str, data: st.DataObject) -> None:
+    steps = make_steps(1)
+    beside = {"x.inp": input_text(steps[0], run), "X-pos-1.xyz": xyz_text(steps, [0])}
+    name = data.draw(st.sampled_from(sorted(beside)))
+    reader = Cp2kReader()
+    reader.feed(low_text(steps, run))
+    for each, text in beside.items():
+        reader.take_companion(each, damaged(data.draw, text, 0) if each == name else text)
+    with suppress(UnreadableOutput):
+        (found,) = reader.close()
+        kept = without_torn_steps(found)
+        assert np.isfinite(kept.frames.positions).all()
+        assert np.isfinite(kept.frames.cell).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"&A\n" * 5000,
+        b"@INCLUDE x.inp\n" * 9,
+        b"@SET A xxxxxxxx\n" + b"@SET A $A$A$A$A\n" * 40,
+        b"&GLOBAL\nPROJECT X\nRUN_TYPE ENERGY\n&END\n&FORCE_EVAL\n&DFT\nCHARGE nan\n&END\n&END\n",
+    ],
+)
+def test_hostile_inputs_are_refused(text: bytes) -> None:
+    assert refused(low_text(make_steps(1), "ENERGY"), inp=text).reason == "no_complete_step"
