@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -11,6 +13,7 @@ import numpy as np
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
+from lake import native
 from lake.distances import determinants, has_cell, smallest_distances
 from schemas.calculations import Run
 from schemas.frames import Floats, FrameBlock
@@ -24,6 +27,10 @@ FORCE_LIMIT: Final = 100.0
 """eV/Å; above it atoms overlap or the output is broken."""
 CLOSE_LIMIT: Final = 0.4
 """Å; H2, the shortest bond there is, has 0.74 Å."""
+
+_OVER: Final = ("large_force", "net_force", "", "missing_forces", "missing_stress")
+_LIMITS: Final = np.array([[FORCE_LIMIT], [NET_FORCE_LIMIT], [np.inf], [0.5], [0.5]])
+"""Flags that rows of `Derived.of_labels` above these limits raise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,8 @@ class Derived:
     """g/cm³"""
     min_distance: Floats
     """Smallest distance of two atoms, images included, Å; NaN where none is within 3 Å."""
+    of_labels: Floats
+    """(5, n) max_force, net_force and pressure again, then 1 where a force and where a component of the stress is missing."""
 
 
 _DERIVED: Final[WeakKeyDictionary[FrameBlock, Derived]] = WeakKeyDictionary()
@@ -57,32 +66,48 @@ def derive(frames: FrameBlock) -> Derived:
 
 
 def _derive(frames: FrameBlock) -> Derived:
-    norms = np.sqrt(np.einsum("nij,nij->ni", frames.forces, frames.forces))
+    of_labels = _of_labels(frames)
     volume = np.where(has_cell(frames.cell), np.abs(determinants(frames.cell)), np.nan)
-    mass = float(atomic_masses[frames.numbers].sum())
     return Derived(
-        max_force=norms.max(axis=1) if frames.natoms else np.full(frames.count, np.nan),
-        net_force=np.linalg.norm(frames.forces.sum(axis=1), axis=1),
-        pressure=-np.trace(frames.stress, axis1=1, axis2=2) / 3.0,
+        max_force=of_labels[0],
+        net_force=of_labels[1],
+        pressure=of_labels[2],
         volume=volume,
-        density=mass / volume * DALTON_PER_A3,
+        density=_mass(frames.numbers.tobytes(), frames.numbers.dtype.str) / volume * DALTON_PER_A3,
         min_distance=smallest_distances(frames.positions, frames.cell, frames.pbc, DISTANCE_LIMIT),
+        of_labels=of_labels,
     )
+
+
+def _of_labels(frames: FrameBlock) -> Floats:
+    """Return (5, n) largest force, norm of the sum of forces, pressure, and 1 where a force and where a stress is missing."""
+    found = native.label_numbers(frames.forces, frames.stress)
+    if found is not None:
+        return found
+    forces, total, stress = frames.forces, frames.forces.sum(axis=1), frames.stress
+    x, y, z = (forces[:, :, k] for k in range(3))
+    squares = (x * x + y * y) + z * z
+    sums = (total[:, 0] * total[:, 0] + total[:, 1] * total[:, 1]) + total[:, 2] * total[:, 2]
+    largest = np.sqrt(squares.max(axis=1)) if frames.natoms else np.full(frames.count, np.nan)
+    pressure = -((stress[:, 0, 0] + stress[:, 1, 1]) + stress[:, 2, 2]) / 3.0
+    return np.array([largest, np.sqrt(sums), pressure, np.isnan(forces).any(axis=(1, 2)), np.isnan(stress).any(axis=(1, 2))])
+
+
+@lru_cache(maxsize=256)
+def _mass(numbers: bytes, kind: str) -> float:
+    """Return the mass of atoms in Da; calculations of one material follow each other."""
+    return float(atomic_masses[np.frombuffer(numbers, dtype=kind)].sum())
 
 
 def check(run: Run) -> Run:
     """Return the run with flags for missing labels, forces that do not add up, huge forces and atoms too close."""
     frames = run.frames
     derived = derive(frames)
-    found = {
-        "missing_energy": np.isnan(frames.energy),
-        "missing_forces": _with_gaps(frames.forces),
-        "missing_stress": _with_gaps(frames.stress),
-        "net_force": derived.net_force > NET_FORCE_LIMIT,
-        "large_force": derived.max_force > FORCE_LIMIT,
-        "atoms_too_close": derived.min_distance < CLOSE_LIMIT,
-    }
-    raised = {name: np.asarray(mask, dtype=np.bool_) for name, mask in found.items() if mask.any()}
+    over = derived.of_labels > _LIMITS
+    found = dict(zip(_OVER, over, strict=True)) if over.any() else {}
+    found["missing_energy"] = np.isnan(frames.energy)
+    found["atoms_too_close"] = derived.min_distance < CLOSE_LIMIT
+    raised = {name: mask for name, mask in found.items() if mask.any()}
     if not raised:
         return run
     flagged = replace(frames, flags=_with_flags(frames.flags, raised))
@@ -90,20 +115,11 @@ def check(run: Run) -> Run:
     return replace(run, frames=flagged)
 
 
-def _with_gaps(values: Floats) -> NDArray[np.bool_]:
-    """Return which frames have a number that is missing, (n,)."""
-    gaps = np.isnan(values)
-    return np.asarray(gaps.any(axis=(1, 2))) if gaps.any() else np.zeros(len(values), dtype=bool)
-
-
 def _with_flags(flags: tuple[tuple[str, ...], ...], raised: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:
-    table = np.stack(list(raised.values()), axis=1)
-    names = np.array(list(raised))
-    merged: dict[tuple[tuple[str, ...], bytes], tuple[str, ...]] = {}
+    merged: dict[tuple[tuple[str, ...], tuple[bool, ...]], tuple[str, ...]] = {}
     result = []
-    for old, row in zip(flags, table, strict=True):
-        key = (old, row.tobytes())
+    for key in zip(flags, zip(*(mask.tolist() for mask in raised.values()), strict=True), strict=True):
         if key not in merged:
-            merged[key] = tuple(sorted({*old, *map(str, names[row])}))
+            merged[key] = tuple(sorted({*key[0], *itertools.compress(raised, key[1])}))
         result.append(merged[key])
     return tuple(result)

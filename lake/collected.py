@@ -15,12 +15,13 @@ from lake.archives import ARCHIVE_NAME, File, Found, Withdrawn
 from lake.collections.depositor import SUFFIX, Descriptions, settle
 from lake.collections.depositor import Waiting as Unanswered
 from lake.collections.gathering import gathered
-from lake.collections.records import Collection, CollectionReader
+from lake.collections.records import Collection, gathers
 from lake.companions import Held, Shelf, Waiting
 from lake.feeding import Fed, closed, our_fault
 from lake.grouping import Output
 from lake.metadata import FILE_NAMES, MAX_BYTES, parse_metadata, together
-from lake.readers.base import CompanionReader, PushReader, ReaderSpec
+from lake.readers import find_reader
+from lake.readers.base import PushReader, ReaderSpec, takes_companions
 from lake.readers.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
 from lake.readers.openmx_given import OpenmxInput, read_given, recognises_input
 from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
@@ -163,7 +164,7 @@ class Collected:
                 self.systems.add(file.path, fed.text)
             return
         name, head = file.name, file.head
-        spec = next((spec for spec in self.readers if spec.recognises(name, head)), None)
+        spec = find_reader(name, head, self.readers)
         may_be_companion = self._may_be_companion(name, spec)
         if spec is None and (not may_be_companion or recognises_input(file.head)):
             kind = input_kind(file.name)
@@ -210,10 +211,10 @@ class Collected:
 
     def _take_fed(self, path: str, spec: ReaderSpec, reader: PushReader) -> None:
         """Close a reader that has all its bytes, or let it wait for the files beside it."""
-        if spec.companions is not None and isinstance(reader, CompanionReader):
+        if spec.companions is not None and takes_companions(reader):
             self.shelf.wait(Waiting(path, spec, reader))
             return
-        if isinstance(reader, CollectionReader):
+        if gathers(reader):
             collection = gathered(path, spec.name, reader)
             if isinstance(collection, Rejection):
                 self.structures.append(collection) if collection.reason == "no_complete_step" else self.reject(collection)

@@ -32,6 +32,10 @@ def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], 
     n, natoms = positions.shape[:2]
     if n == 0 or natoms == 0:
         return np.full(n, np.nan)
+    if natoms < _TREE_FROM and has_cell(cell).all():
+        found = native.smallest_distances(positions, cell, inverses(cell), pbc, limit, _REACH)
+        if found is not None:
+            return found
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         sane = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cell).all(axis=(1, 2))
         result = np.full(n, np.nan)

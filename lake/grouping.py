@@ -19,7 +19,7 @@ from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
 from lake.readers.openmx_given import OpenmxInput, with_given
 from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
-from lake.same_steps import Indices, same_steps
+from lake.same_steps import Indices, same_steps, taken
 from schemas.calculations import Calculation, Run
 from schemas.frames import Floats, FrameBlock
 from schemas.theory import U_NOT_TOLD, LevelOfTheory
@@ -220,7 +220,8 @@ def _calculation(each: _Group, *, alone: bool) -> Calculation:
     for other in others:
         each.notes += _cross_check(label, other, each.flags)
     run = _merged(label.run, [other.run for other in others])
-    run = replace(run, flags=tuple(sorted({*run.flags, *each.flags})), notes=(*run.notes, *each.notes))
+    if each.flags or each.notes:
+        run = replace(run, flags=tuple(sorted({*run.flags, *each.flags})), notes=(*run.notes, *each.notes))
     return Calculation(
         calculation_id=calculation_id(label.run),
         run=check(run),
@@ -277,15 +278,16 @@ def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
     notes = []
     first, second = same_steps(a, b)
     other_energy = {"pressure_in_energy", "final_scf_other_basis"} if other.spec.energy_offset else {"pressure_in_energy"}
-    comparable = np.array([other_energy.isdisjoint(a.flags[i] + b.flags[j]) for i, j in zip(first, second, strict=True)], dtype=bool)
-    apart = np.flatnonzero(_energies_apart(label, other, (first, second)) & comparable)
+    apart = np.flatnonzero(_energies_apart(label, other, (first, second)))
+    apart = np.array([k for k in apart if other_energy.isdisjoint(a.flags[first[k]] + b.flags[second[k]])], dtype=np.intp)
     if len(apart):
         i, j = first[apart[0]], second[apart[0]]
         notes.append(
             f"energies differ in {len(apart)} of {len(first)} steps, first at step {a.step[i]}: "
             f"{a.energy[i]:.8f} eV in {label.path}, {b.energy[j]:.8f} eV in {other.path}"
         )
-    forces = np.flatnonzero(_differing(a.forces[first], b.forces[second], FORCE_TOLERANCE).any(axis=(1, 2)))
+    differing = _differing(taken(a.forces, first), taken(b.forces, second), FORCE_TOLERANCE)
+    forces = np.flatnonzero(differing.any(axis=(1, 2)) if differing.any() else ())
     if len(forces):
         i, j = first[forces[0]], second[forces[0]]
         largest = float(np.nanmax(np.abs(a.forces[i] - b.forces[j])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from functools import cache, lru_cache
+from math import isnan
 from typing import Final
 
 import numpy as np
@@ -119,12 +120,12 @@ def _inverse(cell: Floats) -> Floats:
     return inverses(cell if whole.all() else np.where(whole[:, None, None], cell, _LENGTH * np.eye(3)))
 
 
-def _canonical(values: Floats) -> bytes:
-    tidy = np.ascontiguousarray(values, dtype="<f8") + 0.0
-    missing = np.isnan(tidy)
-    if missing.any():
-        tidy[missing] = np.nan
-    return tidy.tobytes()
+def _canonical(values: Floats) -> Floats:
+    """Return a flat copy in which zeros are positive, and every NaN is the same."""
+    tidy: Floats = (np.ascontiguousarray(values, dtype="<f8") + 0.0).reshape(-1)
+    if isnan(tidy.dot(tidy)):
+        tidy[np.isnan(tidy)] = np.nan
+    return tidy
 
 
 def _rounded_sums(cell: Floats, invariants: Floats) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -37,11 +37,12 @@ def same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
 def _find_same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
     count = min(a.count, b.count)
     fits = []
-    for first, second in (_of_equal_number(a.step, b.step), (np.arange(a.count - count, a.count), np.arange(b.count - count, b.count))):
+    for pairs in (_of_equal_number, _from_the_end):
+        first, second = pairs(a.step, b.step)
         near = _is_near(a, b, first, second)
-        fits.append((first[near], second[near]))
         if int(near.sum()) == count:
-            return fits[-1]
+            return (first, second) if len(near) == count else (first[near], second[near])
+        fits.append((first[near], second[near]))
     best = max(fits, key=lambda fit: len(fit[0]))
     return best if 2 * len(best[0]) >= count or a.natoms != b.natoms else max(best, _by_place(a, b), key=lambda fit: len(fit[0]))
 
@@ -49,9 +50,16 @@ def _find_same_steps(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
 def _of_equal_number(a: NDArray[np.int32], b: NDArray[np.int32]) -> tuple[Indices, Indices]:
     """Return indices into two lists of numbers of steps where both have the same number, once each."""
     if np.array_equal(a, b) and bool((a[1:] > a[:-1]).all()):
-        return np.arange(len(a)), np.arange(len(a))
+        every = np.arange(len(a))
+        return every, every
     _, i, j = np.intersect1d(a, b, return_indices=True)
     return i, j
+
+
+def _from_the_end(a: NDArray[np.int32], b: NDArray[np.int32]) -> tuple[Indices, Indices]:
+    """Return indices into two lists, of the last of each, of the ones before them, and so on."""
+    count = min(len(a), len(b))
+    return np.arange(len(a) - count, len(a)), np.arange(len(b) - count, len(b))
 
 
 def _by_place(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
@@ -71,10 +79,17 @@ def _by_place(a: FrameBlock, b: FrameBlock) -> tuple[Indices, Indices]:
     return np.array(first, dtype=np.intp), np.array(second, dtype=np.intp)
 
 
+def taken(values: NDArray[Any], which: Indices) -> NDArray[Any]:
+    """Return values[which] for indices that all rise or are all the same; the values themselves where it is each of them."""
+    if len(which) == len(values) and len(which) and which[0] == 0 and which[-1] == len(values) - 1:
+        return values
+    return values[which]
+
+
 def _is_near(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> NDArray[np.bool_]:
     """Return (m,) whether frames of a and b have their atoms and cells at the same places; lattice vectors apart counts as the same."""
-    apart = a.positions[first] - b.positions[second]
-    cells = np.abs(a.cell[first] - b.cell[second]).reshape(-1, 9).max(axis=1, initial=0.0)
+    apart = taken(a.positions, first) - taken(b.positions, second)
+    cells = np.abs(taken(a.cell, first) - taken(b.cell, second)).reshape(-1, 9).max(axis=1, initial=0.0)
     near = (np.einsum("nij,nij->ni", apart, apart).max(axis=1, initial=0.0) < PLACE_TOLERANCE**2) & (cells < PLACE_TOLERANCE)
     if not near.all():
         rest = np.flatnonzero(~near)

@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from lake.decompress import DAMAGE, GZIP, STORED_BYTES, Budget
+from isal import isal_zlib
+
+from lake.decompress import DAMAGE, STORED_BYTES, Budget
 from lake.members import tidy, unsafe
 from lake.zip_members import is_zip
 
@@ -17,6 +19,8 @@ MORE_BYTES: Final = 7 * STORED_BYTES
 """Most bytes of an archive behind its first 64 KiB that are held in memory (1.75 MiB), in whole pieces of the streams."""
 INFLATED_BYTES: Final = 4 * 2**20
 """Most bytes that it may unpack to."""
+_GZIP: Final = 16 + 15
+"""A gzip header around deflate with the largest window, in zlib's count of its bits."""
 _BLOCK: Final = 512
 _ZEROS: Final = bytes(_BLOCK)
 _OCTAL: Final = rb"(?:[0-7]{7}[ \0]|[0-7]{6} \0)"
@@ -27,6 +31,10 @@ _HEADER: Final = re.compile(
     re.DOTALL,
 )  # fmt: skip
 """A header of POSIX or GNU tar (pax.h, tar.h) of a file or folder: size, checksum, type; numbers in octal digits, no prefix to the name."""
+
+
+_PLAIN_NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*/)*[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*")
+"""A name that is tidy and safe: no part of it begins with a dot."""
 
 
 class SmallTar(NamedTuple):
@@ -70,7 +78,7 @@ def _inflated(stored: bytes) -> bytes | None:
     """
     if int.from_bytes(stored[-4:], "little") > INFLATED_BYTES:
         return None
-    decompressor = GZIP.open()
+    decompressor = isal_zlib.decompressobj(_GZIP)
     try:
         data = decompressor.decompress(stored, INFLATED_BYTES)
     except DAMAGE:
@@ -91,5 +99,9 @@ def _header(block: bytes) -> tuple[str, int] | None:
         return "", -1
     if not raw.isascii() or not raw or raw.endswith(b"/"):
         return None
-    name = tidy(raw.decode("ascii"))
-    return None if unsafe(name) else (name, int(size, 8))
+    name = raw.decode("ascii")
+    if _PLAIN_NAME.fullmatch(name) is None:
+        name = tidy(name)
+        if unsafe(name):
+            return None
+    return name, int(size, 8)

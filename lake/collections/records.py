@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,6 @@ class Collection:
         return sum(series.count for series in self.series)
 
 
-@runtime_checkable
 class CollectionReader(Protocol):
     """A push reader of a format without units: `collected` gives what is there, `close` runs only where the file says its units."""
 
@@ -108,3 +107,8 @@ class CollectionReader(Protocol):
     def collected(self) -> Collection:
         """Return what the file holds; raises UnreadableOutput where that is nothing."""
         ...
+
+
+def gathers(reader: object) -> TypeGuard[CollectionReader]:
+    """Return whether a reader is one of a format without units; asked of each output, and so not by the slow look at a protocol."""
+    return hasattr(reader, "collected")

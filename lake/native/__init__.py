@@ -50,6 +50,8 @@ def loops() -> ctypes.CDLL | None:
         "cp2k_forces": (_VOID, *(_LONG,) * 3, _VOID),
         "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
+        "smallest_distances": (*(_VOID,) * 4, ctypes.c_double, *(_LONG,) * 3, _VOID),
+        "label_numbers": (_VOID, _VOID, _LONG, _LONG, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
         "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID, _VOID),
@@ -187,6 +189,29 @@ def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDA
     inputs = [np.ascontiguousarray(each, dtype=np.float64) for each in (positions, cell, inverse, periodic, shifts)]
     n, natoms = positions.shape[:2]
     return out if made.pair_squares(*map(address, inputs), n, natoms, len(shifts), address(out)) else None
+
+
+def smallest_distances(positions: Floats, cell: Floats, inverse: Floats, pbc: NDArray[np.bool_], limit: float, reach: int) -> Floats | None:
+    """Return (n,) the smallest distances below limit, images up to reach cells away included; None where that is left to another way."""
+    made = loops()
+    if made is None:
+        return None
+    out = np.empty(len(positions))
+    inputs = [np.ascontiguousarray(each, dtype=np.float64) for each in (positions, cell, inverse, pbc)]
+    n, natoms = positions.shape[:2]
+    return out if made.smallest_distances(*map(address, inputs), limit, reach, n, natoms, address(out)) else None
+
+
+def label_numbers(forces: Floats, stress: Floats) -> Floats | None:
+    """Return (5, n) what forces (n, natoms, 3) and stress (n, 3, 3) tell, as distances.c has it; None without a compiler."""
+    made = loops()
+    if made is None:
+        return None
+    n, natoms = forces.shape[:2]
+    out = np.empty((5, n))
+    inputs = [np.ascontiguousarray(each, dtype=np.float64) for each in (forces, stress)]
+    made.label_numbers(*map(address, inputs), n, natoms, address(out))
+    return out
 
 
 @dataclass(frozen=True)

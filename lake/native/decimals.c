@@ -4,11 +4,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE4_1__)
+#include <immintrin.h>
+#endif
 
 typedef unsigned char byte;
 
 static const double TEN[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+#define MOST_GROUPS 4
+/* Groups of columns whose fields are read by lanes. */
 
 #define EXACT ((uint64_t)1 << 53)
 
@@ -161,6 +167,52 @@ static inline int fixed(const byte *p, long width, long places, double *out)
     return 1;
 }
 
+#if defined(__SSE4_1__)
+#define WIDE 16
+
+/* How the last 16 bytes of a field of Fw.d become digits: the point taken out, what lies left of the field made blank. */
+struct lanes {
+    __m128i order, blanks;
+};
+
+static struct lanes lanes_of(long width, long places)
+{
+    byte order[WIDE], blanks[WIDE];
+    for (long i = 0; i < WIDE; i++) {
+        long from = i < WIDE - places ? i - 1 : i;
+        int inside = from >= 0 && from >= WIDE - width;
+        order[i] = inside ? from : 0x80;
+        blanks[i] = inside ? 0 : ' ';
+    }
+    return (struct lanes){_mm_loadu_si128((const __m128i *)order), _mm_loadu_si128((const __m128i *)blanks)};
+}
+
+/* `fixed` for a field of at most 16 bytes, of which the 16 bytes that end with it can be read: all its digits at once. */
+static inline int fixed_lanes(const byte *p, long width, long places, const struct lanes *lanes, double *out)
+{
+    __m128i text = _mm_loadu_si128((const __m128i *)(p + width - WIDE));
+    text = _mm_or_si128(_mm_shuffle_epi8(text, lanes->order), lanes->blanks);
+    __m128i digits = _mm_sub_epi8(text, _mm_set1_epi8('0'));
+    __m128i numeric = _mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits);
+    unsigned other = ~(unsigned)_mm_movemask_epi8(numeric) & 0xFFFF;
+    unsigned blank = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8(' ')));
+    unsigned minus = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('-')));
+    unsigned odd = other & ~blank, last = other & ~(other >> 1);
+    /* What is no digit stands in front of all digits, the first of which is before the point; of it only the last may be a minus. */
+    if ((other & (other + 1)) || (other >> (WIDE - 1 - places)) || p[width - places - 1] != '.' || (odd && (odd != last || odd != minus)))
+        return 0;
+    digits = _mm_and_si128(digits, numeric);
+    digits = _mm_maddubs_epi16(digits, _mm_set1_epi16(1 << 8 | 10));
+    digits = _mm_madd_epi16(digits, _mm_set1_epi32(1 << 16 | 100));
+    digits = _mm_packus_epi32(digits, digits);
+    digits = _mm_madd_epi16(digits, _mm_set1_epi32(1 << 16 | 10000));
+    uint64_t halves = (uint64_t)_mm_cvtsi128_si64(digits);
+    double value = (double)(int64_t)((halves & 0xFFFFFFFFu) * 100000000u + (halves >> 32)) / TEN[places];
+    *out = odd ? -value : value;
+    return 1;
+}
+#endif
+
 /* Blocks of rows that all begin like the first one, in text from starts[n] to ends[n] (equal: no block, out is left alone).
 
    groups[n_groups][5] has for each group of equal columns: where the first begins, their width, decimals and number, and where the part
@@ -170,6 +222,9 @@ long block_rows(const byte *text, const long *starts, const long *ends, long n, 
                 const long *groups, double *out)
 {
     long last = 0, count = 0;
+#if defined(__SSE4_1__)
+    struct lanes lanes[MOST_GROUPS];
+#endif
     for (long g = 0; g < n_groups; g++) {
         const long *group = groups + 5 * g;
         long end = group[0] + group[1] * group[3];
@@ -177,6 +232,10 @@ long block_rows(const byte *text, const long *starts, const long *ends, long n, 
         count += group[3];
         if (group[2] > 18 || group[2] < 1 || group[1] - group[2] < 2 || group[0] < 0 || end > stride)
             return 0;
+#if defined(__SSE4_1__)
+        if (g < MOST_GROUPS)
+            lanes[g] = lanes_of(group[1], group[2]);
+#endif
     }
     for (long b = 0; b < n; b++) {
         long length = ends[b] - starts[b];
@@ -197,6 +256,14 @@ long block_rows(const byte *text, const long *starts, const long *ends, long n, 
                     return 0;
                 if (behind < stop && behind < row + stride && behind < row + group[4] && !is_blank(*behind) && *behind != '<')
                     return 0;
+#if defined(__SSE4_1__)
+                if (g < MOST_GROUPS && group[1] <= WIDE && field + group[1] - text >= WIDE) {
+                    for (long k = 0; k < group[3]; k++, field += group[1])
+                        if (!fixed_lanes(field, group[1], group[2], lanes + g, here++))
+                            return 0;
+                    continue;
+                }
+#endif
                 for (long k = 0; k < group[3]; k++, field += group[1])
                     if (!fixed(field, group[1], group[2], here++))
                         return 0;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from lake.readers.abacus import ABACUS_LOG
@@ -66,12 +68,20 @@ READERS: Final[tuple[ReaderSpec, ...]] = (
 """All readers, in the order in which they are asked."""
 
 
-def find_reader(name: str, head: bytes) -> ReaderSpec | None:
+_SMALL: Final = 1024
+"""Files of at most so many bytes are mostly inputs, the same in all runs of a campaign."""
+
+
+def find_reader(name: str, head: bytes, readers: Sequence[ReaderSpec] = READERS) -> ReaderSpec | None:
     """Return the reader that recognises an output by its base name and first bytes, or None."""
-    for spec in READERS:
-        if spec.recognises(name, head):
-            return spec
-    return None
+    if len(head) <= _SMALL and readers is READERS:
+        return _reader_of_small(name, head)
+    return next((spec for spec in readers if spec.recognises(name, head)), None)
+
+
+@lru_cache(maxsize=512)
+def _reader_of_small(name: str, head: bytes) -> ReaderSpec | None:
+    return next((spec for spec in READERS if spec.recognises(name, head)), None)
 
 
 __all__ = ["READERS", "PushReader", "ReaderSpec", "find_reader"]

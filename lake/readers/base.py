@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from schemas.calculations import Run
 
@@ -21,7 +21,6 @@ class PushReader(Protocol):
         ...
 
 
-@runtime_checkable
 class CompanionReader(PushReader, Protocol):
     """A reader that also takes files which its code wrote beside the output."""
 
@@ -33,6 +32,11 @@ class CompanionReader(PushReader, Protocol):
     def companions_used(self) -> tuple[str, ...]:
         """Base names of the files that the runs were read from, known after `close`."""
         ...
+
+
+def takes_companions(reader: PushReader) -> TypeGuard[CompanionReader]:
+    """Return whether a reader is one that takes companions; asked of each output, and so not by the slow look at a protocol."""
+    return hasattr(reader, "take_companion")
 
 
 @dataclass(frozen=True)

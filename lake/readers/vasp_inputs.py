@@ -157,10 +157,11 @@ def _said(given: VaspInput, run: Run) -> list[tuple[str, Any]]:
         titled = _titled(given.titles)
         return [("pseudopotentials", titled)] if titled else []
     if given.kind == "KPOINTS":
-        spacing = mesh_spacing(Mesh(given.mesh), run.frames.cell[0])
+        told = given.mesh is None or run.level_of_theory.kpoint_spacing is not None
+        spacing = None if told else mesh_spacing(Mesh(given.mesh), run.frames.cell[0])
         return [("kpoints", given.mesh), ("kpoint_spacing", spacing)] if given.mesh is not None else []
     titles = dict(run.level_of_theory.pseudopotentials)
-    numbers = [int(number) for number, _ in itertools.groupby(run.frames.numbers)]
+    numbers = [number for number, _ in itertools.groupby(run.frames.numbers.tolist())]
     kinds = [IonType(1, titles.get(SYMBOLS[number], "")) for number in numbers]
     level = level_of_theory(given.tags, kinds, numbers, mesh=Mesh(), cell=run.frames.cell[0])
     names = [name for name, tags in _FIELDS if any(given.tags.text(tag) for tag in tags)]
