@@ -163,7 +163,8 @@ class _Stream:
 def _in_memory(data: bytes) -> _Stream:
     """Return a member that is in memory as a whole."""
     rest = io.BytesIO(data)
-    return _Stream(rest.read(HEAD_BYTES), rest, whole=data)
+    rest.seek(HEAD_BYTES)
+    return _Stream(data[:HEAD_BYTES], rest, whole=data)
 
 
 def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:

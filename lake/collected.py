@@ -233,9 +233,11 @@ class Collected:
             words = f"it begins with {_beginning(file.head)}, which is no archive"
             member = "" if file.is_source else file.path
             self.reject(Rejection(member, "not_an_archive", words, "look at the file: a failed download is often an HTML page"))
-        elif PROMISING.match(file.name) and not file.head:
+        elif not _promises(file.name):
+            return
+        elif not file.head:
             self.reject(Rejection(file.path, "unreadable_output", "0 bytes", "upload it again if the run went on"))
-        elif PROMISING.match(file.name):
+        else:
             words = f"no reader knows it; it begins with {_beginning(file.head)}"
             self.reject(Rejection(file.path, "unknown_format", words, "look whether it is the output of the run"))
 
@@ -260,6 +262,12 @@ class Collected:
 def _one_accepts(accepting: tuple[Callable[[str], bool], ...], name: str) -> bool:
     """Return whether one of some questions about a name is answered with yes; the same few names come again and again."""
     return any(accepts(name) for accepts in accepting)
+
+
+@lru_cache(maxsize=1024)
+def _promises(name: str) -> bool:
+    """Return whether a name is that of an output of a DFT code; the names of one campaign's files come again in all its runs."""
+    return PROMISING.match(name) is not None
 
 
 def _beginning(head: bytes) -> str:

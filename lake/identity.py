@@ -90,9 +90,7 @@ def configuration_hashes(frames: FrameBlock) -> list[str]:
 def _sums_rounded(frames: FrameBlock, part: slice) -> NDArray[np.int64]:
     """Return (n, _SUMS) rounded sums of some frames: compiled where no rounding error could matter."""
     cell, positions = frames.cell[part], frames.positions[part]
-    found = None
-    if bool(np.isfinite(positions).all() and np.isfinite(cell).all()):
-        found = native.structure_sums(positions, cell, _inverse(cell), _atom_weights(frames.numbers), _plan())
+    found = native.structure_sums(positions, cell, _inverse(cell), _atom_weights(frames.numbers), _plan())
     if found is None:
         return _rounded_sums(cell, _invariants(frames, part))
     exact = found + _OFFSET

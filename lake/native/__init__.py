@@ -63,8 +63,11 @@ def loops() -> ctypes.CDLL | None:
 
 def address(values: NDArray[np.generic]) -> int:
     """Return where the numbers of a contiguous array begin."""
-    place: int = values.__array_interface__["data"][0]
-    return place
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(values))
+    except (TypeError, ValueError):  # read-only, or empty
+        place: int = values.__array_interface__["data"][0]
+        return place
 
 
 @dataclass(frozen=True, eq=False)

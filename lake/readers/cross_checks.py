@@ -45,7 +45,7 @@ class CrossCheck:
 
 def cell_volumes(cells: Floats) -> Floats:
     """Return the volumes of cells (..., 3, 3), NaN for one that is torn."""
-    return np.asarray(_volume(np.moveaxis(cells, (-2, -1), (0, 1))))
+    return np.asarray(_volume([[cells[..., i, j] for j in range(3)] for i in range(3)]))
 
 
 def _volume(cell: Any) -> Any:

@@ -110,15 +110,14 @@ class OutcarReader:
 
     def _read_head(self) -> None:
         """Wait for the first energy or force table of the run, which also tells in which order they come."""
-        again = self._next_run(len(self._buffer))
-        stop = again if again >= 0 else len(self._buffer)
-        energy, table = self._energy.before(self._buffer, self._at, stop), self._table.before(self._buffer, self._at, stop)
-        if energy < 0 and table < 0:
+        energy, table = self._energy.find(self._buffer, self._at), self._table.find(self._buffer, self._at)
+        known = min((place for place in (energy, table) if place >= 0), default=-1)
+        again = self._next_run(known if known >= 0 else len(self._buffer))
+        if again >= 0 or known < 0:
             if again >= 0:
                 self._end_run(again)
             self._waiting = again < 0
             return
-        known = min(place for place in (energy, table) if place >= 0)
         iteration = seek(self._buffer, b"Iteration ", b"I", self._at, known)
         first = iteration if iteration >= 0 else known
         try:
@@ -128,7 +127,7 @@ class OutcarReader:
             self._at = first
             self._started = False
             return
-        self._current.atomic_energy = number_after(self._buffer, b"atomic energy  EATOM", b"M", first, stop)
+        self._current.atomic_energy = number_after(self._buffer, b"atomic energy  EATOM", b"M", first, known)
         self._at = max(first if first == iteration else self._buffer.rfind(b"FORCE on cell", self._at, first), self._at)
 
     def _next_run(self, end: int) -> int:
@@ -292,14 +291,19 @@ class _OpenRun:
         header: Header = read_header(self._head, self.atomic_energy)
         cell, table, stress = self._cells.blocks(), self._tables.blocks(), self._stress.blocks()
         positions, forces = table.values[:, :, :3], table.values[:, :, 3:]
+        missing = np.isnan(table.values)
+        if missing.any():
+            nowhere, torn = missing[:, :, :3].any(axis=(1, 2)), missing[:, :, 3:].any(axis=(1, 2))
+        else:
+            nowhere = torn = np.zeros(len(missing), dtype=bool)
         told = flag_contradictions(self._steps, cell.values[:, :, :3], stress.values[:, 0, :], self._beside, self._head.tags)
         geometry = Geometry(
             cell=cell.values[:, :, :3],
             positions=positions,
             forces=forces,
             stress=tensor(stress.values[:, 0, :]),
-            unreadable=cell.absent | cell.torn | table.torn | np.isnan(positions).any(axis=(1, 2)),
-            malformed=stress.malformed | np.isnan(forces).any(axis=(1, 2)),
+            unreadable=cell.absent | cell.torn | table.torn | nowhere,
+            malformed=stress.malformed | torn,
         )
         ending = Ending(
             format="OUTCAR",
