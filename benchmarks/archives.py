@@ -2,7 +2,7 @@
 
 Each tar.gz holds a run of molecular dynamics (20 steps of 50 atoms): vasprun.xml, an OUTCAR with eigenvalues, and small files; a fat one
 has a CHGCAR of 50 MB as its first member. Ours reads all outputs, cross-checks them, checks the frames, names configurations and writes
-Parquet with statistics, as an ingest does. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as dicts, and pandas
+Parquet with statistics, as an ingest does, in a process that keeps the memory it frees, as an ingest's workers do. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as dicts, and pandas
 (left out where pandas is not installed). CPU time of one thread; the two take turns.
 """
 
@@ -32,6 +32,7 @@ from reader_cases import made_run, made_up_vasp, outcar_with_states
 
 from lake.frame_table import Labelled, frame_table
 from lake.reading import read_stream
+from lake.recycling import recycle_memory
 from lake.tables import statistics as table_statistics
 from lake.tables import to_parquet
 from schemas.settings import LimitSettings
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    recycle_memory()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for title, count, fat in (("20 steps of 50 atoms", given.count, False), ("the same with a CHGCAR in front", given.fat, True)):

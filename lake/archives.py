@@ -32,6 +32,10 @@ _UNSUPPORTED: Final = (
     (b"\x5d\x00\x00", "data of the old lzma format, which has no checksum"),
 )
 
+_TEXT: Final = re.compile(rb"(?!Rar!|7z|LZIP|BZh|PK|\(\xb5|\]\x00|[P-_]\*M)[\t\n\r -~]")
+"""What begins so is none of these, and not compressed."""
+_NOTHING: Final = io.BytesIO()
+
 
 @dataclass(frozen=True)
 class File:
@@ -57,7 +61,7 @@ class File:
 
     def is_cut(self) -> bool:
         """Return whether the stream broke within the first bytes, so that they are not all that there should be."""
-        if len(self.head) >= HEAD_BYTES:
+        if len(self.head) >= HEAD_BYTES or self.whole is not None:
             return False
         try:
             self.rest.read(1)
@@ -160,11 +164,15 @@ class _Stream:
         return io.BytesIO(data)
 
 
-def _in_memory(data: bytes) -> _Stream:
-    """Return a member that is in memory as a whole."""
+def _in_memory(place: _Place, data: bytes, budget: Budget) -> Iterator[Found]:
+    """Yield what a member holds that is in memory as a whole: mostly itself."""
+    head = data[:HEAD_BYTES]
+    if _TEXT.match(head) is not None and not is_tar(head):
+        yield File(place.path, head, _NOTHING, stands_alone=False, whole=data)
+        return
     rest = io.BytesIO(data)
     rest.seek(HEAD_BYTES)
-    return _Stream(data[:HEAD_BYTES], rest, whole=data)
+    yield from _open(place, _Stream(head, rest, whole=data), budget)
 
 
 def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
@@ -183,7 +191,7 @@ def _open(place: _Place, stream: _Stream, budget: Budget) -> Iterator[Found]:
             yield from _open_inflated(place, Inflate(stream.forward(), codec, budget), budget)
         else:
             for name, start, end in small.members:
-                yield from _open(place.inside(name), _in_memory(small.data[start:end]), budget)
+                yield from _in_memory(place.inside(name), small.data[start:end], budget)
     elif _is_container(place, head):
         yield from _container(place, stream, budget)
     else:

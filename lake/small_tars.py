@@ -52,8 +52,8 @@ def small_tar(stored: bytes, budget: Budget) -> SmallTar | None:
         return None
     found: list[tuple[str, int, int]] = []
     place = headers = 0
-    while data[place : place + _BLOCK] not in {_ZEROS, b""}:
-        header = _header(data[place : place + _BLOCK])
+    while (block := data[place : place + _BLOCK]) and block != _ZEROS:
+        header = _header(block)
         headers += 1
         if header is None:
             return None

@@ -15,6 +15,7 @@ from lake.collections.answers import NO_ANSWERS, Answers
 from lake.commit import BatchReport, StagedBatch, commit_batch, stage
 from lake.inbox import answer, batch_id, discover, plan_batches
 from lake.reading import read_source
+from lake.recycling import recycle_memory
 from lake.store import connect
 from schemas.errors import UnknownName, closest
 from schemas.settings import Settings
@@ -63,6 +64,7 @@ def failed_by_the_store(opened: Lake, bucket: str) -> frozenset[str]:
 
 def read_share(settings: Settings, sources: Sequence[SourceObject], batch: str, part: int) -> StagedBatch:
     """Read some sources of a batch and write their frames to the lake, not yet visible; runs on a worker."""
+    recycle_memory()
     inbox = connect(f"s3://{settings.store.inbox_bucket}", settings.store)
     readings = [read_source(source, inbox, settings.limits) for source in sources]
     return stage(lake.open(settings=settings), readings, batch, part)
