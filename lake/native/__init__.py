@@ -53,6 +53,7 @@ def loops() -> ctypes.CDLL | None:
         "smallest_distances": (*(_VOID,) * 4, ctypes.c_double, *(_LONG,) * 3, _VOID),
         "label_numbers": (_VOID, _VOID, _LONG, _LONG, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
+        "outcar_tables": (*(_VOID,) * 2, *(_LONG,) * 2, *(_VOID,) * 3),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
         "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID, _VOID),
     }
@@ -257,6 +258,20 @@ def outcar_steps(buffer: bytearray, at: int) -> tuple[NDArray[np.int64], Floats]
     start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
     n = made.outcar_steps(start, at, len(buffer), MOST_STEPS, address(places), address(numbers))
     return places[:n], numbers[:n]
+
+
+def outcar_tables(buffer: bytearray, places: NDArray[np.int64], natoms: int) -> tuple[Floats, Floats, Floats] | None:
+    """Return force table (n, natoms, 6), lattice (n, 3, 6) and stress (n, 1, 6) of the steps of an OUTCAR, whose places `outcar_steps` gives.
+
+    None where one is missing or left to another way.
+    """
+    made = loops()
+    if made is None:
+        return None
+    n = len(places)
+    read = (np.empty((n, natoms, 6)), np.empty((n, 3, 6)), np.empty((n, 1, 6)))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    return read if made.outcar_tables(start, address(places), n, natoms, *map(address, read)) else None
 
 
 def xml_steps(

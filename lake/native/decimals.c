@@ -273,6 +273,32 @@ long block_rows(const byte *text, const long *starts, const long *ends, long n, 
     return 1;
 }
 
+#define MOST_COLUMNS 6
+
+/* The columns of the last count numbers in a part of a row that was written with one Fw.d, as `find_columns` of lake/readers/rows.py has
+   them: a group of block_rows. 0 where it was not. */
+static long columns_of(const byte *row, long from, long to, long count, long *group)
+{
+    long points[MOST_COLUMNS], found = 0, decimals = 0;
+    for (long i = to - 1; i >= from && found < count; i--)
+        if (row[i] == '.')
+            points[count - 1 - found++] = i;
+    if (found < count || count < 2)
+        return 0;
+    long width = points[1] - points[0];
+    for (long k = 1; k < count; k++)
+        if (points[k] - points[k - 1] != width)
+            return 0;
+    while (points[count - 1] + 1 + decimals < to && is_digit(row[points[count - 1] + 1 + decimals]))
+        decimals++;
+    group[0] = points[0] + decimals - width + 1;
+    group[1] = width;
+    group[2] = decimals;
+    group[3] = count;
+    group[4] = to;
+    return decimals && group[0] >= from && decimals < width;
+}
+
 /* Fields of one width, blanks around the numbers; 0 where one of them is written in an unusual way. */
 long equal_fields(const byte *text, long n, long width, double *out)
 {

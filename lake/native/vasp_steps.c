@@ -125,6 +125,36 @@ long outcar_steps(const byte *buffer, long at, long length, long most, long *pla
     return n;
 }
 
+/* The tables of n steps of natoms atoms, found by outcar_steps: table[n][natoms][6], lattice[n][3][6], stress[n][6]. Return 1 where all are
+   there and as Fortran writes them; else they are left to the reader in Python, whose layouts these are. */
+long outcar_tables(const byte *buffer, const long *places, long n, long natoms, double *table, double *lattice, double *stress)
+{
+    static const struct {
+        long rows, parts, from[2], to[2], count;
+    } LAYOUTS[] = {{0, 2, {0, 39}, {39, 84}, 3}, {3, 2, {0, 42}, {42, 84}, 3}, {1, 1, {7, 0}, {1 << 16, 0}, 6}};
+    double *out[] = {table, lattice, stress};
+    long *starts = malloc(2 * n * sizeof *starts), *ends = starts + n, usual = starts != 0;
+    for (long k = 0; usual && k < 3; k++) {
+        long groups[10], rows = k ? LAYOUTS[k].rows : natoms;
+        for (long i = 0; usual && i < n; i++) {
+            starts[i] = places[OUTCAR_PLACES * i + 2 + 2 * k];
+            ends[i] = places[OUTCAR_PLACES * i + 3 + 2 * k];
+            usual = ends[i] > starts[i];
+        }
+        const byte *row = buffer + starts[0], *end = usual ? line_end(row, buffer + ends[0]) : 0;
+        long stride = end ? end + 1 - row : 0;
+        usual = stride > 0 && stride <= 1024;
+        for (long g = 0; usual && g < LAYOUTS[k].parts; g++) {
+            long to = LAYOUTS[k].to[g] < stride ? LAYOUTS[k].to[g] : stride;
+            usual = LAYOUTS[k].from[g] < to && columns_of(row, LAYOUTS[k].from[g], to, LAYOUTS[k].count, groups + 5 * g);
+            groups[5 * g + 4] = LAYOUTS[k].to[g];
+        }
+        usual = usual && block_rows(buffer, starts, ends, n, rows, stride, 0, LAYOUTS[k].parts, groups, out[k]);
+    }
+    free(starts);
+    return usual;
+}
+
 #define XML_PLACES 3
 #define XML_NUMBERS 6
 #define LONG (4L << 20)

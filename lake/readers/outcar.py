@@ -261,8 +261,13 @@ class _OpenRun:
                 self._steps.add(self._taken + self.lost, of_step, judgement, ())
                 self._taken += 1
         self._beside += numbers[:, 4:6].tolist()
-        for batch, first in ((self._tables, 2), (self._cells, 4), (self._stress, 6)):
-            batch.add_all(buffer, places[:, first], places[:, first + 1])
+        batches = (self._tables, self._cells, self._stress)
+        read = None if any(batch.waits for batch in batches) else native.outcar_tables(buffer, places, self._head.natoms)
+        for k, batch in enumerate(batches):
+            if read is not None:
+                batch.add_read(read[k])
+            else:
+                batch.add_all(buffer, places[:, 2 + 2 * k], places[:, 3 + 2 * k])
         self._cell = bytes(buffer[places[-1, 4] : places[-1, 5]])
         return int(places[-1, 1])
 

@@ -94,6 +94,15 @@ class BlockBatch:
         if self._bytes > _BATCH_BYTES:
             self._flush()
 
+    def add_read(self, values: Floats) -> None:
+        """Take the tables of several steps that are read already, (steps, rows, count), before any others."""
+        self._taken(values, np.zeros(len(values), dtype=bool))
+
+    @property
+    def waits(self) -> bool:
+        """Whether rows of earlier steps are still to be read."""
+        return bool(self._waiting)
+
     def add_all(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         """Take the rows of several steps, which stand in a buffer between places; as if each were added."""
         if not self._waiting and self._take_in_place(buffer, starts, ends):
