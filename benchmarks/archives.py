@@ -2,8 +2,8 @@
 
 Each tar.gz holds a run of molecular dynamics (20 steps of 50 atoms): vasprun.xml, an OUTCAR with eigenvalues, and small files; a fat one
 has a CHGCAR of 50 MB as its first member. Ours reads all outputs, cross-checks them, checks the frames, names configurations and writes
-Parquet with statistics, as an ingest does, in a process that keeps the memory it frees, as an ingest's workers do. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as dicts, and pandas
-(left out where pandas is not installed). CPU time of one thread; the two take turns.
+Parquet with statistics, as an ingest does. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as dicts, and pandas (left out
+where pandas is not installed). CPU time of one thread; the two take turns in a process that keeps the memory it frees, as workers do.
 """
 
 from __future__ import annotations

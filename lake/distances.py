@@ -33,7 +33,7 @@ def smallest_distances(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], 
     if n == 0 or natoms == 0:
         return np.full(n, np.nan)
     if natoms < _TREE_FROM and has_cell(cell).all():
-        found = native.smallest_distances(positions, cell, inverses(cell), pbc, limit, _REACH)
+        found = native.smallest_distances(positions, cell, inverses(cell), pbc, (limit, _REACH))
         if found is not None:
             return found
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):

@@ -19,9 +19,9 @@ from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
 from lake.readers.openmx_given import OpenmxInput, with_given
 from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
-from lake.same_steps import Indices, same_steps, taken
+from lake.same_steps import Indices, same_steps, taken, vectors_apart
 from schemas.calculations import Calculation, Run
-from schemas.frames import Floats, FrameBlock
+from schemas.frames import FrameBlock
 from schemas.theory import U_NOT_TOLD, LevelOfTheory
 
 ENERGY_TOLERANCE: Final = 1e-5
@@ -203,11 +203,6 @@ def _energies_apart(one: Output, other: Output, steps: tuple[Indices, Indices]) 
     return np.asarray((np.abs(apart - usual) > OFFSET_TOLERANCE * a.natoms) | (np.abs(apart) > offset))
 
 
-def _differing(a: Floats, b: Floats, tolerance: float) -> NDArray[np.bool_]:
-    """Return where two arrays both have a number and the numbers differ."""
-    return np.asarray(np.abs(a - b) > tolerance)
-
-
 def _calculation(each: _Group, *, alone: bool) -> Calculation:
     outputs = each.outputs
     label = _label_giver(outputs)
@@ -286,8 +281,7 @@ def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
             f"energies differ in {len(apart)} of {len(first)} steps, first at step {a.step[i]}: "
             f"{a.energy[i]:.8f} eV in {label.path}, {b.energy[j]:.8f} eV in {other.path}"
         )
-    differing = _differing(taken(a.forces, first), taken(b.forces, second), FORCE_TOLERANCE)
-    forces = np.flatnonzero(differing.any(axis=(1, 2)) if differing.any() else ())
+    forces = np.flatnonzero(vectors_apart(taken(a.forces, first), taken(b.forces, second))[1] > FORCE_TOLERANCE)
     if len(forces):
         i, j = first[forces[0]], second[forces[0]]
         largest = float(np.nanmax(np.abs(a.forces[i] - b.forces[j])))

@@ -29,4 +29,5 @@ def recycle_memory() -> bool:
     except (OSError, AttributeError):
         return False
     values = ((_MMAP_THRESHOLD, _MAPPED_FROM), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _MAPPED_FROM))
-    return all([set_parameter(parameter, value) == 1 for parameter, value in values])
+    done = [set_parameter(parameter, value) for parameter, value in values]
+    return all(each == 1 for each in done)

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from lake import native
 from lake.distances import has_cell
 from schemas.frames import Floats, FrameBlock
 
@@ -86,11 +87,23 @@ def taken(values: NDArray[Any], which: Indices) -> NDArray[Any]:
     return values[which]
 
 
+def vectors_apart(a: Floats, b: Floats) -> Floats:
+    """Return (2, n) how far the vectors (n, rows, 3) of frames lie apart: the largest square of a norm, NaN where a number is missing, and
+    the largest component, missing ones left out."""
+    found = native.vectors_apart(a, b)
+    if found is not None:
+        return found
+    apart = a - b
+    x, y, z = (apart[:, :, k] for k in range(3))
+    components = np.nan_to_num(np.abs(apart), nan=0.0, posinf=np.inf).max(axis=(1, 2), initial=0.0)
+    return np.array([((x * x + y * y) + z * z).max(axis=1, initial=0.0), components])
+
+
 def _is_near(a: FrameBlock, b: FrameBlock, first: Indices, second: Indices) -> NDArray[np.bool_]:
     """Return (m,) whether frames of a and b have their atoms and cells at the same places; lattice vectors apart counts as the same."""
-    apart = taken(a.positions, first) - taken(b.positions, second)
+    squares, _ = vectors_apart(taken(a.positions, first), taken(b.positions, second))
     cells = np.abs(taken(a.cell, first) - taken(b.cell, second)).reshape(-1, 9).max(axis=1, initial=0.0)
-    near = (np.einsum("nij,nij->ni", apart, apart).max(axis=1, initial=0.0) < PLACE_TOLERANCE**2) & (cells < PLACE_TOLERANCE)
+    near = (squares < PLACE_TOLERANCE**2) & (cells < PLACE_TOLERANCE)
     if not near.all():
         rest = np.flatnonzero(~near)
         near[rest] = _distance(a, b, first[rest], second[rest]) < PLACE_TOLERANCE

@@ -51,6 +51,7 @@ def loops() -> ctypes.CDLL | None:
         "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
         "smallest_distances": (*(_VOID,) * 4, ctypes.c_double, *(_LONG,) * 3, _VOID),
+        "vectors_apart": (*(_VOID,) * 4, _LONG, _LONG, _VOID),
         "label_numbers": (_VOID, _VOID, _LONG, _LONG, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_tables": (*(_VOID,) * 2, *(_LONG,) * 2, *(_VOID,) * 3),
@@ -195,15 +196,36 @@ def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDA
     return out if made.pair_squares(*map(address, inputs), n, natoms, len(shifts), address(out)) else None
 
 
-def smallest_distances(positions: Floats, cell: Floats, inverse: Floats, pbc: NDArray[np.bool_], limit: float, reach: int) -> Floats | None:
-    """Return (n,) the smallest distances below limit, images up to reach cells away included; None where that is left to another way."""
+def smallest_distances(
+    positions: Floats, cell: Floats, inverse: Floats, pbc: NDArray[np.bool_], within: tuple[float, int]
+) -> Floats | None:
+    """Return (n,) the smallest distances within a limit and so many cells to each side; None where that is left to another way."""
     made = loops()
     if made is None:
         return None
     out = np.empty(len(positions))
     inputs = [np.ascontiguousarray(each, dtype=np.float64) for each in (positions, cell, inverse, pbc)]
     n, natoms = positions.shape[:2]
-    return out if made.smallest_distances(*map(address, inputs), limit, reach, n, natoms, address(out)) else None
+    return out if made.smallest_distances(*map(address, inputs), *within, n, natoms, address(out)) else None
+
+
+def vectors_apart(a: Floats, b: Floats) -> Floats | None:
+    """Return (2, n) how far vectors (n, rows, 3) lie apart, as distances.c has it; None where that is left to another way."""
+    made = loops()
+    if made is None or a.shape != b.shape or a.strides[2:] != (8,) or b.strides[2:] != (8,) or not a.size:
+        return None
+    n, rows = a.shape[:2]
+    steps, out = np.array([*a.strides, *b.strides]) // 8, np.empty((2, n))
+    first = address(steps)
+    places = (_beginning(a), first, _beginning(b), first + 3 * steps.itemsize)
+    made.vectors_apart(*places, n, rows, address(out))
+    return out
+
+
+def _beginning(values: Floats) -> int:
+    """Return where the numbers of an array begin that may be a part of another."""
+    place: int = values.__array_interface__["data"][0]
+    return place
 
 
 def label_numbers(forces: Floats, stress: Floats) -> Floats | None:
@@ -261,7 +283,7 @@ def outcar_steps(buffer: bytearray, at: int) -> tuple[NDArray[np.int64], Floats]
 
 
 def outcar_tables(buffer: bytearray, places: NDArray[np.int64], natoms: int) -> tuple[Floats, Floats, Floats] | None:
-    """Return force table (n, natoms, 6), lattice (n, 3, 6) and stress (n, 1, 6) of the steps of an OUTCAR, whose places `outcar_steps` gives.
+    """Return force table (n, natoms, 6), lattice (n, 3, 6) and stress (n, 1, 6) of the steps of an OUTCAR at the places of `outcar_steps`.
 
     None where one is missing or left to another way.
     """

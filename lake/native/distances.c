@@ -128,3 +128,25 @@ long label_numbers(const double *forces, const double *stress, long n, long nato
     }
     return 1;
 }
+
+/* How far the vectors of frames lie apart, a and b [n][rows][3] with so many numbers from one frame and from one row to the next:
+   out[0][n] the largest square of a norm, NAN where a number is missing, out[1][n] the largest component, missing ones left out. */
+long vectors_apart(const double *a, const long *a_steps, const double *b, const long *b_steps, long n, long rows, double *out)
+{
+    for (long f = 0; f < n; f++) {
+        double farthest = 0.0, largest = 0.0;
+        int torn = 0;
+        for (long r = 0; r < rows; r++) {
+            const double *p = a + f * a_steps[0] + r * a_steps[1], *q = b + f * b_steps[0] + r * b_steps[1];
+            double x = p[0] - q[0], y = p[1] - q[1], z = p[2] - q[2], square = (x * x + y * y) + z * z;
+            farthest = square > farthest ? square : farthest;
+            torn |= isnan(square) != 0;
+            largest = fabs(x) > largest ? fabs(x) : largest;
+            largest = fabs(y) > largest ? fabs(y) : largest;
+            largest = fabs(z) > largest ? fabs(z) : largest;
+        }
+        out[f] = torn ? NAN : farthest;
+        out[n + f] = largest;
+    }
+    return 1;
+}

@@ -31,6 +31,7 @@ from lake.readers.tokens import read_table
 from lake.readers.vasp_rows import FORCE_TABLE, SIX, VARRAY, BlockBatch, Layout
 from lake.reading import read_stream
 from lake.rows import calculation_rows, frame_rows
+from lake.same_steps import vectors_apart
 from schemas.settings import LimitSettings
 from schemas.sources import SourceObject, SourceReading
 
@@ -128,6 +129,39 @@ def test_distances_and_names_of_structures() -> None:
         numbers = random.integers(1, 90, natoms).astype(np.int16)
         forces = np.zeros_like(positions)
         both(lambda: configuration_hashes(replace(block, numbers=numbers, positions=positions, cell=cell, forces=forces)))  # noqa: B023
+
+
+def test_fields_of_every_width_and_number_of_decimals() -> None:
+    """Fields of at most 16 characters are read all digits at once, longer ones one by one; what is no plain decimal is left alone."""
+    random = np.random.default_rng(5)
+    for width, decimals in ((5, 1), (9, 4), (13, 5), (14, 6), (16, 8), (16, 14), (17, 8), (20, 12)):
+        whole = width - decimals - 2
+        for spoilt in ("", "*", " ", "-", "+", "E", ".", "\t"):
+            table = (10.0 ** random.uniform(-decimals, whole, (40, 3))) * random.choice([-1.0, 1.0], (40, 3))
+            rows = ["".join(f"{value:{width}.{decimals}f}"[-width:] for value in row) for row in np.where(table < 10**whole, table, 0.0)]
+            place = int(random.integers(width))
+            rows[7] = rows[7][:place] + (spoilt or rows[7][place]) + rows[7][place + 1 :]
+            block = "".join(f"{row}\n" for row in rows).encode()
+
+            def work(block: bytes = block, end: int = 3 * width) -> Any:
+                batch = BlockBatch(40, Layout(((0, end, 3),)))
+                batch.add(block)
+                return batch.blocks()
+
+            found = both(work)
+            if not spoilt:
+                assert found.values[0].tolist() == [[float(row[k : k + width]) for k in range(0, 3 * width, width)] for row in rows]
+
+
+def test_vectors_apart() -> None:
+    random = np.random.default_rng(4)
+    table = random.normal(size=(2, 6, 9, 6))
+    table[0, 2, 3, 1] = np.nan
+    for a, b in ((table[0, :, :, :3], table[1, :, :, 3:]), (table[0, ::2, :, :3].copy(), table[1, ::2, :, :3]), (table[0, :0, :, :3],) * 2):
+        squares, largest = both(lambda: vectors_apart(a, b))  # noqa: B023
+        with np.errstate(invalid="ignore"):
+            assert np.allclose(squares, ((a - b) ** 2).sum(axis=2).max(axis=1, initial=0.0), equal_nan=True)
+            assert np.array_equal(largest, np.nanmax(np.abs(a - b), axis=(1, 2), initial=0.0))
 
 
 def test_sums_at_an_edge_of_rounding_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
