@@ -59,7 +59,7 @@ def calculation_id(run: Run) -> str:
     for values in (
         frames.cell, frames.positions, frames.energy, frames.forces, frames.stress, frames.energy_sigma0, frames.energy_internal,
     ):  # fmt: skip
-        digest.update(_canonical(values))
+        digest.update(_canonical(values).data)
     return digest.hexdigest()
 
 

@@ -66,7 +66,7 @@ def loops() -> ctypes.CDLL | None:
 def address(values: NDArray[np.generic]) -> int:
     """Return where the numbers of a contiguous array begin."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(values))
+        return ctypes.addressof(ctypes.c_char.from_buffer(values))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # read-only, or empty
         place: int = values.__array_interface__["data"][0]
         return place

@@ -35,11 +35,11 @@ from lake.readers.vasp_xml import VASPRUN_XML
 from lake.readers.vaspout import VASPOUT
 
 READERS: Final[tuple[ReaderSpec, ...]] = (
-    PW_STDOUT,
-    PW_XML,
     VASPRUN_XML,
     OUTCAR,
     VASPOUT,
+    PW_STDOUT,
+    PW_XML,
     CP2K_LOG,
     ABINIT_OUTPUT,
     ABINIT_HIST,

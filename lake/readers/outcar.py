@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from lake import native
-from lake.readers.anchors import Anchor, seek, seek_back
+from lake.readers.anchors import Anchor, holds, seek, seek_back
 from lake.readers.base import ReaderSpec
 from lake.readers.outcar_checks import flag_contradictions, may_begin_with_energies, printed_beside
 from lake.readers.outcar_header import Head, read_header
@@ -323,7 +323,7 @@ class _OpenRun:
 
 def _recognises(_name: str, head: bytes) -> bool:
     """Return whether the head is that of an OUTCAR: the program's line, then where it was executed."""
-    return b"executed on" in head and _OPENING.search(head) is not None
+    return holds(head, b"executed on", b"x") and _OPENING.search(head) is not None
 
 
 OUTCAR: Final = ReaderSpec("OUTCAR", "vasp", _recognises, OutcarReader, rank=1)
