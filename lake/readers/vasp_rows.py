@@ -20,6 +20,8 @@ _CELL_ROWS: Final = 3
 """Tables of as many rows often stay as they are from step to step: cells, and stress where it is not made anew."""
 _FEW: Final = 200
 """Numbers up to which it is faster to read them one by one."""
+_TRIED: Final = 20
+"""Blocks that are looked at for one whose columns are those of all."""
 _POINT: Final = ord(".")
 _LONGEST_ROW: Final = 1024
 _DIGITS: Final = bytes.maketrans(b"123456789-", b"000000000 ")
@@ -157,7 +159,7 @@ class BlockBatch:
             if self._decode_few(blocks, values):
                 return values, torn
             values[:] = np.nan
-        regular = self._decode_regular(blocks, values)
+        regular = self._decode_alike(self._sample(blocks), blocks, values)
         for place in map(int, np.flatnonzero(~regular)):
             if blocks[place]:
                 torn[place] = not self._decode_other(blocks[place], values[place])
@@ -214,10 +216,18 @@ class BlockBatch:
             block = block.replace(b"<v>", b"   ").replace(b"</v>", b"")
         return [row for row in block.split(b"\n") if row.strip()]
 
-    def _decode_regular(self, blocks: Sequence[bytes], values: Floats) -> NDArray[np.bool_]:
-        """Fill in the numbers of all blocks that are laid out like the first one; return which those are."""
+    def _sample(self, blocks: Sequence[bytes]) -> bytes:
+        """Return the first block whose own columns hold a number each, so that a damaged one does not tell the columns of all."""
+        filled = [block for block in blocks if block]
+        for block in filled[:_TRIED]:
+            values = np.full((1, self.rows, self.count), np.nan)
+            if self._decode_alike(block, [block], values)[0] and not np.isnan(values).any():
+                return block
+        return filled[0] if filled else b""
+
+    def _decode_alike(self, sample: bytes, blocks: Sequence[bytes], values: Floats) -> NDArray[np.bool_]:
+        """Fill in the numbers of all blocks that are laid out like a sample; return which those are."""
         regular = np.zeros(len(blocks), dtype=bool)
-        sample = next((block for block in blocks if block), b"")
         stride = self._stride(sample)
         groups = _columns(self.layout, sample[:stride])
         if stride <= 0 or not groups:

@@ -28,7 +28,7 @@ from lake.readers.anchors import seek
 from lake.readers.extxyz import ExtxyzReader
 from lake.readers.rows import cast_fields, number
 from lake.readers.tokens import read_table
-from lake.readers.vasp_rows import FORCE_TABLE, SIX, VARRAY, BlockBatch, Layout
+from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, VARRAY, BlockBatch, Layout
 from lake.reading import read_stream
 from lake.rows import calculation_rows, frame_rows
 from lake.same_steps import vectors_apart
@@ -151,6 +151,22 @@ def test_fields_of_every_width_and_number_of_decimals() -> None:
             found = both(work)
             if not spoilt:
                 assert found.values[0].tolist() == [[float(row[k : k + width]) for k in range(0, 3 * width, width)] for row in rows]
+
+
+def test_a_damaged_table_does_not_tell_the_columns_of_the_others() -> None:
+    rows = ["".join(f"{value:13.9f}" for value in row) for row in 4.2 * np.eye(3)]
+    block = "".join(f"   {row}   {row}\n" for row in rows)
+    damaged_first = block[:22] + " " + block[23:]
+
+    def work() -> Any:
+        batch = BlockBatch(3, LATTICE)
+        for text in (damaged_first, block, block):
+            batch.add(text.encode())
+        return batch.blocks()
+
+    values = both(work).values
+    assert np.isnan(values[0]).any()
+    assert np.array_equal(values[1:, :, :3], [4.2 * np.eye(3)] * 2)
 
 
 def test_vectors_apart() -> None:
