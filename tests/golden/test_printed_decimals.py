@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lake.collections.records import CollectionReader
+from lake.collections.records import gathers
 from lake.feeding import closed
 from lake.readers import READERS, find_reader
 from schemas.frames import Floats, FrameBlock
@@ -131,7 +131,7 @@ def labels(name: str, data: bytes) -> Iterator[dict[str, Floats]]:
     assert spec is not None
     reader = spec.open()
     reader.feed(data)
-    if isinstance(reader, CollectionReader):
+    if gathers(reader):
         collection = reader.collected()
         for series in collection.series:
             energies = {k: v.values for k, v in collection.columns.items() if k.lower().endswith("energy") and v.values.shape[1] == 1}

@@ -156,17 +156,17 @@ def test_fields_of_every_width_and_number_of_decimals() -> None:
 def test_a_damaged_table_does_not_tell_the_columns_of_the_others() -> None:
     rows = ["".join(f"{value:13.9f}" for value in row) for row in 4.2 * np.eye(3)]
     block = "".join(f"   {row}   {row}\n" for row in rows)
-    damaged_first = block[:22] + " " + block[23:]
+    damaged_first = block[:39] + " " + block[40:]
 
     def work() -> Any:
         batch = BlockBatch(3, LATTICE)
-        for text in (damaged_first, block, block):
+        for text in (damaged_first, *(block,) * 11):
             batch.add(text.encode())
         return batch.blocks()
 
     values = both(work).values
     assert np.isnan(values[0]).any()
-    assert np.array_equal(values[1:, :, :3], [4.2 * np.eye(3)] * 2)
+    assert np.array_equal(values[1:, :, :3], [4.2 * np.eye(3)] * 11)
 
 
 def test_vectors_apart() -> None:
