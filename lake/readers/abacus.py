@@ -1,8 +1,9 @@
-"""Reader of ABACUS's running_*.log (2.2 to 3).
+"""Reader of ABACUS's running_*.log (2.2 to 3.11).
 
-The energy is 'final etot', E_KohnSham with the smearing's entropy in it, to which the forces belong. Stress is printed positive under
-compression: the pressure below the table is a third of its trace. A cycle that does not converge prints no final energy and is no frame
-(2), or prints it behind the words that it did not (3), and is flagged. Logs of force fields have the same energies, but no cycles.
+The energy is 'final etot' ('#TOTAL ENERGY#' since 3.11), E_KohnSham with the smearing's entropy in it, to which the forces belong.
+Stress is printed positive under compression: the pressure below the table is a third of its trace. A cycle that does not converge
+prints no final energy and is no frame (2), or prints it behind the words that it did not (3), or has that of its last iteration (3.11),
+and is flagged. Logs of force fields have the same energies, but no cycles.
 Of dynamics only the first step has its places in the log; those of the others come from MD_dump beside it (`abacus_dump`), those of
 relaxations, where the log leaves them out, from STRU_ION1_D and so on (`abacus_structures`).
 """
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.abacus_dump import DUMP_NAME, Snapshot, find_step, read_dump
-from lake.readers.abacus_level import INPUT_NAME, read_input, read_level, read_species, seen_later, with_input
+from lake.readers.abacus_level import INPUT_NAMES, read_input, read_level, read_species, seen_later, with_input
 from lake.readers.abacus_structures import STRUCTURE_NAME, Structure, read_structure, same_cell
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.cross_checks import CrossCheck, differ, other_volume, pressure
@@ -32,29 +33,40 @@ FORMAT: Final = "ABACUS log"
 
 _OPENING: Final = b"\n                             WELCOME TO ABACUS"
 _FINAL: Final = b"\n final etot is "
+_TOTAL: Final = b"\n #TOTAL ENERGY# "
+_UNCONVERGED: Final = b"\n !!SCF IS NOT CONVERGED!!"
+_ANCHORS: Final = (_FINAL, _TOTAL, _UNCONVERGED)
 _BANNER: Final = re.compile(rb"(?:WELCOME TO ABACUS|ABACUS v\d)")
 _VERSION: Final = re.compile(rb"\n +(?:Version: +([^\n]*?)|ABACUS v(\S+)) *\n")
-_ETOT: Final = re.compile(rb"\n final etot is +(\S+) eV")
-_LATTICE_CONSTANT: Final = re.compile(rb"\n +lattice constant \(Bohr\) += +(\S+)")
+_ETOT: Final = re.compile(rb"\n (?:final etot is|#TOTAL ENERGY#) +(\S+) eV")
+_LATTICE_CONSTANT: Final = re.compile(rb"\n +[Ll]attice constant \(Bohr\) += +(\S+)")
 _VECTORS: Final = re.compile(
     rb"\n +Lattice vectors: \(Cartesian coordinate: in unit of a_0\) *\n"
     rb" +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n +(\S+) +(\S+) +(\S+) *\n(?! *[-+.\d]+ +[-+.\d]+ +[-+.\d]+ *\n)"
 )
-_VOLUME: Final = re.compile(rb"\n +Volume \(A\^3\) = (\S+)")
-_PLACES: Final = re.compile(rb"\n *(CARTESIAN|DIRECT) COORDINATES[^\n]*\n *atom +x +y +z[^\n]*\n((?: *tau[cd]_\w+ [^\n]*\n)+)")
-_MD_STEP: Final = re.compile(rb"\n +STEP OF MOLECULAR DYNAMICS : +(\d{1,9}) *\n")
-_CELL_STEP: Final = re.compile(rb"\n +RELAX CELL : +(\d{1,6})")
-_RELAX_STEP: Final = re.compile(rb"\n (?:RELAX IONS : +\d{1,6} \(in total: (\d{1,6})\)|STEP OF RELAXATION : +(\d{1,6}))")
-_KOHN_SHAM: Final = re.compile(rb"\n *E_KohnSham +\S+ +(\S+) *(?=\n)")
+_VOLUME: Final = re.compile(rb"\n +(?:Cell v|V)olume \(A\^3\) = (\S+)")
+_PLACES: Final = re.compile(
+    rb"\n *(CARTESIAN|DIRECT) COORDINATES[^\n]*\n *atom +x +y +z[^\n]*\n"
+    rb"((?: *tau[cd]_\w+ [^\n]*\n)+|(?: *[A-Z]\w*(?: +[-+]?\d+\.\d+){3}[^\n]*\n)+)"
+)
+_PREFIX: Final = re.compile(rb"\Atau[cd]_")
+_MD_STEP: Final = re.compile(rb"\n +STEP OF MOLECULAR DYNAMICS( ?): +(\d{1,9}) *\n")
+"""From 0, with a blank before the colon; from 1 without one (3.11)."""
+_CELL_STEP: Final = re.compile(rb"\n +(?:RELAX CELL : +|RELAX STEP: +\d+ \(CELL_CHANGE# +)(\d{1,6})")
+_RELAX_STEP: Final = re.compile(rb"\n (?:RELAX IONS : +\d{1,6} \(in total: |STEP OF (?:ION )?RELAXATION : +|RELAX STEP: +)(\d{1,6})(?!\d)")
+_IONS_ALONE: Final = re.compile(rb"\n RELAX STEP: +\d+ *\n")
+_KOHN_SHAM: Final = re.compile(rb"\n *E_KohnSham +\S+ +(\S+) *(?=\n|\Z)")
 """A row of each iteration, in Ry and eV."""
+_PRESSURE: Final = re.compile(rb"#TOTAL-PRESSURE# \(EXCLUDE KINETIC PART OF IONS\): +(\S+) +kbar")
 _LAST_ENERGY: Final = re.compile(rb"!FINAL_ETOT_IS +(\S+) eV")
-_ITERATION: Final = re.compile(rb"\n [^\n]*ALGORITHM -+ ?ION= +\+?\d+ +ELEC= +\+?(\d{1,6})")
-_REACHED: Final = b"charge density convergence is achieved"
+_ITERATION: Final = re.compile(rb"\n [^\n]*(?:ALGORITHM -+ ?ION= *\+?\d+ +ELEC= *\+?|--> #ION MOVE# +\d+ +#ELEC ITER# +)(\d{1,6})")
+_REACHED: Final = re.compile(rb"charge density convergence is achieved|#SCF IS CONVERGED#")
 _FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
 _FORCES: Final = re.compile(
     rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: *[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
 )
-_STRESS: Final = re.compile(rb"TOTAL-STRESS \(KBAR\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\d*Ee]+ +[-+.\d*Ee]+ +[-+.\d*Ee]+ *\n)+)")
+_STRESS: Final = re.compile(rb"TOTAL-STRESS \((?:KBAR|kbar)\)[^\n]*\n(?:[^\n]*\n){1,8}?((?: +[-+.\d*Ee]+ +[-+.\d*Ee]+ +[-+.\d*Ee]+ *\n)+)")
+_SOLVER: Final = re.compile(rb"\n (?:#ENERGY SOLVER#|The esolver type has been set to :) +(\w+_pot)\b")
 _STOPS: Final = re.compile(rb"\n *(?:CARTESIAN|DIRECT) COORDINATES|\n Start  Time  :")
 
 
@@ -70,11 +82,12 @@ class AbacusRun(RunLog):
     CODE = "abacus"
     FORMAT = FORMAT
     SOURCES = ("ABACUS final etot", "ABACUS TOTAL-STRESS")
-    ANCHORS = (_FINAL,)
+    ANCHORS = _ANCHORS
     ENDS = (b"CARTESIAN COORDINATES", b"DIRECT COORDINATES", b"\n Start  Time  :")
     LAST = (b"\n Finish Time  :",)
     CHECKS = (
         CrossCheck("pressure", b" TOTAL-PRESSURE:", re.compile(rb" TOTAL-PRESSURE: +(\S+) +KBAR"), pressure, KBAR),
+        CrossCheck("pressure", b"#TOTAL-PRESSURE#", _PRESSURE, pressure, KBAR),
         CrossCheck("final energy", b"!FINAL_ETOT_IS", _LAST_ENERGY, lambda step: step.energy, share=1e-9, least=1e-6),
     )
 
@@ -107,9 +120,15 @@ class AbacusRun(RunLog):
         constant, version = _LATTICE_CONSTANT.search(text), _VERSION.search(text)
         tables = _PLACES.findall(text)
         self._constant = number(constant.group(1)) * BOHR if constant else NAN
-        self._dft = b"exchange-correlation functional" in text
+        self._dft = b"xchange-correlation functional" in text
+        solver = _SOLVER.search(text)
+        if solver is not None:
+            name = solver.group(1).decode("latin-1")
+            raise UnreadableOutput(
+                "not_dft", f"the log of ABACUS is of the force field {name}", "deposit runs of density-functional theory"
+            )
         rows = tables[-1][1].split(b"\n")[:-1] if tables else []
-        numbers = as_numbers([element_of(row.split()[0][5:].decode("latin-1")) for row in rows])
+        numbers = as_numbers([element_of(_PREFIX.sub(b"", row.split()[0]).decode("latin-1")) for row in rows])
         self._species = read_species(text)
         self._prepare(text, len(rows))
         if numbers is None or self._cell is None:
@@ -117,14 +136,14 @@ class AbacusRun(RunLog):
         words = next((group for group in version.groups() if group), b"") if version else b""
         kind = (
             "vc-relax"
-            if b"RELAX CELL" in text
+            if b"RELAX CELL" in text or b"(CELL_CHANGE#" in text
             else "relax"
-            if b"RELAX IONS" in text or b"STEP OF RELAXATION" in text
+            if any(words in text for words in (b"RELAX IONS", b"STEP OF RELAXATION", b"STEP OF ION RELAXATION", b"\n RELAX STEP:"))
             else "md"
             if b"STEP OF MOL" in text
             else "static"
         )
-        return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), read_level(text))
+        return Heading(words.decode("latin-1"), kind, numbers, np.ones(3, dtype=bool), seen_later(read_level(text), text))
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step with the geometry printed before it."""
@@ -133,7 +152,8 @@ class AbacusRun(RunLog):
         own = piece if stop is None else piece[: stop.start() + 1]
         cell, positions, n_scf, told, total = self._cell, self._positions, self._iterations, self._other_volume, self._total
         self._first_cell = cell if self._first_cell is None else self._first_cell
-        converged = 0 if self._failed else 1 if self._reached else -1
+        unconverged = piece.startswith(_UNCONVERGED)
+        converged = 0 if self._failed or unconverged else 1 if self._reached else -1
         if not self._dft and n_scf < 0:
             words = "the log of ABACUS has neither cycles of self-consistency nor a functional (esolver_type lj or dp)"
             raise UnreadableOutput("not_dft", words, "deposit runs of density-functional theory")
@@ -142,11 +162,11 @@ class AbacusRun(RunLog):
         self._prepare(piece, natoms)
         self._found += 1
         energy = _ETOT.match(own)
-        if energy is None:
+        if energy is None and not (unconverged and total):
             self.lost += 1
             return None
         stress = _STRESS.search(own)
-        value = number(energy.group(1))
+        value = number(energy.group(1) if energy is not None else total)
         if differ(total, value, share=1e-9, least=1e-6):
             words = f"the energy of the last iteration is printed as {total.decode('latin-1')}, the final one as {value:.10g}"
             told = f"{told}; {words}" if told else words
@@ -222,16 +242,16 @@ class AbacusRun(RunLog):
         """
         vectors, tables, moved = _VECTORS.findall(text), _PLACES.findall(text), _CELL_STEP.findall(text)
         dynamics = _MD_STEP.findall(text)
-        self._md_step = int(dynamics[-1]) if dynamics else -1
+        self._md_step = int(dynamics[-1][1]) - (not dynamics[-1][0]) if dynamics else -1
         relaxed = _RELAX_STEP.findall(text)
-        self._relax_step = int(relaxed[-1][0] or relaxed[-1][1]) if relaxed else -1
+        self._relax_step = int(relaxed[-1]) if relaxed else -1
         totals = _KOHN_SHAM.findall(text)
         self._total = totals[-1] if totals else b""
         if vectors:
             cell = as_floats(vectors[-1]).reshape(3, 3) * self._constant
             self._cell = cell if bool(np.isfinite(cell).all()) else None
             self._other_volume = other_volume(text, _VOLUME, cell)
-        elif (moved and int(moved[-1]) != self._cell_step) or (not moved and b"TOTAL-STRESS" in text):
+        elif (moved and int(moved[-1]) != self._cell_step) or (not moved and b"TOTAL-STRESS" in text and _IONS_ALONE.search(text) is None):
             self._cell = None
         self._cell_step = int(moved[-1]) if moved else self._cell_step
         if tables:
@@ -245,7 +265,8 @@ class AbacusRun(RunLog):
         self._iterations = int(iterations[-1].group(1)) if iterations else -1
         self._failed = bool(failures) and (not iterations or failures[-1].start() > iterations[-1].start())
         lost = len(failures) - self._failed
-        unnamed, reached = text.count(b"TOTAL-FORCE (eV") - text.startswith(_FINAL) - len(failures), text.count(_REACHED)
+        unnamed = text.count(b"TOTAL-FORCE (eV") - text.startswith(_ANCHORS) - len(failures)
+        reached = len(_REACHED.findall(text))
         unexplained = max(unnamed, reached - 1, 0)
         self._reached = reached > unexplained
         if unexplained:
@@ -279,6 +300,7 @@ class AbacusReader(LogReader):
         self._given: dict[str, str] = {}
         self._structures: dict[str, Structure] = {}
         self._made: list[AbacusRun] = []
+        self._input = ""
         super().__init__(_OPENING, self._start)
 
     def _start(self) -> AbacusRun:
@@ -290,9 +312,10 @@ class AbacusReader(LogReader):
         if name == DUMP_NAME:
             self._dump[:] = read_dump(text)
             return bool(self._dump)
-        if name == INPUT_NAME:
+        if name in INPUT_NAMES:
             self._given.clear()
             self._given.update(read_input(text))
+            self._input = name
             return bool(self._given)
         structure = read_structure(text) if STRUCTURE_NAME.match(name) else None
         if structure is not None:
@@ -303,12 +326,12 @@ class AbacusReader(LogReader):
     def companions_used(self) -> tuple[str, ...]:
         """Return the names of the files that the runs were read from."""
         places = {name for run in self._made for name in run.used}
-        return tuple(sorted(places)) + ((INPUT_NAME,) if self._given else ())
+        return tuple(sorted(places)) + ((self._input,) if self._given else ())
 
 
 def is_companion(name: str) -> bool:
     """Return whether a base name is that of a file which ABACUS writes beside its log."""
-    return name in (DUMP_NAME, INPUT_NAME) or STRUCTURE_NAME.match(name) is not None
+    return name in (DUMP_NAME, *INPUT_NAMES) or STRUCTURE_NAME.match(name) is not None
 
 
 def _open() -> PushReader:

@@ -16,20 +16,25 @@ from schemas.theory import U_NOT_TOLD, LevelOfTheory
 from schemas.units import RYDBERG
 
 INPUT_NAME: Final = "INPUT"
+INPUT_NAMES: Final = (INPUT_NAME, "INPUT.info")
+"""The second since 3.11."""
 _OPENING: Final = b"INPUT_PARAMETERS"
 
-_PSEUDO: Final = re.compile(rb"\n +Read in pseudopotential file is (\S+)(?:\n[^\n]*){0,2}?\n +exchange-correlation functional = ([^\n]*)")
-_UPDATED: Final = re.compile(rb"\n *XC functional updated to : +(\S+)")
+_PSEUDO: Final = re.compile(
+    rb"\n +(?:Read in pseudopotential file is|Pseudopotential file =) (\S+)(?:\n[^\n]*){0,2}?"
+    rb"\n +[Ee]xchange-correlation functional = ([^\n]*)"
+)
+_UPDATED: Final = re.compile(rb"\n *(?:XC functional updated to :|DFT functional set to =) +(\S+)")
 """The input's dft_functional, which overrides that of the pseudopotentials."""
-_LABELS: Final = (re.compile(rb"\n +atom label for species \d+ = (\S+)"), re.compile(rb"\n +atom label = (\S+)"))
+_LABELS: Final = (re.compile(rb"\n +atom label for species \d+ = (\S+)"), re.compile(rb"\n +[Aa]tom label = (\S+)"))
 """The second where there is no first."""
-_CUTOFF: Final = re.compile(rb"\n +energy cutoff for wavefunc \(unit:Ry\) = (\S+)")
-_DENSITY: Final = re.compile(rb"\n +energy cutoff for charge/potential \(unit:Ry\) = (\S+)")
+_CUTOFF: Final = re.compile(rb"\n +[Ee]nergy cutoff for wavefunc \(unit:Ry\) = (\S+)")
+_DENSITY: Final = re.compile(rb"\n +[Ee]nergy cutoff for charge/potential \((?:unit:)?Ry\) = (\S+)")
 _SPIN: Final = re.compile(rb"\n +nspin = (\d)")
-_POINTS: Final = re.compile(rb"\n +nkstot_ibz = (\d{1,7})")
+_POINTS: Final = re.compile(rb"\n +(?:nkstot_ibz|Number of irreducible k-points) = (\d{1,7})")
 _VDW: Final = re.compile(rb"\n *E_vdw(D\d)")
-_PLUS_U: Final = re.compile(rb"\n +DFTU +cal_")
-"""A row of the table of times at the end: nothing else in the log says that there is a U."""
+_PLUS_U: Final = re.compile(rb"\n +(?:DFTU +cal_|E_plusU +\S)")
+"""A row of the table of times at the end, or of the energies (3.11): nothing else in the log says that there is a U."""
 _FUNCTIONALS: Final = {
     "PBE": "PBE", "PBESOL": "PBEsol", "LDA": "LDA", "PZ": "LDA", "SCAN": "SCAN", "HSE": "HSE06", "PBE0": "PBE0", "HF": "HF",
     "B3LYP": "B3LYP", "SCAN0": "SCAN0",

@@ -17,7 +17,7 @@ from made_up_rare_logs import (
     assert_damage_never_escapes,
     read,
 )
-from made_up_solids import abacus_text
+from made_up_solids import abacus_311_text, abacus_text
 
 from lake.readers import find_reader
 from lake.readers.abacus import ABACUS_LOG, AbacusReader
@@ -41,6 +41,49 @@ def test_reads_what_is_printed() -> None:
     assert (level.functional, level.basis, level.cutoff) == ("PBE", "plane waves", 50 * RYDBERG)
     assert level.pseudopotentials == (("Mg", "Mg.upf"), ("O", "O.upf"))
     assert find_reader("running_relax.log", text) is ABACUS_LOG
+
+
+@pytest.mark.parametrize(("what", "kind"), [("cell-relax", "vc-relax"), ("relax", "relax"), ("md", "md")])
+def test_reads_what_version_3_11_prints(what: str, kind: str) -> None:
+    steps = make_steps(3)
+    text = abacus_311_text(steps, what=what)
+    (run,) = read(text)
+    frames, level = run.frames, run.level_of_theory
+    assert (run.code_version, run.kind, run.complete, run.flags, frames.flags) == ("3.11.0", kind, True, (), ((), (), ()))
+    assert frames.energy.tolist() == [step.energy for step in steps]
+    assert (frames.scf_converged.tolist(), frames.n_scf_steps.tolist()) == ([1, 1, 1], [8, 8, 8])
+    for k, step in enumerate(steps):
+        np.testing.assert_allclose(frames.cell[k], np.eye(3) * step.edge, atol=1e-9)
+        np.testing.assert_allclose(frames.positions[k], step.positions, atol=1e-9)
+        np.testing.assert_allclose(frames.forces[k], step.forces, atol=1e-10)
+        np.testing.assert_allclose(frames.stress[k], -step.stress * KBAR, atol=1e-12)
+    assert (level.functional, level.basis, level.cutoff, level.n_kpoints) == ("PBE", "plane waves", 50 * RYDBERG, 4)
+    assert level.pseudopotentials == (("Mg", "Mg.upf"), ("O", "O.upf"))
+    assert find_reader("running_relax.log", text) is ABACUS_LOG
+    for cut in range(500, len(text), 211):
+        assert_cut_gives_first_steps(text, cut, b" Finish Time")
+
+
+def test_an_unconverged_cycle_of_3_11_is_kept() -> None:
+    steps = make_steps(3)
+    (run,) = read(abacus_311_text(steps, failed=True))
+    assert run.frames.energy.tolist() == [step.energy for step in steps]
+    assert run.frames.flags == ((), (), ("scf_not_converged",))
+    np.testing.assert_allclose(run.frames.forces[2], steps[2].forces, atol=1e-10)
+
+
+def test_a_relaxation_of_ions_keeps_its_cell_where_stress_is_printed() -> None:
+    text = abacus_311_text(steps := [replace(step, edge=4.25) for step in make_steps(2)], what="relax")
+    head, tail = text.split(b" RELAX STEP: 1", 1)
+    vectors = re.compile(rb" Lattice vectors:[^\n]*\n(?:[^\n]*\n){4}")
+    (run,) = read(head + b" RELAX STEP: 1" + vectors.sub(b"", tail))
+    np.testing.assert_allclose(run.frames.cell[1], np.eye(3) * steps[1].edge, atol=1e-9)
+    assert run.frames.count == 2
+
+
+def test_a_force_field_is_refused_by_the_name_of_its_solver() -> None:
+    with pytest.raises(UnreadableOutput, match="force field nep_pot"):
+        read(abacus_311_text(make_steps(2), solver="nep_pot"))
 
 
 def test_a_cycle_that_fails_is_counted() -> None:

@@ -154,6 +154,75 @@ def _abacus_places(step: Made) -> list[str]:
     ]
 
 
+def abacus_311_text(steps: Sequence[Made], *, failed: bool = False, solver: str = "ksdft_pw", what: str = "cell-relax") -> bytes:
+    """Return a log as version 3.11 writes it, in bohr; failed leaves the last cycle without convergence."""
+    text = [
+        "                              ABACUS v3.11.0",
+        "                           global_out_dir = OUT.abacus/",
+        *(line for s in ("Mg", "O") for line in (" READING ATOM TYPE", f"                               Atom label = {s}")),
+        "                  Lattice constant (Bohr) = 2",
+        *_abacus_311_places(steps[0]),
+        *(
+            line
+            for s in ("Mg", "O")
+            for line in (
+                f"                     Pseudopotential file = ../{s}.upf",
+                "                     Pseudopotential type = NC",
+                "          Exchange-correlation functional = PBE",
+            )
+        ),
+        f" #ENERGY SOLVER# {solver}",
+        " SETUP PLANE WAVES FOR WAVE FUNCTIONS",
+        "      Energy cutoff for wavefunc (unit:Ry) = 50",
+        "           Number of irreducible k-points = 4",
+    ]
+    for k, step in enumerate(steps):
+        text += _abacus_311_places(step) if k else []
+        text += {
+            "cell-relax": [f" RELAX STEP: {k + 1} (CELL_CHANGE# {k + 1} IONS_CHANGE# 1)"],
+            "relax": [f" RELAX STEP: {k + 1}"],
+            "md": [f" STEP OF MOLECULAR DYNAMICS: {k + 1}"],
+        }[what]
+        good = not failed or k + 1 < len(steps)
+        text += [
+            " --> #ION MOVE#         1  #ELEC ITER#         8",
+            f"  E_KohnSham     -1.0      {step.energy:.12f}",
+            *([" #SCF IS CONVERGED#", f" #TOTAL ENERGY# {step.energy:.12f} eV"] if good else [" !!SCF IS NOT CONVERGED!!"]),
+            "",
+            " #TOTAL-FORCE (eV/Angstrom)#",
+            " -------------------------------------------------",
+            "     Atoms              Force_x              Force_y              Force_z",
+            " -------------------------------------------------",
+            *(f"      {s:>2s}1" + "".join(f"{x:+21.10f}" for x in row) for s, row in zip(("Mg", "O"), step.forces, strict=True)),
+            " -------------------------------------------------",
+            "",
+            " #TOTAL-STRESS (kbar)#",
+            " -------------------------------------------------",
+            "              Stress_x             Stress_y             Stress_z",
+            " -------------------------------------------------",
+            *("".join(f"{x:+21.10f}" for x in row) for row in step.stress),
+            " -------------------------------------------------",
+            f" #TOTAL-PRESSURE# (EXCLUDE KINETIC PART OF IONS): {step.stress.trace() / 3:.6f} kbar",
+            "",
+        ]
+    text += [f" !FINAL_ETOT_IS {steps[-1].energy:.16f} eV"]
+    return lines_of(text, " Start  Time  : Mon Jul 25 11:30:20 2022", " Finish Time  : Mon Jul 25 11:31:45 2022")
+
+
+def _abacus_311_places(step: Made) -> list[str]:
+    rows = zip(("Mg", "O"), step.positions, strict=True)
+    return [
+        " DIRECT COORDINATES",
+        " atom                  x                  y                  z     mag",
+        *(f"   {s:>2s}" + "".join(f"{x / step.edge:19.14f}" for x in row) + "  0.0000" for s, row in rows),
+        "",
+        f"                        Cell volume (A^3) = {step.edge**3:.8f}",
+        " Lattice vectors: (Cartesian coordinate: in unit of a_0)",
+        *("".join(f"{x / BOHR / 2:+22.14f}" for x in row) for row in edges(step.edge)),
+        " Reciprocal vectors: (Cartesian coordinate: in unit of 2 pi/a_0)",
+    ]
+
+
 def elk_text(steps: Sequence[Made], *, change: float = 1e-6) -> bytes:
     """Return an INFO.OUT; change is the last change of the energy."""
     text = [
