@@ -20,7 +20,7 @@ VERSIONS: Final = {
     "deepmd": 1,
     "elk": 3,
     "extxyz": 1,
-    "fhi-aims": 3,
+    "fhi-aims": 4,
     "gaussian": 4,
     "gpaw": 2,
     "nwchem": 5,

@@ -155,6 +155,7 @@ _FHI_AIMS: Final = ReaderDoc(
         Trap("nothing behind the last atom", "test_fhi_aims::test_a_molecule_moves_though_nothing_stands_behind_its_last_atom"),
         Trap("solvents, ranges of screened exchange", "test_fhi_aims::test_what_else_changes_the_physics_is_in_the_level"),
         Trap("charges around the atoms", "test_fhi_aims::test_charges_around_the_atoms_are_refused"),
+        Trap("outputs without control.in", "test_fhi_aims::test_old_versions_name_the_free_energy_and_the_level_otherwise"),
         Trap("a cut output", "test_fhi_aims::test_a_cut_output_gives_the_first_steps"),
     ),
 )

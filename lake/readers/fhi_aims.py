@@ -28,11 +28,11 @@ _BEGIN: Final = b"\n          Begin self-consistency loop:"
 _VERSION: Final = re.compile(rb"\n +(?:FHI-aims v|V)ersion *:? *(\S+)")
 _COMPACT: Final = re.compile(
     rb"\n +\| Total energy uncorrected +: +(\S+) eV\n +\| Total energy corrected +: +(\S+) eV[^\n]*\n"
-    rb" +\| Electronic free energy +: +(\S+) eV\n"
+    rb" +\| (?:Electronic f|F)ree energy +: +(\S+) eV\n"
 )
 _COMPONENTS: Final = re.compile(
     rb"\n +\| Total energy +: +\S+ Ha +(\S+) eV\n +\| Total energy, T -> 0 +: +\S+ Ha +(\S+) eV[^\n]*\n"
-    rb" +\| Electronic free energy +: +\S+ Ha +(\S+) eV\n"
+    rb" +\| (?:Electronic f|F)ree energy +: +\S+ Ha +(\S+) eV\n"
 )
 _FORCES: Final = re.compile(rb"\n +Total atomic forces \(([^)\n]*)\) \[eV/Ang\]:\n")
 _RAW_FORCE: Final = re.compile(rb"\n +Total forces\( *(\d+)\) +: +([^\n]*)")

@@ -32,6 +32,18 @@ _FUNCTIONALS: Final[dict[str, str]] = {
     "hse03": "HSE03", "hse06": "HSE06", "tpss": "TPSS", "scan": "SCAN", "r2scan": "r2SCAN", "rscan": "rSCAN", "m06-l": "M06-L",
     "m06": "M06", "hf": "HF", "mp2": "HF", "lc_wpbeh": "LC-wPBEh",
 }  # fmt: skip
+_PRINTED: Final[tuple[tuple[str, str], ...]] = (
+    ("b3lyp", "b3lyp"), ("pbesol0", "pbesol0"), ("pbe0", "pbe0"), ("pbesol", "pbesol"), ("rpbe", "rpbe"), ("revpbe", "revpbe"),
+    ("pbe", "pbe"), ("blyp", "blyp"), ("am05", "am05"), ("m06-l", "m06-l"), ("tpss", "tpss"), ("perdew-wang", "pw-lda"),
+    ("perdew-zunger", "pz-lda"), ("vwn", "vwn"),
+)  # fmt: skip
+"""Keywords by words of the line 'XC:', for outputs that do not repeat control.in."""
+_PRINTED_SPIN: Final = re.compile(rb"\n +Spin treatment: [^\n]*collinear")
+_PRINTED_RELATIVITY: Final = re.compile(rb"\n +Scalar relativistic treatment of kinetic energy")
+_PRINTED_CHARGE: Final = re.compile(rb"\n +Charge += +(\S+?):")
+_PRINTED_U: Final = re.compile(
+    rb"\n +\| Found request for '\+U' treatment for +(\d) (\w) shell, U = +(\S+) eV\.|\n +Species (\S+?)(?: +: |: )"
+)
 _EXCHANGE: Final = {"B3LYP": 0.2, "PBE0": 0.25, "PBEsol0": 0.25, "HSE03": 0.25, "HSE06": 0.25, "HF": 1.0, "M06": 0.27}
 _DISPERSION: Final[tuple[tuple[str, str], ...]] = (
     ("many_body_dispersion_nl", "MBD-NL"), ("many_body_dispersion", "MBD"), ("vdw_ts", "TS"), ("vdw_correction_hirshfeld", "TS"),
@@ -88,7 +100,7 @@ def read_input(text: bytes) -> Given | None:
     if exact.shape == positions.shape and bool((np.abs(exact - positions) < _SAME).all()):
         positions = exact
     control = _CONTROL.search(text)
-    settings, species = _settings(control.group(1) if control else b"")
+    settings, species = _settings(control.group(1)) if control else _printed(text)
     return Given(
         labels=labels,
         positions=positions,
@@ -148,6 +160,27 @@ def _settings(text: bytes) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         else:
             settings.setdefault(words[0].lower(), words[1:])
     return settings, species
+
+
+def _printed(text: bytes) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return settings and species, as control.in has them, by what an output without it says of its reading; only +U of the species."""
+    xc, charge = _PRINTED_XC.search(text), _PRINTED_CHARGE.search(text)
+    words = xc.group(1).decode("latin-1").lower() if xc else ""
+    keyword = next((keyword for name, keyword in _PRINTED if name in words), "")
+    settings = {
+        "xc": [keyword] if keyword else [],
+        "spin": ["collinear" if _PRINTED_SPIN.search(text) else "none"],
+        "relativistic": ["zora" if _PRINTED_RELATIVITY.search(text) else "none"],
+        "charge": [charge.group(1).decode("latin-1")] if charge else [],
+    }
+    species: dict[str, list[str]] = {}
+    shells: list[str] = []
+    for n, shell, value, label in _PRINTED_U.findall(text):
+        if label and shells:
+            species[label.decode("latin-1")], shells = ["", *shells], []
+        elif value:
+            shells.append(f"plus_u {n.decode()} {shell.decode()} {value.decode('latin-1')}")
+    return {name: found for name, found in settings.items() if found}, species
 
 
 def _kind(settings: dict[str, list[str]]) -> str:
@@ -236,6 +269,6 @@ def _identities(species: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
     found = set()
     for label, (tier, *lines) in species.items():
         block = "\n".join(line for line in lines if not line.startswith("plus_u"))
-        digest = hashlib.sha256(block.encode()).hexdigest()[:12]
-        found.add((element_of(label), f"{tier or 'own'} {digest}"))
+        if block:
+            found.add((element_of(label), f"{tier or 'own'} {hashlib.sha256(block.encode()).hexdigest()[:12]}"))
     return tuple(sorted(found))

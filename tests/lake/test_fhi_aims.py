@@ -165,3 +165,33 @@ def test_charges_around_the_atoms_are_refused() -> None:
     with pytest.raises(UnreadableOutput, match="external multipoles") as caught:
         read(text)
     assert caught.value.reason == "not_dft"
+
+
+def test_old_versions_name_the_free_energy_and_the_level_otherwise() -> None:
+    """Versions of 2010 repeat no control.in, and have no 'Electronic' in front of 'free energy'."""
+    text = fhi_aims_text(make_steps(1))
+    start, end = text.index(b"  Parsing control.in"), text.index(b"  Parsing geometry.in")
+    told = (
+        "Parsing control.in ...",
+        "XC: Using Perdew-Wang parametrisation of Ceperley-Alder LDA.",
+        "Charge =   0.100000E+01: Charged system requested explicitly.",
+        "Spin treatment: Spin density functional theory - collinear spins.",
+        "Scalar relativistic treatment of kinetic energy: on-site free-atom approximation to ZORA.",
+        "Reading configuration options for species Mg.",
+        "| Found request for '+U' treatment for  3 d shell, U =     5.000000 eV.",
+        "Species Mg                  : Missing cutoff potential type.",
+        "Species O                   : Missing cutoff potential type.",
+    )
+    old = (
+        text[:start] + "".join(f"  {line}\n" for line in told).encode() + text[end:].replace(b"| Electronic free energy", b"| Free energy")
+    )
+    (run,), (new,) = read(old), read(text)
+    level = run.level_of_theory
+    assert run.frames.energy.tolist() == new.frames.energy.tolist()
+    assert (level.functional, level.hubbard_u, level.spin, level.relativity, level.charge) == (
+        "LDA-PW92",
+        (("Mg", "d", 5.0),),
+        "collinear",
+        "scalar",
+        1.0,
+    )
