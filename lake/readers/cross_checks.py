@@ -127,8 +127,13 @@ def other_value(what: str, printed: bytes, found: float, unit: float) -> str:
 def other_volume(text: bytes, pattern: re.Pattern[bytes], cell: Floats, unit: float = 1.0, share: float = 2e-4) -> str:
     """Return a sentence where the last volume printed in a text is not that of the cell (Å), else ''; unit is that of the volume in Å³."""
     found = pattern.findall(text)
+    return volume_apart(found[-1], cell, unit, share) if found else ""
+
+
+def volume_apart(printed: bytes, cell: Floats, unit: float = 1.0, share: float = 2e-4) -> str:
+    """Return a sentence where a printed volume, in its unit, is not that of the cell (Å), else ''."""
     size = float(_volume(cell.tolist()))
-    return other_value("volume of the cell", found[-1], size, unit) if found and differ(found[-1], size, unit=unit, share=share) else ""
+    return other_value("volume of the cell", printed, size, unit) if differ(printed, size, unit=unit, share=share) else ""
 
 
 def notes_of(steps: Sequence[Step]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.cross_checks import other_volume
+from lake.readers.cross_checks import other_volume, volume_apart
 from lake.readers.qe_text_step import Labels
 from schemas.frames import Floats
 from schemas.units import BOHR, KBAR, RYDBERG_PER_BOHR
@@ -44,10 +44,10 @@ class Labelled(Protocol):
 def other_new_volume(text: bytes, cell: Floats | None) -> str:
     """Return a sentence where the last new volume of a variable cell in text is not that of the cell (Å) behind it, else ''."""
     place = text.rfind(_NEW) if cell is not None else -1
-    match = _NEW_VOLUME.match(text, place) if place >= 0 else None
     if cell is None or place < 0:
         return ""
-    return other_volume(match.group() if match else text, _NEW_VOLUME, cell, BOHR**3)
+    match = _NEW_VOLUME.match(text, place)
+    return volume_apart(match.group(1), cell, BOHR**3) if match else other_volume(text, _NEW_VOLUME, cell, BOHR**3)
 
 
 def contradictions(frames: Sequence[Labelled], forces: Floats, held: NDArray[np.bool_] | None, stress: Floats) -> list[tuple[int, str]]:

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from lake.readers.cross_checks import summed_up
 from lake.readers.qe_text_checks import contradictions, other_new_volume
 from lake.readers.qe_text_header import Header, element_numbers, read_header, seen_later
-from lake.readers.qe_text_step import Labels, Positions, Tables, last_threshold, read_cell, read_fixed, read_labels, read_positions
+from lake.readers.qe_text_step import (
+    CellTitle,
+    Labels,
+    Positions,
+    Tables,
+    last_threshold,
+    read_cell,
+    read_fixed,
+    read_labels,
+    read_positions,
+)  # fmt: skip
 from lake.readers.rows import RowBatch
 from lake.readers.text_steps import ASYMMETRY
 from lake.readers.words import Words
@@ -40,6 +50,7 @@ _MOTIONS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"Cell Dynamics:", "md"),
 )
 _WATCHED: Final = (_FINAL_SCF, b"JOB DONE.", b"NOT achieved", b"Maximum CPU time exceeded", b"%%%%\n", b"EXX: now go back")
+_FORCES: Final = b"\n     Forces acting on atoms"
 _THRESHOLDS: Final = (b"convergence threshold ", b"new conv_thr")
 _NEWS: Final = Words(*_WATCHED, *_THRESHOLDS)
 _FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect", "contradictory_values")
@@ -65,7 +76,7 @@ class News:
         """Return those between two places."""
         if not self.watched and not self.thresholds:
             return self
-        first, second = (_between(places, start, end) for places in (self.watched, self.thresholds))
+        first, second = _between(self.watched, start, end), _between(self.thresholds, start, end)
         return News(first, second) if first or second else _NO_NEWS
 
 
@@ -75,7 +86,8 @@ _NO_NEWS: Final = News((), ())
 def _between(places: Sequence[int], start: int, end: int) -> Sequence[int]:
     if not places or places[0] >= end or places[-1] < start:
         return ()
-    return places[bisect_left(places, start) : bisect_left(places, end)]
+    first = bisect_left(places, start)
+    return places[first : bisect_left(places, end, first)] if places[first] < end else ()
 
 
 class _Frame(NamedTuple):
@@ -95,6 +107,7 @@ class RunBuilder:
         self._header: Header | None = None
         self._first = b""
         self._cell: Floats | None = None
+        self._cell_title = CellTitle()
         self._positions: Positions | None = None
         self._model: Positions | None = None
         self._fixed: NDArray[np.bool_] | None = None
@@ -112,16 +125,18 @@ class RunBuilder:
 
     def add(self, piece: bytes, news: News) -> None:
         """Take the next piece."""
-        self._settle(more=True)
+        if self._pending is not None:
+            self._settle(more=True)
         if self._header is None:
             self._begin(piece)
         elif piece.startswith(b"\nCELL_PARAMETERS"):
-            self._cell = read_cell(piece, self._header.alat)
+            self._cell, self._cell_title = read_cell(piece, self._header.alat, self._cell_title)
             self._told = other_new_volume(self._tail, self._cell)
             self._variable_cell = self._variable_cell or b"\nBegin final coordinates" not in self._tail
         elif piece.startswith(b"\nATOMIC_POSITIONS"):
             self._move(piece, self._header)
-        self._follow(piece)
+        if self._seen == 0 or not self._motion:
+            self._follow(piece)
         if news.watched:
             self._watch(piece)
         if self._header is not None:
@@ -164,8 +179,10 @@ class RunBuilder:
             self._notes.append(f"pw.x stopped in {_words(routine)} {_words(message)}")
 
     def _label(self, piece: bytes, header: Header, news: News) -> None:
+        if b"!" not in piece and _FORCES not in piece:
+            return
         found = read_labels(piece, header.natoms, self._threshold, hybrid=header.hybrid, plain=not news.watched, steady=not news.thresholds)
-        if found is None and b"\n     Forces acting on atoms" in piece:
+        if found is None and _FORCES in piece:
             self._malformed += 1
             self._notes.append(f"step {self._seen}: it has forces, but no energy that can be read; the step was left out")
             self._seen += 1

@@ -81,6 +81,14 @@ class Tables(NamedTuple):
         return any(words in self.after for words in _ENDED)
 
 
+class CellTitle(NamedTuple):
+    """The first line of a CELL_PARAMETERS block, with the newlines around it."""
+
+    line: bytes = b""
+    factor: float = _NAN
+    """Å per printed unit"""
+
+
 class Positions(NamedTuple):
     """Rows of an ATOMIC_POSITIONS block, or of the header's table."""
 
@@ -278,23 +286,28 @@ def _stress_rows(text: bytes, place: int) -> tuple[bytes | None, bool, bool]:
     return rows, text.find(b"(kbar)", title, first) >= 0, False
 
 
-def read_cell(text: bytes, alat: float) -> Floats | None:
-    """Return the cell, shape (3, 3) in Å, of text that begins with '\\nCELL_PARAMETERS', or None where it is torn.
+def read_cell(text: bytes, alat: float, before: CellTitle) -> tuple[Floats | None, CellTitle]:
+    """Return the cell, shape (3, 3) in Å, of text that begins with '\\nCELL_PARAMETERS', or None where it is torn, and its first line.
 
-    alat (Å) is the run's own; the block may state the starting one as '(alat= x)'.
+    alat (Å) is the run's own; the block may state the starting one as '(alat= x)'. before is the first line of an earlier block of the run.
     """
-    match = _BLOCK.match(text)
-    if match is None:
-        return None
-    rows, factor = text[match.end() :].split(b"\n", 3), unit_factor(match, alat)
+    title = before if before.line and text.startswith(before.line) else _cell_title(text, alat)
+    if not title.line:
+        return None, before
+    rows, factor = text[len(title.line) :].split(b"\n", 3), title.factor
     fields = [row.split() for row in rows[:3]]
-    plain = plain_numbers([field for row in fields for field in row]) if list(map(len, fields)) == [3, 3, 3] else None
+    plain = plain_numbers([*fields[0], *fields[1], *fields[2]]) if list(map(len, fields)) == [3, 3, 3] else None
     values = [value * factor for value in plain] if plain is not None else (decode_rows(rows[:3], 3) * factor).ravel().tolist()
     if len(rows) < 4 or not isfinite(sum(values)):
-        return None
+        return None, title
     a, b, c, d, e, f, g, h, i = values
     torn = abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) <= 1e-6
-    return None if torn else np.array(values).reshape(3, 3)
+    return None if torn else np.array(values).reshape(3, 3), title
+
+
+def _cell_title(text: bytes, alat: float) -> CellTitle:
+    match = _BLOCK.match(text)
+    return CellTitle() if match is None else CellTitle(match.group(), unit_factor(match, alat))
 
 
 def unit_factor(match: re.Match[bytes], alat: float) -> float:
@@ -312,7 +325,7 @@ def read_positions(text: bytes, labels: tuple[str, ...], alat: float, before: Po
     if before is not None and before.pattern and text.startswith(before.title):
         rows = text[len(before.title) : len(before.title) + len(before.rows)]
         if len(rows) == len(before.rows) and _pattern(rows, before.rows.find(b"\n") + 1) == before.pattern:
-            return before._replace(rows=rows)
+            return Positions(rows, before.unit, before.factor, before.title, before.pattern)
     match = _BLOCK.match(text)
     if match is None:
         return None
@@ -330,7 +343,10 @@ def read_positions(text: bytes, labels: tuple[str, ...], alat: float, before: Po
 
 
 def _pattern(rows: bytes, length: int) -> tuple[bytes, ...]:
-    return tuple(rows[place::length] for place in (*_LABEL, length - 1)) if length > 0 else ()
+    if length <= 0:
+        return ()
+    a, b, c, d, e, f = _LABEL
+    return rows[a::length], rows[b::length], rows[c::length], rows[d::length], rows[e::length], rows[f::length], rows[length - 1 :: length]
 
 
 def read_fixed(rows: bytes, natoms: int) -> NDArray[np.bool_]:

@@ -64,7 +64,7 @@ def plain_numbers(fields: Sequence[bytes]) -> list[float] | None:
         values = [float(text) for text in fields]
     except ValueError:
         return None
-    return values if all(-LIMIT < value < LIMIT for value in values) else None
+    return values if not values or (min(values) > -LIMIT and max(values) < LIMIT) else None
 
 
 def find_columns(row: bytes, count: int) -> Columns | None:
