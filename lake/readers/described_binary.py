@@ -104,6 +104,7 @@ _GPAW_FILE: Final = ReaderDoc(
         Trap("`energy` is the extrapolated one", "test_gpaw_file::test_reads_energies_and_tables"),
         Trap("older files have the free energy elsewhere", "test_gpaw_file::test_an_older_file_has_its_free_energy_elsewhere"),
         Trap("the word 'converged'", "test_gpaw_file::test_the_word_of_convergence_counts_where_it_says_no"),
+        Trap("spinors", "test_gpaw_file::test_spinors_have_eigenvalues_of_two_dimensions"),
         Trap("random damage", "test_gpaw_file::test_damage_and_cuts_of_gpw_never_raise_anything_else"),
     ),
 )

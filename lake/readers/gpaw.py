@@ -20,12 +20,15 @@ from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, symmetric, token_table
 from schemas.calculations import Run
+from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
 
 FORMAT: Final = "GPAW text"
 
 _OPENING: Final = b"\n  ___ ___ ___ _ _ _"
 _BANNER: Final = re.compile(rb"\n \|__ \|  _\|___\|_____\| +(\S+)")
+_NEW: Final = b"\n |__||  | ||/\\| - "
+"""The emblem of the text that the rewritten GPAW (gpaw.new) prints since 25.7."""
 _POSITIONS: Final = b"\nPositions:"
 _AXIS: Final = re.compile(rb"\n +([123])\. axis: +(yes|no) +(\S+) +(\S+) +(\S+)(?: +\d+ +\S+)? *(?=\n)")
 _ENERGY: Final = re.compile(rb"\n[Ff]ree [Ee]nergy: +(\S+) *\n(?:[Ee]xtrapolated|Zero Kelvin): +(\S+) *(?=\n)")
@@ -50,6 +53,8 @@ _CONVERGED: Final = re.compile(rb"\n(?:Converged after|SCF converged after) +\d+
 def recognises(name: str, head: bytes) -> bool:
     """Return whether the first bytes are those of GPAW's text."""
     del name
+    if _NEW in head[:4096].replace(b"\r", b""):
+        return True
     return b"  ___ ___ ___ _ _ _" in head[:4096] and _BANNER.search(b"\n" + head.replace(b"\r", b"")) is not None
 
 
@@ -82,7 +87,10 @@ class GpawRun(RunLog):
         return None
 
     def take(self, piece: bytes, *, closed: bool) -> None:
-        """Take the next piece; the first list of positions completes the heading."""
+        """Take the next piece; the first list of positions completes the heading; raises UnreadableOutput for the text of gpaw.new."""
+        if _NEW in piece[:4096]:
+            words = "the text of the rewritten GPAW (gpaw.new) has another layout and is not read"
+            raise UnreadableOutput("unreadable_output", words, "deposit the .gpw or the trajectory of the run, which are read")
         if self.heading is None and piece.startswith(_POSITIONS):
             self.heading = self._first(self.head, piece)
         super().take(piece, closed=closed)

@@ -121,9 +121,18 @@ def _level(item: Item, cell: Floats) -> LevelOfTheory:
         kpoint_spacing=mesh_spacing(mesh, cell) if abs(np.linalg.det(cell)) > 1e-6 else None,
         smearing=smearing,
         smearing_width=width,
-        spin="collinear" if eigenvalues is not None and eigenvalues.ndim == 3 and eigenvalues.shape[0] == 2 else "none",
+        spin=_spin(eigenvalues, bool(given.value("soc", False))),
         charge=_number(given.value("charge"), 0.0),
     )
+
+
+def _spin(eigenvalues: NDArray[Any] | None, spin_orbit: bool) -> str:
+    """Return the kind of spin by the shape of the eigenvalues: (spins, k points, bands), or (k points, bands) for spinors (gpaw.new)."""
+    if spin_orbit:
+        return "spin-orbit"
+    if eigenvalues is None or eigenvalues.ndim not in (2, 3):
+        return "none"
+    return "noncollinear" if eigenvalues.ndim == 2 else "collinear" if eigenvalues.shape[0] == 2 else "none"
 
 
 def _mesh(points: NDArray[Any] | None) -> tuple[int, int, int] | None:

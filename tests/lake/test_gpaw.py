@@ -84,3 +84,13 @@ def test_a_text_cut_inside_its_closing_table_is_truncated() -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(gpaw_text(make_steps(2)), place, byte)
+
+
+def test_the_text_of_the_rewritten_gpaw_is_refused_with_what_to_do() -> None:
+    text = b"  __  _  _\n | _ |_)|_||  |\n |__||  | ||/\\| - 25.7.1\n\nDate: today\n\nPositions:\n  0 Mg  0.0 0.0 0.0\n"
+    assert find_reader("gpaw.txt", text) is GPAW_TEXT
+    reader = GPAW_TEXT.open()
+    reader.feed(text)
+    with pytest.raises(UnreadableOutput, match="rewritten GPAW") as failure:
+        reader.close()
+    assert ".gpw" in failure.value.remedy

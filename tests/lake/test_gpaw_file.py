@@ -105,3 +105,12 @@ def test_damage_and_cuts_of_gpw_never_raise_anything_else() -> None:
         except UnreadableOutput:
             continue
         assert run.frames.natoms >= 1
+
+
+@pytest.mark.parametrize(("shape", "given", "spin"), [
+    ((1, 4, 3), {}, "none"), ((2, 4, 3), {}, "collinear"), ((4, 6), {}, "noncollinear"), ((4, 6), {"soc": True}, "spin-orbit"),
+])  # fmt: skip
+def test_spinors_have_eigenvalues_of_two_dimensions(shape: tuple[int, ...], given: dict[str, Any], spin: str) -> None:
+    values = np.zeros(shape).tolist()
+    run = read(gpw({"wave_functions.": {"eigenvalues": values}, "parameters.": {"mode": {"name": "pw"}, **given}}))
+    assert run.level_of_theory.spin == spin
