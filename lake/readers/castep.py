@@ -45,13 +45,14 @@ _PRESSURE: Final = re.compile(rb"\n \* +Pressure: +(\S+) +\*")
 _PLACES: Final = re.compile(
     rb"\n +x[^\n]* Fractional coordinates [^\n]*\n(?: +x[^\n]*x *\n)?? +x-+x *\n((?: +x +[^\n]*x *\n)+?) +x{10,} *\n"
 )
-_PLACE: Final = re.compile(rb" +x +(\S+)(?: \[[^\]\n]*\])? +\d+ +(\S+) +(\S+) +(\S+) +x *\n")
+_PLACE: Final = re.compile(rb" +x +(\S+)(?: \[[^\]\n]*\])? +\d+ +(\S+) +(\S+) +(\S+) +x *\Z")
 _CUTOFF: Final = re.compile(rb"\n ?Calculating total energy with cut-off of +([0-9.]+) *eV")
 _NOT_GROUND_STATE: Final = b"has not reached the groundstate"
 _FINAL: Final = re.compile(rb"\n \w+: (?:Final Configuration:|Geometry optimization completed|Geometry optimization failed)")
 _STOPS: Final = re.compile(
     rb": finished iteration +\d+ |finished MD iteration +\d+ *\n|\n Starting MD iteration +1 |\nInitialisation time +="
 )
+_STOP_WORDS: Final = (b"finished iteration ", b"finished MD iteration ", b"\n Starting MD iteration ", b"\nInitialisation time ")
 _PRESSURES: Final = {b"GPa": GPA, b"kB": KBAR, b"kbar": KBAR, b"MPa": GPA / 1000}
 _FORCE_UNITS: Final = {b"eV/A": 1.0}
 
@@ -100,7 +101,8 @@ class CastepRun(RunLog):
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step of a cycle, with the geometry that was printed before it."""
-        stop = _STOPS.search(piece)
+        places = [place for words in _STOP_WORDS if (place := piece.find(words)) >= 0]
+        stop = _STOPS.search(piece, max(0, min(places) - 2)) if places else None
         own = piece if stop is None else piece[: stop.end()]
         final = _FINAL.search(own)
         own = own if final is None else own[: final.start()]
@@ -252,10 +254,12 @@ def _read_cell(text: bytes) -> Floats | None:
 def _read_places(text: bytes) -> tuple[list[str], Floats] | None:
     """Return the labels and fractional coordinates of the last table of atoms, or None where it is not whole."""
     tables = _PLACES.findall(text)
-    rows = _PLACE.findall(tables[-1]) if tables else []
-    if not rows or len(rows) != tables[-1].count(b"\n") or not even_decimals([field for row in rows for field in row[1:]]):
+    found = [_PLACE.match(line) for line in tables[-1].split(b"\n")[:-1]] if tables else []
+    rows = [row.groups() for row in found if row is not None]
+    fields = [field for row in rows for field in row[1:]]
+    if not rows or len(rows) != len(found) or not even_decimals(fields):
         return None
-    values = as_floats([field for row in rows for field in row[1:]]).reshape(-1, 3)
+    values = as_floats(fields).reshape(-1, 3)
     return ([row[0].decode("latin-1") for row in rows], values) if bool(np.isfinite(values).all()) else None
 
 

@@ -18,7 +18,8 @@ ENERGY_UNITS: Final = {b"eV": 1.0, b"hartree": HARTREE, b"Ha": HARTREE, b"Ry": R
 LENGTH_UNITS: Final = {b"A": 1.0, b"Bohr": BOHR, b"bohr": BOHR, b"nm": 10.0}
 
 _VERSION: Final = re.compile(rb"CASTEP version (\S+?) *\|")
-_SETTING: Final = re.compile(rb"\n +([A-Za-z+|/.<>()& -]+?(?:\([A-Z]+\))?) +: +([^\n]*?) *(?=\n)")
+_SETTING: Final = re.compile(rb" +([A-Za-z+|/.<>()& -]+?(?:\([A-Z]+\))?) +: +(.*?) *\Z", re.S)
+"""Of a line."""
 _POINTS: Final = re.compile(rb"\n +MP grid size for SCF calculation is +(\d{1,4}) +(\d{1,4}) +(\d{1,4}) *\n")
 _COUNT: Final = re.compile(rb"\n +Number of kpoints used += +(\d{1,7}) *\n")
 _FILES: Final = re.compile(rb"\n +Files used for pseudopotentials:\n((?: +\S+ +\S[^\n]*\n)+)")
@@ -60,8 +61,10 @@ def read_settings(text: bytes, cell: Floats) -> Settings:
     """Return the settings; cell, (3, 3) in Å, is the first one."""
     version, count = _VERSION.search(text), _CONSTRAINTS.search(text)
     settings: dict[str, str] = {}
-    for name, value in _SETTING.findall(text):
-        settings.setdefault(name.decode("latin-1").strip().lower(), value.decode("latin-1").strip())
+    for line in text.split(b"\n")[1:-1]:
+        found = _SETTING.match(line) if b" : " in line else None
+        if found is not None:
+            settings.setdefault(found[1].decode("latin-1").strip().lower(), found[2].decode("latin-1").strip())
     task = settings.get("type of calculation", "").lower()
     kind = next((kind for words, kind in _KINDS if words in task), "relax" if "geometry" in task else "unknown")
     moves = b"Cell constraints are:  0 0 0 0 0 0" not in text

@@ -183,7 +183,17 @@ def token_table(lines: bytes, rows: int, first: int, width: int = 0, *, even: bo
 
 def even_decimals(fields: Sequence[bytes]) -> bool:
     """Return whether all numbers among fields, as one format wrote them, have the same number of decimals."""
+    usual = _decimals(fields[0]) if fields else 0
+    if usual and _with_decimals(usual).fullmatch(b" ".join(fields)) is not None:
+        return True
     return len({_decimals(field) for field in fields if field[-1:].isdigit()}) < 2
+
+
+@lru_cache(maxsize=32)
+def _with_decimals(count: int) -> re.Pattern[bytes]:
+    """Return what nothing but numbers with so many decimals matches, a blank between two of them."""
+    one = rb"[-+]?\d*\.\d{%d}(?:[eEdD][-+]?\d+)?" % count
+    return re.compile(one + rb"(?: " + one + rb")*")
 
 
 def as_floats(fields: Sequence[bytes]) -> Floats:
