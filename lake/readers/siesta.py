@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.anchors import search
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import CrossCheck, contradictions, largest_component, notes_of, pressure, volume
 from lake.readers.rows import number
@@ -141,10 +142,11 @@ class SiestaReader:
             self._lose("run into what stands before them", count=_ENERGY in self._head)
             self._head = self._head[:4000]
             self._lose("have no cell that can be read", count=self._header is None)
-        if _TS_SCF.search(piece):
+        if b"ts-scf:" in piece and _TS_SCF.search(piece):
             raise UnreadableOutput("not_energies", _OPEN_WORDS, "deposit runs that are periodic")
         if self._header is not None:
-            self._header = replace(self._header, level=told_later(self._header.level, piece))
+            level = told_later(self._header.level, piece)
+            self._header = self._header if level is self._header.level else replace(self._header, level=level)
         if self._header is not None and (closed or _is_whole(piece, self._header)):
             self._add(piece, self._header)
         self._pieces += 1
@@ -152,7 +154,7 @@ class SiestaReader:
     def _add(self, piece: bytes, header: Header) -> None:
         """Read a step whose end was seen; one without an energy is no step, one without positions is lost."""
         single = piece.startswith(_SINGLE)
-        cycle, ks = _read_cycle(piece, header), _KS.search(piece)
+        cycle, ks = _read_cycle(piece, header), search(_KS, _ENERGY, piece)
         reported = any(words in piece for words in _REPORTED)
         merged = piece.count(_ENERGY)
         if merged > 1:
@@ -181,7 +183,8 @@ class SiestaReader:
         )
         step = _with_final(step, piece) if single else step
         told = contradictions(piece, step, _CHECKS)
-        self._steps.append(replace(_atoms_of(step, header), contradictions=told))
+        step = _atoms_of(step, header)
+        self._steps.append(replace(step, contradictions=told) if told else step)
 
     def _lose(self, words: str, *, count: bool = True) -> None:
         if count:
@@ -230,7 +233,7 @@ def _is_whole(piece: bytes, header: Header) -> bool:
 
 def _read_cycle(text: bytes, header: Header) -> _Cycle | None:
     """Return the cycle of a step, judged by its last line and the tolerances in force."""
-    head, energy = _CYCLE_HEAD.search(text), _KS.search(text)
+    head, energy = search(_CYCLE_HEAD, b"iscf", text), search(_KS, _ENERGY, text)
     rows = _CYCLE_ROW.findall(text) or _CYCLE_ROW_3.findall(text, 0, energy.start() + 1 if energy else len(text))
     if head is None or not rows:
         return None
@@ -254,7 +257,7 @@ def _cell(text: bytes) -> Floats | None:
 
 def _positions(text: bytes, header: Header) -> Floats | None:
     """Return the positions of a step in Å, or None where it prints none that can be read."""
-    table, natoms = _COORDINATES.search(text), len(header.real)
+    table, natoms = search(_COORDINATES, b"\noutcoor: ", text), len(header.real)
     lines = lines_after(text, table.end(), natoms) if table else None
     if table is None or lines is None:
         return None
@@ -298,7 +301,7 @@ def _static(text: bytes) -> Floats | None:
 
 def _voigt(text: bytes) -> Floats | None:
     """Return the stress of a step in kbar, printed as xx yy zz xy yz xz, or xx yy zz yz xz xy by newer versions."""
-    match = _VOIGT.search(text) or _VOIGT_5.search(text)
+    match = search(_VOIGT, b"\nStress-tensor-Voigt", text) or search(_VOIGT_5, b"\nStress tensor Voigt", text)
     if match is None:
         return None
     values = fixed_table(match.group(1) + b"\n", 1, 6)[0]

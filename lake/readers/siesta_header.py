@@ -249,6 +249,8 @@ def told_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
 
     Newer versions do not repeat their input; of U they print nothing but the term.
     """
+    if b"\nefield: External" not in text and b"\nsiesta: Eldau" not in text and b"\nsiesta: Edftu" not in text:
+        return level
     known, field = dict(level.extra), _FIELD.search(text)
     found = [("electric_field", field.group(1).decode("latin-1"))] if field and any(map(_leading, field.group(1).decode().split())) else []
     found += [U_NOT_TOLD] if _TERM_OF_U.search(text) and "hubbard_u" not in known else []
