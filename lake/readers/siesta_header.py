@@ -218,7 +218,8 @@ def _level(
     configuration = settings.get("spin configuration", "").lower()
     components = settings.get("number of spin components", "1")
     spin = _SPINS.get(configuration, {"1": "none", "2": "collinear", "4": "noncollinear", "8": "spin-orbit"}.get(components, "none"))
-    pairs = {("D2" if kind == b"Grimme" else kind.decode("latin-1")) for kind in _PAIRS.findall(text)}
+    named = _PAIRS.findall(text) if b" two-body potential between " in text else []
+    pairs = {("D2" if kind == b"Grimme" else kind.decode("latin-1")) for kind in named}
     return LevelOfTheory(
         code="siesta",
         functional=_functional(text, fdf),
