@@ -101,8 +101,8 @@ class CastepRun(RunLog):
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
         """Return the step of a cycle, with the geometry that was printed before it."""
-        places = [place for words in _STOP_WORDS if (place := piece.find(words)) >= 0]
-        stop = _STOPS.search(piece, max(0, min(places) - 2)) if places else None
+        stops = [place for words in _STOP_WORDS if (place := piece.find(words)) >= 0]
+        stop = _STOPS.search(piece, max(0, min(stops) - 2)) if stops else None
         own = piece if stop is None else piece[: stop.end()]
         final = _FINAL.search(own)
         own = own if final is None else own[: final.start()]
