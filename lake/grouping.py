@@ -72,14 +72,14 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
     given: dict[str, list[VaspInput]] = defaultdict(list)
     given_openmx: dict[str, list[OpenmxInput]] = defaultdict(list)
     for each in inputs:
-        folder = posixpath.dirname(each.path)
+        folder = _folder(each.path)
         given[folder].append(each) if isinstance(each, VaspInput) else given_openmx[folder].append(each)
     groups: dict[int, _Group] = {}
     for output in sorted(order, key=lambda output: output.spec.rank):
         home = _home(output, folders) if output.spec.rank > best_rank else None
         if home is None:
             groups[id(output)] = made = _Group([output])
-            folders[posixpath.dirname(output.path)].append(made)
+            folders[_folder(output.path)].append(made)
         else:
             home.outputs.append(output)
     for here in folders.values():
@@ -88,7 +88,7 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
     inside = {calculation_id(output.run) for each in groups.values() for output in each.outputs[1:]} if single else set()
     found: dict[str, Calculation] = {}
     for made in (groups[id(output)] for output in order if id(output) in groups):
-        folder = posixpath.dirname(made.outputs[0].path)
+        folder = _folder(made.outputs[0].path)
         alone = len(folders[folder]) == 1
         beside = _folder_of_inputs(folder, given, folders)
         calculation = _with_inputs(_calculation(made, alone=alone), given.get(beside, ()), alone=alone)
@@ -99,6 +99,12 @@ def group(outputs: Iterable[Output], inputs: Iterable[VaspInput | OpenmxInput] =
         if kept is None or len(calculation.files) > len(kept.files):
             found[calculation.calculation_id] = calculation
     return tuple(found.values())
+
+
+def _folder(path: str) -> str:
+    """Return `posixpath.dirname(path)`, which is slow."""
+    folder = path.rpartition("/")[0]
+    return folder if folder and not folder.endswith("/") else posixpath.dirname(path)
 
 
 def _without_companions(outputs: Sequence[Output]) -> list[Output]:
@@ -148,11 +154,11 @@ def _equal_energies(a: FrameBlock, b: FrameBlock) -> int:
 
 def _folders(path: str) -> Iterator[str]:
     """Yield where the main output of a run may be: beside, one folder up, and two above a folder PREFIX.save."""
-    folder = posixpath.dirname(path)
+    folder = _folder(path)
     yield folder
     for _ in range(2 if folder.endswith(".save") else 1):
         if folder:
-            folder = posixpath.dirname(folder)
+            folder = _folder(folder)
             yield folder
 
 
@@ -220,7 +226,7 @@ def _calculation(each: _Group, *, alone: bool) -> Calculation:
     return Calculation(
         calculation_id=calculation_id(label.run),
         run=check(run),
-        member=posixpath.dirname(outputs[0].path) if alone else outputs[0].path,
+        member=_folder(outputs[0].path) if alone else outputs[0].path,
         files=tuple(dict.fromkeys(path for output in (label, *others) for path in (output.path, *output.companions))),
     )
 
@@ -238,8 +244,8 @@ def _folder_of_inputs(folder: str, inputs: Iterable[str], outputs: Iterable[str]
     if folder in with_inputs or not folder:
         return folder
     with_outputs = set(outputs)
-    family = [each for each in with_outputs if posixpath.dirname(each) == above]
-    apart = [each for each in with_inputs - with_outputs if each and posixpath.dirname(each) == above]
+    family = [each for each in with_outputs if _folder(each) == above]
+    apart = [each for each in with_inputs - with_outputs if each and _folder(each) == above]
     return apart[0] if len(apart) == 1 and family == [folder] and above not in with_outputs | with_inputs else folder
 
 

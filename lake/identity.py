@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from math import isnan
 from typing import Final
@@ -29,6 +30,8 @@ _OFFSET: Final = 0.2113
 _EDGE: Final = 1e-6
 """Sums so near to an edge of rounding are made by numpy; the compiled ones differ from its by less than 1e-8."""
 _AXIS_ORDERS: Final = 12
+_NUMBERS_AT_ONCE: Final = 1 << 18
+"""Numbers of a run up to which they are copied together for its digest."""
 _ATOMS_AT_ONCE: Final = 20_000
 """Atoms whose phase factors are held in memory at once (about 15 MB)."""
 
@@ -52,14 +55,14 @@ def calculation_id(run: Run) -> str:
     frames = run.frames
     level = run.level_of_theory
     digest = hashlib.sha256("\0".join((run.code, run.code_version, theory_key(level), numerics_key(level), "")).encode())
-    digest.update(np.array([frames.count, frames.natoms], dtype="<i8").tobytes())
-    digest.update(frames.numbers.astype("<i2").tobytes())
-    digest.update(frames.pbc.astype(np.uint8).tobytes())
-    digest.update(frames.step.astype("<i4").tobytes())
-    for values in (
+    head = (np.array([frames.count, frames.natoms], dtype="<i8"), frames.numbers.astype("<i2"), frames.pbc.astype(np.uint8))
+    digest.update(b"".join([each.tobytes() for each in (*head, frames.step.astype("<i4"))]))
+    values = (
         frames.cell, frames.positions, frames.energy, frames.forces, frames.stress, frames.energy_sigma0, frames.energy_internal,
-    ):  # fmt: skip
-        digest.update(_canonical(values).data)
+    )  # fmt: skip
+    together = sum(each.size for each in values) <= _NUMBERS_AT_ONCE
+    for part in (values,) if together else ((each,) for each in values):
+        digest.update(_canonical(part).data)
     return digest.hexdigest()
 
 
@@ -118,9 +121,10 @@ def _inverse(cell: Floats) -> Floats:
     return inverses(cell if whole.all() else np.where(whole[:, None, None], cell, _LENGTH * np.eye(3)))
 
 
-def _canonical(values: Floats) -> Floats:
-    """Return a flat copy in which zeros are positive, and every NaN is the same."""
-    tidy: Floats = (np.ascontiguousarray(values, dtype="<f8") + 0.0).reshape(-1)
+def _canonical(values: Sequence[Floats]) -> Floats:
+    """Return all numbers one after another, zeros positive, and every NaN the same."""
+    tidy: Floats = np.concatenate([each.reshape(-1) for each in values], dtype="<f8")
+    tidy += 0.0
     if isnan(tidy.dot(tidy)):
         tidy[np.isnan(tidy)] = np.nan
     return tidy

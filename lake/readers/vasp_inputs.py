@@ -11,10 +11,11 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isclose
 from typing import Any, Final
 
-from lake.readers.remembered import remembered
+from lake.readers.remembered import once, remembered
 from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing
 from lake.readers.vasp_species import IonType, element_of
 from schemas.calculations import Run
@@ -125,7 +126,12 @@ def inputs_of(path: str, inputs: Iterable[VaspInput], *, alone: bool) -> list[Va
 
 
 def _suffix(path: str) -> str:
-    return _WORDS.sub("", path.rpartition("/")[2]).strip("._-").lower()
+    return _suffix_of(path.rpartition("/")[2])
+
+
+@lru_cache(maxsize=1024)
+def _suffix_of(name: str) -> str:
+    return _WORDS.sub("", name).strip("._-").lower()
 
 
 def with_inputs(run: Run, path: str, inputs: Sequence[VaspInput]) -> tuple[Run, tuple[str, ...]]:
@@ -164,12 +170,18 @@ def _said(given: VaspInput, run: Run) -> list[tuple[str, Any]]:
     numbers = [number for number, _ in itertools.groupby(run.frames.numbers.tolist())]
     kinds = [IonType(1, titles.get(SYMBOLS[number], "")) for number in numbers]
     level = level_of_theory(given.tags, kinds, numbers, mesh=Mesh(), cell=run.frames.cell[0])
-    names = [name for name, tags in _FIELDS if any(given.tags.text(tag) for tag in tags)]
+    names = list(_named(given.tags))
     if given.tags.true("LDAU") and len(given.tags.numbers("LDAUL")) != len(numbers):
         names = [name for name in names if name != "hubbard_u"]
     if not any(given.tags.text(tag) for tag in ("ISMEAR",)) or level.smearing_width is None:
         names = [name for name in names if name != "smearing_width"]
     return [(name, getattr(level, name)) for name in names]
+
+
+@once
+def _named(tags: Tags) -> tuple[str, ...]:
+    """Return the fields of a level of theory that tags of an INCAR tell."""
+    return tuple(name for name, telling in _FIELDS if any(tags.text(tag) for tag in telling))
 
 
 def _titled(titles: Sequence[str]) -> tuple[tuple[str, str], ...]:
