@@ -99,16 +99,19 @@ class Anchor:
 
     def find(self, buffer: bytearray, start: int) -> int:
         """Return the first place of the words at start or behind it, -1 for none in what has come in."""
-        if self._place >= start and self._place >= self._floor:
-            return self._place
-        self._place = seek(buffer, self._words, self._rare, max(start, self._searched, self._floor), len(buffer))
-        self._searched = self._place if self._place >= 0 else max(self._searched, len(buffer) - len(self._words) + 1)
-        return self._place
+        return self._find(buffer, start, len(buffer))
 
     def before(self, buffer: bytearray, start: int, end: int) -> int:
-        """Return the first place of the words at start or behind it that lies before end, -1 for none."""
-        place = self.find(buffer, start)
+        """Return the first place of the words at start or behind it that lies before end, -1 for none; what is behind is not looked at."""
+        place = self._find(buffer, start, min(len(buffer), end + len(self._words) - 1))
         return place if place < end else -1
+
+    def _find(self, buffer: bytearray, start: int, stop: int) -> int:
+        if self._place >= start and self._place >= self._floor:
+            return self._place
+        self._place = seek(buffer, self._words, self._rare, max(start, self._searched, self._floor), stop)
+        self._searched = self._place if self._place >= 0 else max(self._searched, stop - len(self._words) + 1)
+        return self._place
 
     def leave(self) -> None:
         """Count the place found last no more."""
