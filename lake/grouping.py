@@ -305,13 +305,11 @@ def _cross_check(label: Output, other: Output, flags: set[str]) -> list[str]:
 def _merged(run: Run, others: Sequence[Run]) -> Run:
     """Return the run with what it does not say filled in from other outputs of it."""
     for other in others:
-        run = replace(
-            run,
-            level_of_theory=_filled(run.level_of_theory, other.level_of_theory),
-            code_version=run.code_version or other.code_version,
-            kind=other.kind if run.kind in ("", "unknown") and other.kind != "collection" else run.kind,
-            frames=_judged_by(run.frames, other.frames),
-        )
+        level, version = _filled(run.level_of_theory, other.level_of_theory), run.code_version or other.code_version
+        kind = other.kind if run.kind in ("", "unknown") and other.kind != "collection" else run.kind
+        frames = _judged_by(run.frames, other.frames)
+        if frames is not run.frames or (level, version, kind) != (run.level_of_theory, run.code_version, run.kind):
+            run = replace(run, level_of_theory=level, code_version=version, kind=kind, frames=frames)
     return run
 
 
@@ -336,8 +334,9 @@ def _judged_by(frames: FrameBlock, other: FrameBlock) -> FrameBlock:
 @lru_cache(maxsize=256)
 def _filled(level: LevelOfTheory, other: LevelOfTheory) -> LevelOfTheory:
     """Return a level with what it leaves open from another one: what it does not say, the damping of its dispersion, the value of its U."""
-    unknown = {f.name: getattr(other, f.name) for f in dataclasses.fields(level) if getattr(level, f.name) in (None, "", ())}
+    fields = [f.name for f in dataclasses.fields(level) if getattr(level, f.name) in (None, "", ())]
+    unknown = {name: getattr(other, name) for name in fields if getattr(other, name) not in (None, "", ())}
     if level.dispersion and other.dispersion.startswith(f"{level.dispersion}("):
         unknown["dispersion"] = other.dispersion
-    found = replace(level, **unknown)
+    found = replace(level, **unknown) if unknown else level
     return replace(found, extra=tuple(pair for pair in found.extra if pair != U_NOT_TOLD)) if found.hubbard_u else found

@@ -92,6 +92,7 @@ def read_incar(text: str) -> Tags:
     return Tags(found)
 
 
+@remembered
 def read_kpoints(text: str) -> tuple[int, int, int] | None:
     """Return the mesh of a KPOINTS file with automatic generation around Gamma or after Monkhorst and Pack, or None for other kinds."""
     lines = text.splitlines()
