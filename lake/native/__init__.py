@@ -72,6 +72,11 @@ def address(values: NDArray[np.generic]) -> int:
         return place
 
 
+def beginning(buffer: bytes | bytearray) -> bytes | int:
+    """Return what stands for a buffer where a function of C takes a pointer."""
+    return buffer if isinstance(buffer, bytes) else ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
 @dataclass(frozen=True, eq=False)
 class Gathered:
     """Blocks of text one after another."""
@@ -92,14 +97,14 @@ class Gathered:
         return self.text[: int(filled[0])].tobytes() if len(filled) else b""
 
 
-def gather(buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Gathered:
+def gather(buffer: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Gathered:
     """Return the blocks of a buffer between places; only where there are loops."""
     made = loops()
     assert made is not None
     starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
     lengths = ends - starts
     text = np.empty(int(lengths.sum()), dtype=np.uint8)
-    made.gather(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), address(starts), address(ends), len(starts), address(text))
+    made.gather(beginning(buffer), address(starts), address(ends), len(starts), address(text))
     return Gathered(text, lengths)
 
 
@@ -124,13 +129,13 @@ class RowForm:
     """Rows begin with '<', and do not end with a newline."""
 
 
-def block_rows(buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64], form: RowForm, out: Floats) -> bool:
+def block_rows(buffer: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64], form: RowForm, out: Floats) -> bool:
     """Put the numbers of blocks of rows between places of a buffer into out (blocks, rows, count); False where that is left to another way.
 
     An empty block is left alone.
     """
     made = loops()
-    return made is not None and _block_rows(made, ctypes.addressof(ctypes.c_char.from_buffer(buffer)), (starts, ends), form, out)
+    return made is not None and _block_rows(made, beginning(buffer), (starts, ends), form, out)
 
 
 def gathered_rows(blocks: Gathered, form: RowForm, out: Floats) -> bool:
@@ -142,7 +147,9 @@ def gathered_rows(blocks: Gathered, form: RowForm, out: Floats) -> bool:
     return _block_rows(made, address(blocks.text), (ends - blocks.lengths, ends), form, out)
 
 
-def _block_rows(made: ctypes.CDLL, text: int, places: tuple[NDArray[np.int64], NDArray[np.int64]], form: RowForm, out: Floats) -> bool:
+def _block_rows(
+    made: ctypes.CDLL, text: bytes | int, places: tuple[NDArray[np.int64], NDArray[np.int64]], form: RowForm, out: Floats
+) -> bool:
     starts, ends = map(np.ascontiguousarray, places)
     n, rows, _ = out.shape
     sizes = (n, rows, form.stride, form.tagged, len(form.groups))
@@ -268,7 +275,7 @@ def structure_sums(positions: Floats, cell: Floats, inverse: Floats, atoms: NDAr
     return out if made.structure_sums(*map(address, (*inputs, *shared)), *sizes, address(out)) else None
 
 
-def outcar_steps(buffer: bytearray, at: int) -> tuple[NDArray[np.int64], Floats]:
+def outcar_steps(buffer: bytes | bytearray, at: int) -> tuple[NDArray[np.int64], Floats]:
     """Return places and numbers of the steps of an OUTCAR from at on that are as newer versions of VASP print them, up to the first other.
 
     As vasp_steps.c has them; nothing without a compiler.
@@ -277,12 +284,11 @@ def outcar_steps(buffer: bytearray, at: int) -> tuple[NDArray[np.int64], Floats]
     if made is None:
         return np.empty((0, 12), dtype=np.int64), np.empty((0, 6))
     places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 6))
-    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    n = made.outcar_steps(start, at, len(buffer), MOST_STEPS, address(places), address(numbers))
+    n = made.outcar_steps(beginning(buffer), at, len(buffer), MOST_STEPS, address(places), address(numbers))
     return places[:n], numbers[:n]
 
 
-def outcar_tables(buffer: bytearray, places: NDArray[np.int64], natoms: int) -> tuple[Floats, Floats, Floats] | None:
+def outcar_tables(buffer: bytes | bytearray, places: NDArray[np.int64], natoms: int) -> tuple[Floats, Floats, Floats] | None:
     """Return force table (n, natoms, 6), lattice (n, 3, 6) and stress (n, 1, 6) of the steps of an OUTCAR at the places of `outcar_steps`.
 
     None where one is missing or left to another way.
@@ -292,8 +298,7 @@ def outcar_tables(buffer: bytearray, places: NDArray[np.int64], natoms: int) -> 
         return None
     n = len(places)
     read = (np.empty((n, natoms, 6)), np.empty((n, 3, 6)), np.empty((n, 1, 6)))
-    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    return read if made.outcar_tables(start, address(places), n, natoms, *map(address, read)) else None
+    return read if made.outcar_tables(beginning(buffer), address(places), n, natoms, *map(address, read)) else None
 
 
 def xml_steps(

@@ -82,13 +82,14 @@ long cp2k_atoms(const byte *text, long start, long end, long most, long *whole, 
     }
 }
 
-/* `number kind symbol x y z`, rows lines of one length from start on, with their last decimal points below each other, numbered from 1, and
-   ` SUM OF ATOMIC FORCES` behind them. forces[rows][3] gets the numbers. Return where the table ends; -1 where that is left to another way. */
+/* `number kind symbol x y z`, rows lines of one length from start on, their decimal points below each other and equally far apart, numbered
+   from 1, and ` SUM OF ATOMIC FORCES` behind them. forces[rows][3] gets the numbers. Return where the table ends; -1 where that is left to
+   another way. */
 long cp2k_forces(const byte *text, long start, long end, long rows, double *forces)
 {
     static const char sum[] = " SUM OF ATOMIC FORCES";
     const byte *p = text + start, *stop = text + end, *words[CP2K_WORDS + 1][2], *newline = line_end(p, stop);
-    long length = newline ? newline + 1 - p : 0, point = 0, decimals[3] = {0, 0, 0};
+    long length = newline ? newline + 1 - p : 0, points[3] = {0, 0, 0}, decimals = 0;
     if (length < 7 || rows < 1 || rows > (end - start) / length)
         return -1;
     for (long k = 0; k < rows; k++, p += length) {
@@ -102,17 +103,18 @@ long cp2k_forces(const byte *text, long start, long end, long rows, double *forc
             for (const byte *q = dot + 1; q < words[3 + c][1]; q++)
                 if (!is_digit(*q))
                     return -1;
-            if (k == 0)
-                decimals[c] = digits;
+            if (k == 0) {
+                decimals = c ? decimals : digits;
+                points[c] = dot - p;
+            }
             double value;
-            if (digits < 2 || digits != decimals[c] || !decimal(words[3 + c][0], words[3 + c][1], &value) || !(fabs(value) < 1e100))
+            if (digits < 2 || digits != decimals || dot - p != points[c] || !decimal(words[3 + c][0], words[3 + c][1], &value) || !(fabs(value) < 1e100))
                 return -1;
             forces[3 * k + c] = value;
-            if (c == 2 && k == 0)
-                point = dot - p;
-            if (c == 2 && dot - p != point)
-                return -1;
         }
+        long width = points[1] - points[0];
+        if (points[2] - points[1] != width || words[2][1] > words[3][1] - width || words[3][1] - words[3][0] > width)
+            return -1;
     }
     long behind = (long)sizeof sum - 1;
     return stop - p >= behind && !memcmp(p, sum, behind) ? p - text : -1;

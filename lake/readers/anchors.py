@@ -97,16 +97,16 @@ class Anchor:
         self._searched = 0
         self._floor = 0
 
-    def find(self, buffer: bytearray, start: int) -> int:
+    def find(self, buffer: bytes | bytearray, start: int) -> int:
         """Return the first place of the words at start or behind it, -1 for none in what has come in."""
         return self._find(buffer, start, len(buffer))
 
-    def before(self, buffer: bytearray, start: int, end: int) -> int:
+    def before(self, buffer: bytes | bytearray, start: int, end: int) -> int:
         """Return the first place of the words at start or behind it that lies before end, -1 for none; what is behind is not looked at."""
         place = self._find(buffer, start, min(len(buffer), end + len(self._words) - 1))
         return place if place < end else -1
 
-    def _find(self, buffer: bytearray, start: int, stop: int) -> int:
+    def _find(self, buffer: bytes | bytearray, start: int, stop: int) -> int:
         if self._place >= start and self._place >= self._floor:
             return self._place
         self._place = seek(buffer, self._words, self._rare, max(start, self._searched, self._floor), stop)

@@ -54,7 +54,7 @@ class OutcarReader:
     """Push reader of one OUTCAR; several runs in one file give several `Run`."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._at = 0
         self._runs: list[Run] = []
         self._refusals: list[UnreadableOutput] = []
@@ -64,7 +64,11 @@ class OutcarReader:
         self._again, self._energy, self._table = Anchor(_AGAIN, b"x"), Anchor(_ENERGY, b"f"), Anchor(_TABLE, b"F")
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the file."""
+        """Take the next bytes of the file; one piece that is the whole of it is read where it stands."""
+        if not self._buffer and isinstance(chunk, bytes) and len(chunk) <= _PIECE:
+            self._buffer = chunk
+            self._advance()
+            return
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
@@ -90,7 +94,10 @@ class OutcarReader:
                 self._read_head()
             else:
                 self._read_step(self._current)
-        del self._buffer[: self._at]
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(memoryview(self._buffer)[self._at :])
+        else:
+            del self._buffer[: self._at]
         for anchor in (self._again, self._energy, self._table):
             anchor.drop(self._at)
         self._at = 0
@@ -219,7 +226,7 @@ class _OpenRun:
         self._learned = False
         self._beside: list[Sequence[float]] = []
 
-    def take(self, buffer: bytearray, places: tuple[int, int, int], energy: int) -> None:
+    def take(self, buffer: bytes | bytearray, places: tuple[int, int, int], energy: int) -> None:
         """Take one step: places are where its text starts, where its force table stands (-1 for none), and where its text ends."""
         start, table, end = places
         bounds = table_bounds(buffer, table, end) if table >= 0 else None
@@ -243,7 +250,7 @@ class _OpenRun:
         self._tables.add(bytes(buffer[bounds[0] : bounds[1]]))
         self._stress.add(stress_line(buffer, max(start, results), table))
 
-    def take_usual(self, buffer: bytearray, start: int) -> int:
+    def take_usual(self, buffer: bytes | bytearray, start: int) -> int:
         """Take the steps from start on that are all as usual, found by compiled loops; return where the last one ends, -1 for none."""
         places, numbers = native.outcar_steps(buffer, start)
         if not len(places):
@@ -271,7 +278,7 @@ class _OpenRun:
         self._cell = bytes(buffer[places[-1, 4] : places[-1, 5]])
         return int(places[-1, 1])
 
-    def _judge(self, buffer: bytearray, iteration: int, end: int) -> Judgement:
+    def _judge(self, buffer: bytes | bytearray, iteration: int, end: int) -> Judgement:
         match = _ITERATION.match(buffer, iteration) if iteration >= 0 else None
         if match is None:
             return Judgement()

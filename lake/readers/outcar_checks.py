@@ -28,12 +28,12 @@ def may_begin_with_energies(head: bytes) -> bool:
     return version is None or (int(version[1]), int(version[2])) < _ENERGIES_LAST
 
 
-def printed_beside(buffer: bytearray, start: int, end: int) -> tuple[float, float]:
+def printed_beside(buffer: bytes | bytearray, start: int, end: int) -> tuple[float, float]:
     """Return the last volume (Å³) and external pressure (kB) between two places, NaN for none."""
     return _behind(buffer, b"volume of cell :", start, end), _behind(buffer, b"external pressure =", start, end)
 
 
-def _behind(buffer: bytearray, words: bytes, start: int, end: int) -> float:
+def _behind(buffer: bytes | bytearray, words: bytes, start: int, end: int) -> float:
     place = seek_back(buffer, words, words[:1], start, end)
     fields = bytes(buffer[place + len(words) : place + len(words) + 30]).split(None, 1) if place >= 0 else []
     return number(fields[0]) if fields else NAN

@@ -25,7 +25,7 @@ _VOIGT: Final = ((0, 3, 5), (3, 1, 4), (5, 4, 2))
 """Place of each component of a 3x3 tensor in XX YY ZZ XY YZ ZX."""
 
 
-def table_bounds(buffer: bytearray, table: int, end: int) -> tuple[int, int] | None:
+def table_bounds(buffer: bytes | bytearray, table: int, end: int) -> tuple[int, int] | None:
     """Return where the rows of a force table start and end (at the closing line of dashes), None where it is not whole."""
     dashes = buffer.find(b"\n", table, end)
     first = buffer.find(b"\n", dashes + 1, end) + 1 if dashes >= 0 else 0
@@ -46,7 +46,7 @@ def lattice(buffer: bytes | bytearray, start: int, end: int) -> bytes:
     return bytes(buffer[first : after if buffer.count(b".", last, max(last, after)) >= _COMPONENTS else last])
 
 
-def stress_line(buffer: bytearray, start: int, end: int) -> bytes:
+def stress_line(buffer: bytes | bytearray, start: int, end: int) -> bytes:
     """Return the last `  in kB` line between two places, b'' for none."""
     place = buffer.rfind(b"\n  in kB", start, end)
     return bytes(buffer[place + 1 : buffer.find(b"\n", place + 1, end) + 1]) if place >= 0 else b""
@@ -57,7 +57,7 @@ def tensor(printed: Floats) -> Floats:
     return np.asarray(printed[:, np.array(_VOIGT)])
 
 
-def energies(buffer: bytearray, energy: int) -> StepEnergies:
+def energies(buffer: bytes | bytearray, energy: int) -> StepEnergies:
     """Return the energies of the step whose `free  energy` stands at a place, NaN where they are not whole."""
     match = _ENERGIES.match(buffer, energy, energy + ENERGY_BLOCK)
     if match is None:
@@ -65,7 +65,7 @@ def energies(buffer: bytearray, energy: int) -> StepEnergies:
     return StepEnergies(number(match[1]), number(match[3]), number(match[2]))
 
 
-def number_after(buffer: bytearray, name: bytes, rare: bytes, start: int, end: int) -> float:
+def number_after(buffer: bytes | bytearray, name: bytes, rare: bytes, start: int, end: int) -> float:
     """Return the number behind `name ... =`, NaN for none; rare is a letter of the name that other text seldom has."""
     place = seek(buffer, name, rare, start, end)
     place = buffer.find(b"=", place, end) if place >= 0 else -1

@@ -105,7 +105,7 @@ class BlockBatch:
         """Whether rows of earlier steps are still to be read."""
         return bool(self._waiting)
 
-    def add_all(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+    def add_all(self, buffer: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         """Take the rows of several steps, which stand in a buffer between places; as if each were added."""
         if not self._waiting and self._take_in_place(buffer, starts, ends):
             return
@@ -174,7 +174,7 @@ class BlockBatch:
         self._taken(values, waiting.lengths == 0)
         return True
 
-    def _take_in_place(self, buffer: bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+    def _take_in_place(self, buffer: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
         """Take the numbers of blocks between places of a buffer, as `_take_gathered` does."""
         absent = starts == ends
         first = int(absent.argmin())
