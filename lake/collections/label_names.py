@@ -10,7 +10,7 @@ from typing import Final
 from lake.collections.records import Collection
 
 _NO_ENERGY: Final = re.compile(
-    r"tol|cut|kinetic|ekin|per_atom|threshold|converg|zero_point|zpe|correct|fermi|smear|error|diff|weight|delta|hull|std|uncert|varian|"
+    r"tol|cut|kinetic|ekin|per_at|sigma(?!_?0)|threshold|converg|zero_point|zpe|correct|fermi|smear|error|diff|weight|delta|hull|std|uncert|varian|"
     r"dispersion|repulsion|nuclear|barrier|excitation|ioni[sz]ation|affinity|homo|lumo"
 )
 _SHORT_ENERGY: Final = re.compile(r"(?:^|[_.-])(e|e0|e_?tot|toten|e_?pot|pot_?eng|e_?dft|dft_?e|e_?ref|ref_?e)\Z")

@@ -53,7 +53,7 @@ _FAMILIAR: Final = {
 """How seldom units are used, as a cost."""
 _SMALL: Final = 1.5
 """What small forces or small energies cost at most: relaxed structures have the first, energies relative to each other the second."""
-_UNPAIRED: Final = 1.5
+_UNPAIRED: Final = 3.0
 """Cost of bohr with a unit of energy that is no atomic unit."""
 _UNCUSTOMARY: Final = 3.0
 """Cost of a unit that is not the one that the manual of the format names."""

@@ -200,6 +200,7 @@ class ExtxyzReader(Unlabelled):
             self._decode()
         self._frames.append(frame)
         others = [(name, value) for name, value in pairs if name.lower() not in (b"properties", b"lattice", b"pbc")]
+        others += _units_of_columns(layout, natoms, rows) if layout.units else []
         self._keys.add(place, others if lattice is None else [*others, (b"Lattice", lattice)])
 
     def _decode(self) -> None:
@@ -254,15 +255,26 @@ class ExtxyzReader(Unlabelled):
             self._malformed.append(words)
 
 
+def _units_of_columns(layout: Layout, natoms: int, rows: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the units that columns name, as pairs like those of the comment; of a column with several words both."""
+    lines = [line.split() for line in rows.split(b"\n")[:natoms]]
+    found = []
+    for name, column in layout.units:
+        words = {line[column] for line in lines if len(line) > column}
+        found.append((name.encode(), b" or ".join(sorted(words))))
+    return found
+
+
 def _ends_alike(text: bytes) -> bool:
-    """Return whether the last row ends with a blank, or with as many decimals as all rows of as many words before it."""
+    """Return whether the last row ends with a blank, or with the word or as many decimals as all rows of as many words before it."""
     lines = text.rsplit(b"\n", _ROWS_COMPARED)[1:]
     width = len(lines[-1].split())
     rows = [line.split() for line in lines if b"=" not in line and len(line.split()) == width]
     if width < 4 or len(rows) < 2:
         return False
     decimals = {_decimals(row[-1]) for row in rows}
-    return text[-1:] in b" \t" or (len(rows) > 2 and len(decimals) == 1 and decimals != {b""})
+    alike = len({row[-1] for row in rows}) == 1 or (len(decimals) == 1 and decimals != {b""})
+    return text[-1:] in b" \t" or (len(rows) > 2 and alike)
 
 
 def _decimals(word: bytes) -> bytes:

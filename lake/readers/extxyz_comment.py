@@ -48,6 +48,8 @@ class Layout:
     """First of the three columns of positions."""
     vectors: tuple[tuple[str, int], ...]
     """(name, first column) of the other groups of three numbers."""
+    units: tuple[tuple[str, int], ...] = ()
+    """(name, column) of texts that are units by their name: 'force_units'."""
 
 
 def pairs_of(comment: bytes) -> list[tuple[bytes, bytes]] | None:
@@ -111,6 +113,7 @@ def layout_of(properties: bytes) -> Layout | None:
         return None
     words: list[int] = []
     vectors: list[tuple[str, int]] = []
+    units: list[tuple[str, int]] = []
     label = number = position = None
     column = 0
     for name, kind, width in zip(parts[::3], parts[1::3], map(int, parts[2::3]), strict=True):
@@ -120,6 +123,8 @@ def layout_of(properties: bytes) -> Layout | None:
             words += range(column, column + width)
         if kind == "S" and name.lower() in SPECIES and label is None:
             label = column
+        elif kind == "S" and width == 1 and unit_key(name):
+            units.append((name, column))
         elif kind == "I" and name in ("Z", "numbers") and width == 1:
             number = column
         elif kind == "R" and width == 3 and name.lower() in POSITIONS and position is None:
@@ -129,7 +134,7 @@ def layout_of(properties: bytes) -> Layout | None:
         column += width
     if position is None or (label is None and number is None):
         return None
-    return Layout(column, tuple(words), label, number, position, tuple(vectors))
+    return Layout(column, tuple(words), label, number, position, tuple(vectors), tuple(units))
 
 
 @functools.lru_cache(maxsize=64)

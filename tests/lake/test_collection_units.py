@@ -255,6 +255,14 @@ def test_units_that_the_frames_name_one_by_one_are_held_to() -> None:
     np.testing.assert_allclose(run.frames.forces, [f.forces for f in FRAMES], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize(("unit", "factor"), [("eV/angstrom", 1.0), ("hartree/bohr", HARTREE / BOHR)])
+def test_a_column_that_names_the_unit_of_the_forces_is_believed(unit: str, factor: float) -> None:
+    text = extxyz_of(FRAMES[0], more="energy_units=eV length_units=angstrom").replace(":forces:R:3", ":forces:R:3:force_units:S:1")
+    lines = text.splitlines()
+    (run,) = settled(collection("\n".join([*lines[:2], *(f"{line} {unit}" for line in lines[2:])]) + "\n"))
+    np.testing.assert_allclose(run.frames.forces[0], FRAMES[0].forces * factor, rtol=1e-14)
+
+
 @pytest.mark.parametrize("factor", [1.0, HARTREE, KCAL_PER_MOL], ids=["eV", "Ha", "kcal/mol"])
 def test_isolated_atoms_tell_the_unit_whatever_the_zero_of_energy_is(factor: float) -> None:
     atoms = {"Mg": -61.3, "O": -77.7}
@@ -310,6 +318,8 @@ def test_labels_of_one_stem_are_proposed_together_those_of_references_first() ->
 
 def test_short_names_of_an_energy_are_asked_about() -> None:
     assert proposal_of(text_of().replace(" energy=", " E0=")).keys.energy == "E0"
+    (run,) = settled(collection(text_of(more="energy_sigma=0.001 energy_per_at=-5.1")), said())
+    assert run.frames.energy[0] == FRAMES[0].energy
     with pytest.raises(UnreadableOutput) as failure:
         settled(collection("".join(extxyz_of(f, more="i=1 time=0.5") for f in FRAMES).replace(" energy=", " E=")), said())
     assert failure.value.reason == "no_complete_step"

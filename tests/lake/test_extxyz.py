@@ -207,6 +207,14 @@ def test_a_last_row_of_free_width_without_its_end(end: str) -> None:
     assert (cut.count, cut.truncated) == (1, True)
 
 
+def test_a_last_row_that_ends_with_the_word_of_all_rows() -> None:
+    rows = "\n".join(f"Mg {i}.5 0.{i} 10.0 12" for i in range(12))
+    text = f"12\nProperties=species:S:1:pos:R:3:Z:I:1 energy=1\n{rows}".encode()
+    assert (collect(text).count, collect(text).truncated) == (1, False)
+    with pytest.raises(UnreadableOutput):
+        collect(text[:-1])
+
+
 def test_a_comment_longer_than_the_head_is_recognised() -> None:
     long = " ".join(map(str, range(20000)))
     text = f'1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 eigenvalues="{long}" energy=-1.5\nMg 0 0 0\n'.encode()
