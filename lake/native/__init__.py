@@ -22,7 +22,7 @@ from schemas.frames import Floats
 
 FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-shared")
 """Each operation is rounded, in the order in which it is written: as numpy does them."""
-SOURCES: Final = ("decimals.c", "distances.c", "structure_factors.c", "search.c", "words.c", "vasp_steps.c", "cp2k.c", "qe.c")
+SOURCES: Final = ("decimals.c", "distances.c", "structure_factors.c", "search.c", "words.c", "vasp_steps.c", "vasp_xml.c", "cp2k.c", "qe.c")
 MOST_STEPS: Final = 256
 """Steps that are looked for at once."""
 
@@ -56,7 +56,9 @@ def loops() -> ctypes.CDLL | None:
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_tables": (*(_VOID,) * 2, *(_LONG,) * 2, *(_VOID,) * 3),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
-        "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID, _VOID),
+        "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID),
+        "xml_begin": (_VOID, _VOID, _LONG, _LONG, _VOID, _VOID, _VOID),
+        "xml_tables": (_VOID, _VOID, _LONG, _VOID, _LONG, *(_VOID,) * 4),
     }
     for name, types in arguments.items():
         getattr(made, name).argtypes, getattr(made, name).restype = types, _LONG
@@ -188,8 +190,7 @@ def find_words(text: bytearray | bytes, words: bytes, rare: int, start: int, end
     start, end = max(0, start), min(end, len(text))
     if start >= end:
         return -1
-    place = text if isinstance(text, bytes) else ctypes.addressof(ctypes.c_char.from_buffer(text))
-    return int(made.find_words(place, start, end, words, len(words), rare))
+    return int(made.find_words(beginning(text), start, end, words, len(words), rare))
 
 
 def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats | None:
@@ -299,23 +300,3 @@ def outcar_tables(buffer: bytes | bytearray, places: NDArray[np.int64], natoms: 
     n = len(places)
     read = (np.empty((n, natoms, 6)), np.empty((n, 3, 6)), np.empty((n, 1, 6)))
     return read if made.outcar_tables(beginning(buffer), address(places), n, natoms, *map(address, read)) else None
-
-
-def xml_steps(
-    buffer: bytearray, at: int, marks: NDArray[np.int64], bounds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Floats, int, bool]:
-    """Return places and numbers of the calculations of a vasprun.xml from at on that have their tags where the step before has them.
-
-    Then where to go on, and whether that is inside of a calculation, behind its step. marks (m, 2) and bounds (3,) as in vasp_steps.c.
-    """
-    made = loops()
-    if made is None:
-        return np.empty((0, 3), dtype=np.int64), np.empty((0, 6)), at, False
-    places, numbers = np.empty((MOST_STEPS, 3), dtype=np.int64), np.empty((MOST_STEPS, 6))
-    on, inside = _LONG(at), _LONG(0)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    n = made.xml_steps(
-        start, ctypes.byref(on), len(buffer), MOST_STEPS, len(marks), address(marks), address(bounds), ctypes.byref(inside),
-        address(places), address(numbers),
-    )  # fmt: skip
-    return places[:n], numbers[:n], on.value, bool(inside.value)

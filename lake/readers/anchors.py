@@ -28,6 +28,10 @@ def seek(buffer: bytearray | bytes, words: bytes, rare: bytes, start: int, end: 
     if end - start < _SHORT:
         return buffer.find(words, start, end)
     offset = words.index(rare)
+    place = buffer.find(rare, start + offset, end)
+    if place < 0 or buffer.startswith(words, place - offset, end):
+        return max(-1, place - offset)
+    start = place - offset + 1
     if end - start > _LONG and (compiled := native.find_words(buffer, words, offset, start, end)) is not None:
         return compiled
     here = start

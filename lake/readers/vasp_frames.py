@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import cached_property
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.vasp_checks import other_energies
-from lake.readers.vasp_level import Mesh, Tags, level_of_theory, no_cycle, run_kind, virtual_crystal
+from lake.readers.vasp_checks import apart_from_cycle, other_energies, symmetric, without_pressure
+from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing, no_cycle, run_kind, virtual_crystal
 from lake.readers.vasp_species import IonType, element_of
 from schemas.calculations import Run
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats, FrameBlock
+from schemas.theory import LevelOfTheory
 from schemas.units import KBAR
 
 NAN = float("nan")
@@ -49,6 +51,61 @@ class Header:
     def natoms(self) -> int:
         """Number of ions."""
         return int(self.types.shape[0])
+
+    @cached_property
+    def elements(self) -> list[tuple[int, str]]:
+        """Atomic number of each kind, with a remark ('' for none); raises UnreadableOutput where one is not known."""
+        return [element_of(kind) for kind in self.kinds]
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int16]:
+        """(kinds,) atomic numbers."""
+        return np.array([number for number, _ in self.elements], dtype=np.int16)
+
+    @cached_property
+    def criterion(self) -> Criterion:
+        """When a cycle is converged."""
+        return criterion_of(self.tags)
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether a force field is learned on the fly."""
+        return self.tags.true("ML_LMLFF")
+
+    @cached_property
+    def pressure(self) -> float:
+        """PSTRESS in eV/Å³."""
+        return self.tags.number("PSTRESS", 0.0) * KBAR
+
+    @cached_property
+    def linear_response(self) -> bool:
+        """Whether the tags ask for the response to a field or to displacements."""
+        return self.tags.true("LEPSILON") or self.tags.integer("IBRION", -1) in (7, 8)
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What is noted of every run with this head, behind its own notes."""
+        found = []
+        if self.tags.integer("ICHARG", 0) >= 10:
+            found.append(
+                f"the charge density was kept fixed (ICHARG = {self.tags.integer('ICHARG', 0)}): the electrons are not self-consistent"
+            )
+        repeated = [name for name, times in Counter(number for number, _ in self.elements).items() if times > 1]
+        if repeated:
+            found.append("more than one POTCAR block for " + ", ".join(SYMBOLS[number] for number in sorted(repeated)))
+        return tuple(found)
+
+    def level(self, cell: Floats) -> LevelOfTheory:
+        """Return the level of theory of a run whose first cell is (3, 3) in Å."""
+        spacing = mesh_spacing(self.mesh, cell)
+        if spacing not in self._levels:
+            numbers = [number for number, _ in self.elements]
+            self._levels[spacing] = level_of_theory(self.tags, self.kinds, numbers, mesh=self.mesh, cell=cell)
+        return self._levels[spacing]
+
+    @cached_property
+    def _levels(self) -> dict[float | None, LevelOfTheory]:
+        return {}
 
 
 class Judgement(NamedTuple):
@@ -115,6 +172,11 @@ class Geometry:
     malformed: NDArray[np.bool_]
     """A table is there, but has stars, NaN or a wrong number of rows."""
 
+    def taken(self, chosen: NDArray[np.int64]) -> Geometry:
+        """Return the arrays of some of the steps."""
+        unreadable, malformed = self.unreadable[chosen], self.malformed[chosen]
+        return Geometry(self.cell[chosen], self.positions[chosen], self.forces[chosen], self.stress[chosen], unreadable, malformed)
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -170,63 +232,69 @@ def criterion_of(tags: Tags) -> Criterion:
 
 def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:
     """Return the run that its steps make; raises UnreadableOutput where there is no complete step or no element is known."""
-    chosen = np.flatnonzero(~geometry.unreadable)
-    lost = len(geometry.unreadable) - len(chosen)
-    _refuse_if_empty(header, ending, n_steps=len(chosen))
-    elements = [element_of(kind) for kind in header.kinds]
-    numbers = np.array([number for number, _ in elements], dtype=np.int16)[header.types]
-    strays = any("stray_step" in flags for flags in table.flags)
-    which, table = chosen if lost else slice(None), table.taken(chosen)
-    energies = np.array([*chain.from_iterable(table.energies)], dtype=np.float64).reshape(-1, 4)
-    judged = np.array([*chain.from_iterable(table.judgements)]).reshape(-1, 2)
-    cell, (stress, notes) = geometry.cell[which], _symmetric(geometry.stress[which], table)
-    pressure_work, in_energy = _pressure_work(header.tags, cell, energies, ending, table.flags)
-    made = energies[:, :3] - pressure_work[:, None]
-    foreign = _foreign(header.tags, energies, strays=strays)
-    own = np.where(foreign, NAN, energies[:, 3])
-    other, told = other_energies(made[:, 0], own, table.steps)
-    marks = {
-        "malformed_values": geometry.malformed[which] | ~np.isfinite(made[:, 0]),
-        "pressure_in_energy": in_energy,
-        "pulay_suspect": np.abs(cell - cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE,
-        "virtual_crystal": np.full(len(chosen), virtual_crystal(header.tags)),
-        "stray_step": foreign,
-        "contradictory_values": other,
-        "scf_not_converged": judged[:, 1] == 0,
-        "scf_unknown": judged[:, 1] == -1,
-    }
+    lost = int(np.count_nonzero(geometry.unreadable))
+    _refuse_if_empty(header, ending, n_steps=len(geometry.unreadable) - lost)
+    elements, flagged = header.elements, set(table.flags) != {()}
+    strays = flagged and any("stray_step" in flags for flags in table.flags)
+    if lost:
+        chosen = np.flatnonzero(~geometry.unreadable)
+        geometry, table = geometry.taken(chosen), table.taken(chosen)
+    stress, notes = symmetric(geometry.stress, table.steps)
+    counts, verdicts = zip(*table.judgements, strict=True)
+    energies = np.array([*zip(*table.energies, strict=True)])
+    pressure = header.pressure if ending.enthalpy else 0.0
+    made, in_energy = without_pressure(pressure, geometry.cell, energies, table.flags) if pressure else (energies, None)
+    foreign = apart_from_cycle(energies) if strays and not header.pressure else None
+    own = energies[3] if foreign is None else np.where(foreign, NAN, energies[3])
+    other, told = other_energies(made[0], own, table.steps)
+    marks = _marks(geometry, made[0], verdicts) | {"pressure_in_energy": in_energy, "stray_step": foreign, "contradictory_values": other}
+    if virtual_crystal(header.tags):
+        marks["virtual_crystal"] = np.ones(len(counts), dtype=bool)
+    source = ending.energy_source + ("" if made is energies else " less PSTRESS times volume")
     frames = FrameBlock(
-        numbers=numbers,
+        numbers=header.numbers[header.types],
         pbc=np.ones(3, dtype=bool),
-        cell=cell,
-        positions=geometry.positions[which],
-        energy=made[:, 0].copy(),
-        forces=geometry.forces[which],
+        cell=geometry.cell,
+        positions=geometry.positions,
+        energy=made[0],
+        forces=geometry.forces,
         stress=stress * -KBAR,
-        energy_sigma0=made[:, 1].copy(),
-        energy_internal=made[:, 2].copy(),
-        scf_converged=judged[:, 1].astype(np.int8),
-        n_scf_steps=judged[:, 0].astype(np.int32),
+        energy_sigma0=made[1],
+        energy_internal=made[2],
+        scf_converged=np.array(verdicts, dtype=np.int8),
+        n_scf_steps=np.array(counts).astype(np.int32),
         step=np.array(table.steps, dtype=np.int32),
         flags=_frame_flags(table.flags, marks),
-        energy_source=ending.energy_source + (" less PSTRESS times volume" if pressure_work.any() else ""),
-        stress_source=ending.stress_source if np.isfinite(stress).any() else "",
+        energy_source=source,
+        stress_source=ending.stress_source if isfinite(stress.item(0)) or np.isfinite(stress).any() else "",
         fixed=header.fixed if header.fixed is not None and header.fixed.any() else None,
     )
     lost += ending.lost_steps
-    remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *told, *ending.notes)
+    remarks = (*header.notes, *(remark for _, remark in elements if remark), *notes, *told, *ending.notes, *header.remarks)
     return Run(
         code="vasp",
         code_version=header.version,
         kind=run_kind(header.tags),
         format=ending.format,
-        level_of_theory=level_of_theory(header.tags, header.kinds, [number for number, _ in elements], mesh=header.mesh, cell=cell[0]),
+        level_of_theory=header.level(geometry.cell[0]),
         frames=frames,
         complete=ending.complete,
         flags=_run_flags(header, ending, lost),
-        notes=tuple(dict.fromkeys((*remarks, *_run_notes(header)))),
+        notes=tuple(dict.fromkeys(remarks)),
         n_malformed_steps=lost,
     )
+
+
+def _marks(geometry: Geometry, energy: Floats, verdicts: Sequence[int]) -> dict[str, NDArray[np.bool_] | None]:
+    """Return which steps have torn tables or no energy, another cell than the first, or a cycle that is not known to have converged."""
+    marks: dict[str, NDArray[np.bool_] | None] = {}
+    if geometry.malformed.any() or not np.isfinite(energy).all():
+        marks["malformed_values"] = geometry.malformed | ~np.isfinite(energy)
+    if len(verdicts) > 1:
+        marks["pulay_suspect"] = np.abs(geometry.cell - geometry.cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE
+    if min(verdicts) < 1:
+        marks["scf_not_converged"], marks["scf_unknown"] = np.equal(verdicts, 0), np.equal(verdicts, -1)
+    return marks
 
 
 def with_refusals(runs: Sequence[Run], refusals: Sequence[UnreadableOutput]) -> tuple[Run, ...]:
@@ -252,47 +320,9 @@ def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
         )
 
 
-def _symmetric(stress: Floats, table: StepTable) -> tuple[Floats, tuple[str, ...]]:
-    """Return stress (n, 3, 3) made symmetric from its upper triangle, as printed, and a note where the file has another lower one."""
-    transposed = np.swapaxes(stress, 1, 2)
-    if stress.tobytes() == transposed.tobytes():
-        return stress, ()
-    upper = np.triu(np.ones((3, 3), dtype=bool))
-    difference = np.nan_to_num(np.abs(stress - transposed)).max(axis=(1, 2), initial=0.0)
-    skewed = [table.steps[k] for k in np.flatnonzero(difference > 0.01)]
-    notes = (
-        (f"the printed stress of step {skewed[0]} is not symmetric (by up to {difference.max():.3g} kbar); its upper triangle is taken",)
-        if skewed
-        else ()
-    )
-    return np.where(upper, stress, transposed), notes
-
-
-def _pressure_work(
-    tags: Tags, cell: Floats, energies: Floats, ending: Ending, flags: Sequence[tuple[str, ...]]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return PSTRESS times volume (eV) where the printed energy holds it, and for which steps that cannot be told.
-
-    The energies of vasprun.xml are enthalpies after the cycle and energies inside of it (VASP; ASE corrects the same way);
-    where both agree there is nothing to take out.
-    """
-    pressure = tags.number("PSTRESS", 0.0) * KBAR
-    work = np.zeros(len(energies))
-    unknown = np.zeros(len(energies), dtype=bool)
-    if pressure == 0.0 or not ending.enthalpy:
-        return work, unknown
-    volume = np.abs(np.linalg.det(cell))
-    inside = energies[:, 0] - energies[:, 3]
-    small = 1e-6 + 1e-3 * np.abs(pressure * volume)
-    work[:] = np.where(np.abs(inside) <= small, 0.0, pressure * volume)
-    unknown[:] = [not np.isfinite(volume[k]) or "machine_learned" in flags[k] for k in range(len(energies))]
-    work[unknown] = 0.0
-    return work, unknown
-
-
-def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:
+def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.bool_] | None]) -> tuple[tuple[str, ...], ...]:
     """Return the sorted flags of each step: its own and those of marks; a machine-learned step has no cycle to judge."""
-    met = {name: holds.tolist() for name, holds in marks.items() if holds.any()}
+    met = {name: holds.tolist() for name, holds in marks.items() if holds is not None and holds.any()}
     found = []
     for k, flags in enumerate(own if met else ()):
         names = {name for name, holds in met.items() if holds[k]}
@@ -302,30 +332,11 @@ def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.
     return tuple(found) if met else tuple(tuple(sorted(set(flags))) if flags else () for flags in own)
 
 
-def _foreign(tags: Tags, energies: Floats, *, strays: bool) -> NDArray[np.bool_]:
-    """Return which steps may join the cycle of one process to the result of another, in a file that several wrote (strays)."""
-    if not strays or tags.number("PSTRESS", 0.0) != 0.0:
-        return np.zeros(len(energies), dtype=bool)
-    return np.asarray(~(np.abs(energies[:, 0] - energies[:, 3]) <= 1e-6))
-
-
 def _run_flags(header: Header, ending: Ending, lost: int) -> tuple[str, ...]:
     found = {
         "truncated": not ending.complete,
         "malformed_steps": lost > 0,
-        "linear_response_run": ending.linear_response or header.tags.true("LEPSILON") or header.tags.integer("IBRION", -1) in (7, 8),
+        "linear_response_run": ending.linear_response or header.linear_response,
         "virtual_crystal": virtual_crystal(header.tags),
     }
     return tuple(sorted(name for name, holds in found.items() if holds))
-
-
-def _run_notes(header: Header) -> tuple[str, ...]:
-    notes = []
-    if header.tags.integer("ICHARG", 0) >= 10:
-        notes.append(
-            f"the charge density was kept fixed (ICHARG = {header.tags.integer('ICHARG', 0)}): the electrons are not self-consistent"
-        )
-    repeated = [name for name, times in Counter(element_of(kind)[0] for kind in header.kinds).items() if times > 1]
-    if repeated:
-        notes.append("more than one POTCAR block for " + ", ".join(SYMBOLS[number] for number in sorted(repeated)))
-    return tuple(notes)

@@ -8,15 +8,14 @@ of eigenvalues, densities of states and projections, which are passed over.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
-from lake import native
+from lake.native.vasp_xml import FoundSteps, xml_begin, xml_steps
 from lake.readers.anchors import Anchor, holds, seek
 from lake.readers.base import ReaderSpec
-from lake.readers.vasp_frames import (
-    with_refusals,
-)
-from lake.readers.vasp_xml_header import read_header
+from lake.readers.vasp_frames import Header, with_refusals
+from lake.readers.vasp_xml_header import header_at, read_header
 from lake.readers.vasp_xml_run import FoundStep, OpenRun
 from lake.readers.vasp_xml_step import END_OF_ENERGY, StepPlaces, locate
 from schemas.calculations import Run
@@ -35,7 +34,7 @@ class VaspXmlReader:
     """Push reader of one vasprun.xml; several runs in one file give several `Run`."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._runs: list[Run] = []
         self._refusals: list[UnreadableOutput] = []
         self._current: OpenRun | None = None
@@ -49,6 +48,10 @@ class VaspXmlReader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
+        if not self._buffer and isinstance(chunk, bytes) and len(chunk) <= _PIECE:
+            self._buffer = chunk
+            self._advance()
+            return
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
@@ -69,7 +72,10 @@ class VaspXmlReader:
         self._waiting = False
         while not self._waiting:
             self._state()
-        del self._buffer[: self._at]
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(memoryview(self._buffer)[self._at :])
+        else:
+            del self._buffer[: self._at]
         self._structure.drop(self._at)
         self._calculation.drop(self._at)
         self._at = 0
@@ -96,6 +102,8 @@ class VaspXmlReader:
 
     def _in_head(self) -> None:
         """Wait for the first step; the head ends at `<calculation>` or at a `<structure>` without a name."""
+        if self._take_outline():
+            return
         again = seek(self._buffer, b"<modeling>", b"g", self._at + 10, len(self._buffer))
         end = again if again >= 0 else len(self._buffer)
         calculation = seek(self._buffer, b"<calculation>", b"u", self._at, end)
@@ -104,13 +112,28 @@ class VaspXmlReader:
         if first < 0 and again < 0:
             self._waiting = True
             return
-        self._open_run(bytes(self._buffer[self._at : first if first >= 0 else again]))
+        self._open_run(lambda: read_header(bytes(self._buffer[self._at : first if first >= 0 else again])))
         self._at = first if first >= 0 else again
         self._state = self._between if first >= 0 else self._next_run
 
-    def _open_run(self, head: bytes) -> None:
+    def _take_outline(self) -> bool:
+        """Take the head and the calculations behind it by compiled loops; False where they are not as usual."""
+        outline = xml_begin(self._buffer, self._at)
+        if outline is None:
+            return False
+        self._open_run(lambda: header_at(self._buffer, outline.head))
+        self._at = outline.first
+        self._state = self._between
+        shut, energy, end = outline.bounds
+        tables = iter(outline.tables)
+        self._places = StepPlaces(shut, energy, end, tuple(zip(tables, tables, tables, strict=True)))
+        if self._current is not None and not self._current.header.learns:
+            self._take_found(self._current, self._places, outline.steps)
+        return True
+
+    def _open_run(self, read: Callable[[], Header]) -> None:
         try:
-            self._current = OpenRun(read_header(head))
+            self._current = OpenRun(read())
         except UnreadableOutput as refusal:
             self._refusals.append(refusal)
             self._current = None
@@ -145,15 +168,17 @@ class VaspXmlReader:
     def _take_usual(self) -> bool:
         """Take the calculations from here on that have their tags in the places of the step before, by compiled loops; False for none."""
         places, current = self._places, self._current
-        if places is None or places.marks is None or current is None or current.learns:
+        if places is None or places.marks is None or current is None or current.header.learns:
             return False
-        steps, numbers, on, inside = native.xml_steps(self._buffer, self._at, places.marks, places.bounds)
-        if not len(steps):
-            return False
-        current.take_usual(self._buffer, places, steps, numbers)
-        self._at, self._passed = on, 0
-        self._state = self._after_step if inside else self._between
-        return True
+        found = xml_steps(self._buffer, self._at, places.marks, places.bounds)
+        if found is not None:
+            self._take_found(current, places, found)
+        return found is not None
+
+    def _take_found(self, current: OpenRun, places: StepPlaces, found: FoundSteps) -> None:
+        current.take_usual(self._buffer, places, found)
+        self._at, self._passed = found.on, 0
+        self._state = self._after_step if found.inside else self._between
 
     def _in_calculation(self) -> None:
         """Take the step of the calculation that starts here."""
@@ -254,7 +279,7 @@ class VaspXmlReader:
         current, self._current = self._current, None
         if current is None:
             if self._state == self._in_head:
-                self._open_run(bytes(self._buffer[self._at :]))
+                self._open_run(lambda: read_header(bytes(self._buffer[self._at :])))
                 current, self._current = self._current, None
             if current is None:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -26,16 +27,24 @@ _LOGICAL: Final = re.compile(rb"<v type=\"logical\"\s*>\s*([TF])\s+([TF])\s+([TF
 
 def read_header(head: bytes) -> Header:
     """Return what the bytes of a vasprun.xml before its first step say; raises UnreadableOutput where the ions are not listed."""
-    kinds, types = _ions(_section(head, b"atominfo"))
     version = re.search(rb"name=\"version\"[^<>]*>([^<]*)<", head[:4096])
-    return Header(
-        version=version_of(version.group(1).decode("latin-1")) if version else "",
-        tags=_tags(_section(head, b"incar"), _section(head, b"parameters")),
-        kinds=kinds,
-        types=types,
-        mesh=_mesh(_section(head, b"kpoints")),
-        fixed=_fixed(head, len(types)),
-    )
+    sections = [_section(head, name) for name in (b"incar", b"parameters", b"kpoints", b"atominfo")]
+    start = head.rfind(b'<varray name="selective"')
+    selective = head[start : max(start, head.find(b"</varray>", start))] if start >= 0 else b""
+    return header_of(version.group(1) if version else b"", *sections, selective)
+
+
+def header_at(buffer: bytes | bytearray, places: Sequence[int]) -> Header:
+    """Return what `read_header` does, of a head whose parts lie between places (12,): the arguments of `header_of`, from and to."""
+    return header_of(*(bytes(buffer[start:end]) for start, end in zip(places[::2], places[1::2], strict=True)))
+
+
+@remembered
+def header_of(version: bytes, incar: bytes, parameters: bytes, kpoints: bytes, atominfo: bytes, selective: bytes) -> Header:  # noqa: PLR0917
+    """Return what the parts of a head say; raises UnreadableOutput where the ions are not listed."""
+    kinds, types = _ions(atominfo)
+    fixed = _fixed(selective, len(types))
+    return Header(version_of(version.decode("latin-1")), _tags(incar, parameters), kinds, types, _mesh(kpoints), fixed)
 
 
 def _section(head: bytes, name: bytes) -> bytes:
@@ -108,10 +117,11 @@ def _integer(text: bytes) -> int:
     return int(value) if abs(value) < 1e9 else -1
 
 
-def _fixed(head: bytes, natoms: int) -> NDArray[np.bool_] | None:
+def _fixed(selective: bytes, natoms: int) -> NDArray[np.bool_] | None:
     """Return the coordinates that selective dynamics holds (natoms, 3); the file has T where they move."""
-    start = head.rfind(b'<varray name="selective"')
-    rows = _LOGICAL.findall(head, start, head.find(b"</varray>", start)) if start >= 0 else []
+    rows = _LOGICAL.findall(selective)
     if len(rows) != natoms:
         return None
-    return np.array([[flag == b"F" for flag in row] for row in rows], dtype=bool)
+    fixed = np.array([[flag == b"F" for flag in row] for row in rows], dtype=bool)
+    fixed.flags.writeable = False
+    return fixed

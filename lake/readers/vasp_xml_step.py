@@ -19,7 +19,7 @@ from lake.readers.vasp_frames import NAN, StepEnergies
 TABLES: Final = (b'"basis"', b'"positions"', b'"forces"', b'"stress"')
 END_OF_ENERGY: Final = b"</energy>"
 MARKS: Final = (b"<structure>", b"</structure>", b"<energy>", END_OF_ENERGY, *TABLES, b"<v>", b"</v>")
-"""As in native/vasp_steps.c."""
+"""As in native/vasp_xml.c."""
 _ENERGIES: Final = re.compile(
     rb'e_fr_energy">([^<]*)</i>\s*<i name="e_wo_entrp">([^<]*)</i>\s*<i name="e_0_energy">([^<]*)<',
 )
@@ -68,7 +68,12 @@ class StepPlaces:
         """(3,) shut, energy and end."""
         return np.array([self.shut, self.energy, self.end], dtype=np.int64)
 
-    def alike(self, buffer: bytearray, structure: int) -> Sequence[bytes] | None:
+    @cached_property
+    def flat_tables(self) -> NDArray[np.int64]:
+        """(4, 3) the tables."""
+        return np.array(self.tables, dtype=np.int64)
+
+    def alike(self, buffer: bytes | bytearray, structure: int) -> Sequence[bytes] | None:
         """Return the rows of TABLES of the step that starts at structure, where its tags stand in these places, else None.
 
         VASP prints fixed columns, so that all steps of a run are usually alike; no tag of another step has room in one that is.
@@ -76,19 +81,19 @@ class StepPlaces:
         match = self._likeness.match(buffer, structure) if self._likeness is not None else None
         return match.groups() if match is not None else None
 
-    def blocks(self, buffer: bytearray, structure: int) -> Sequence[bytes]:
+    def blocks(self, buffer: bytes | bytearray, structure: int) -> Sequence[bytes]:
         """Return the rows of TABLES of the step itself, from `<v>` to the last `</v>`; b'' for one that is not there."""
         return [bytes(buffer[structure + first : structure + last]) if first >= 0 else b"" for _, first, last in self.tables]
 
 
-def locate(buffer: bytearray, structure: int, shut: int, energy: int, end: int) -> StepPlaces:
+def locate(buffer: bytes | bytearray, structure: int, shut: int, energy: int, end: int) -> StepPlaces:
     """Return the places of a step of which the outer tags are found."""
     bounds = ((structure, shut), (structure, shut), (shut, energy), (shut, energy))
     tables = tuple(_table(buffer, name, start, stop, structure) for name, (start, stop) in zip(TABLES, bounds, strict=True))
     return StepPlaces(shut - structure, energy - structure, end - structure, tables)
 
 
-def _table(buffer: bytearray, name: bytes, start: int, end: int, structure: int) -> tuple[int, int, int]:
+def _table(buffer: bytes | bytearray, name: bytes, start: int, end: int, structure: int) -> tuple[int, int, int]:
     place = buffer.find(name, start, end)
     first = buffer.find(b"<v>", place, end) if place >= 0 else -1
     shut = buffer.find(b"</varray>", place, end) if first >= 0 else -1
@@ -97,7 +102,7 @@ def _table(buffer: bytearray, name: bytes, start: int, end: int, structure: int)
     return place - structure, first - structure, buffer.rfind(b">", first, shut) + 1 - structure
 
 
-def step_energies(buffer: bytearray, cycle: tuple[int, int], final: tuple[int, int], count: int) -> StepEnergies:
+def step_energies(buffer: bytes | bytearray, cycle: tuple[int, int], final: tuple[int, int], count: int) -> StepEnergies:
     """Return the energies of a step.
 
     The free energy is that of the final block: it has van der Waals terms, which the steps of the cycle lack. The other two of
@@ -122,7 +127,7 @@ def _without_cycle(free: float, second: float, third: float) -> tuple[float, flo
     return second, round(free - third, 8)
 
 
-def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float]:
+def _three(buffer: bytes | bytearray, start: int, end: int) -> tuple[float, float, float]:
     """Return the last `e_fr_energy`, `e_wo_entrp` and `e_0_energy` between two places, NaN for none."""
     place = buffer.rfind(b"e_fr_energy", start, end)
     match = _ENERGIES.match(buffer, place, end) if place >= 0 else None
@@ -140,7 +145,7 @@ def _three(buffer: bytearray, start: int, end: int) -> tuple[float, float, float
     return (free, NAN, NAN) if torn else (free, second, third)
 
 
-def _last(buffer: bytearray, name: bytes, start: int, end: int) -> float:
+def _last(buffer: bytes | bytearray, name: bytes, start: int, end: int) -> float:
     """Return the last number of that name between two places, NaN for none."""
     place = buffer.rfind(name, start, end)
     if place < 0:

@@ -29,6 +29,7 @@ from lake.readers.extxyz import ExtxyzReader
 from lake.readers.rows import cast_fields, number
 from lake.readers.tokens import read_table
 from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, VARRAY, BlockBatch, Layout
+from lake.readers.vasp_xml import VASPRUN_XML
 from lake.reading import read_stream
 from lake.rows import calculation_rows, frame_rows
 from lake.same_steps import vectors_apart
@@ -206,6 +207,41 @@ def test_outputs_of_vasp_cut_and_damaged_anywhere(data: st.DataObject) -> None:
     text = damaged(data.draw, data.draw(st.sampled_from(TEXTS)), 3000)
     chunk = data.draw(st.sampled_from([1 << 20, 4096, 977]))
     both(lambda: runs_of(text, chunk))
+
+
+HEAD = [b"<incar>", b"</incar>", b"</parameters>", b"<kpoints>", b"</kpoints>", b"</atominfo>", b'"version"', b'<varray name="selective" >']
+FIRST_STEP = [
+    b"<calculation>",
+    b"<structure>",
+    b"</structure>",
+    b'"basis"',
+    b'"positions"',
+    b'"forces"',
+    b'"stress"',
+    b"<energy>",
+    b"</energy>",
+]
+
+
+@pytest.mark.parametrize("tag", HEAD + FIRST_STEP, ids=repr)
+@pytest.mark.parametrize("change", ["removed", "twice", "later", "cut in front", "cut behind", "one letter", "followed by another run"])
+def test_heads_and_first_steps_in_another_form(tag: bytes, change: str) -> None:
+    run = replace(made_up_vasp.make_run(3), fixed=("T T F", "F F F"))
+    text = made_up_vasp.xml_text(run)
+    place = text.index(tag, text.index(b"<calculation>") if tag in FIRST_STEP else 0)
+    behind = place + len(tag)
+    changed = {
+        "removed": text[:place] + text[behind:],
+        "twice": text[:behind] + b"\n" + tag + text[behind:],
+        "later": text[:place] + text[behind : behind + 300] + tag + text[behind + 300 :],
+        "cut in front": text[:place],
+        "cut behind": text[:behind],
+        "one letter": text[: place + 2] + b"*" + text[place + 3 :],
+        "followed by another run": text[:behind] + b"<modeling>" + text[behind:],
+    }[change]
+    assert changed != text
+    for chunk in (1 << 20, 500):
+        both(lambda: runs_of(changed, chunk, VASPRUN_XML))  # noqa: B023
 
 
 @pytest.mark.parametrize("name", damaged_texts.SAMPLES)

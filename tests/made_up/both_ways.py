@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lake import native
 from lake.readers import find_reader
+from lake.readers.base import ReaderSpec
 from schemas.errors import UnreadableOutput
 
 
@@ -47,9 +48,9 @@ def plain(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value
 
 
-def runs_of(text: bytes, chunk: int) -> Any:
+def runs_of(text: bytes, chunk: int, spec: ReaderSpec | None = None) -> Any:
     """Return the runs of an output fed in chunks, or why it is refused."""
-    spec = find_reader("output", text[:65536])
+    spec = spec or find_reader("output", text[:65536])
     assert spec is not None
     reader = spec.open()
     try:
