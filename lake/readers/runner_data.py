@@ -26,11 +26,11 @@ _DRAIN_BYTES: Final = 1 << 20
 _MOST_OPEN: Final = 256 << 20
 _TOLD: Final = 20
 _COLUMNS: Final = 10
-"""Words of an atom's line: atom x y z element charge energy fx fy fz."""
+"""Words of an atom's line: atom x y z element charge energy fx fy fz; what follows them (a spin) is passed over."""
 _BEGIN: Final = re.compile(rb"^[ \t]*begin\b", re.MULTILINE)
 _END: Final = re.compile(rb"^[ \t]*end[ \t]*\n", re.MULTILINE)
 _HEAD: Final = re.compile(
-    rb"\A\s*begin\b[^\n]*\n(?:[ \t]*(?:(?:comment|c|lattice|energy|charge)(?:[ \t][^\n]*)?|#[^\n]*)?\n)*"
+    rb"\A\s*begin\b[^\n]*\n(?:[ \t]*(?:(?!atom|begin|end)[a-z_]+(?:[ \t][^\n]*)?|#[^\n]*)?\n)*"
     rb"[ \t]*atom[ \t]+\S+[ \t]+\S+[ \t]+\S+[ \t]+[A-Z]"
 )
 _SAID: Final = re.compile(rb"\bunits eV Angstrom eV/Angstrom\b")
@@ -123,9 +123,9 @@ class RunnerDataReader(Unlabelled):
             return
         pairs = [(b"lattice", b" ".join(flat))] if flat else []
         for line in lines:
-            key, _, value = line.partition(b" ")
+            key, value = [*line.split(None, 1), b"", b""][:2]
             if key in (b"energy", b"charge"):
-                pairs.append((key, value.strip()))
+                pairs.append((key, value))
             elif key == b"comment" and _SAID.search(value) is not None:
                 self._n_said += 1
         if not any(key == b"energy" for key, _ in pairs):
@@ -138,11 +138,11 @@ class RunnerDataReader(Unlabelled):
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        table = read_table(b"".join(rows for _, _, rows in waiting), _COLUMNS, (0, 4))
+        table = read_table(b"".join(rows for _, _, rows in waiting), _width(waiting[0][2]), (0, 4))
         counts = [rows.count(b"\n") for _, _, rows in waiting]
         starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
         for i, (place, periodic, rows) in enumerate(waiting):
-            single = read_table(rows, _COLUMNS, (0, 4)) if table is None else _part(table, starts[i : i + 2])
+            single = read_table(rows, _width(rows), (0, 4)) if table is None else _part(table, starts[i : i + 2])
             self._take(place, periodic, single)
 
     def _take(self, place: int, periodic: bool, table: Table | None) -> None:
@@ -162,6 +162,11 @@ class RunnerDataReader(Unlabelled):
         self._n_malformed += 1
         if len(self._malformed) < _TOLD:
             self._malformed.append(f"structure {place}: {words}")
+
+
+def _width(rows: bytes) -> int:
+    """Return the words of the first row, those of an atom's line at least."""
+    return max(_COLUMNS, len(rows[: rows.find(b"\n")].split()))
 
 
 def _part(table: Table, rows: Sequence[int]) -> Table:

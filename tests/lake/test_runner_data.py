@@ -37,6 +37,16 @@ def test_every_number_is_the_one_that_is_written(piece: int) -> None:
     assert series.pbc.all()
 
 
+def test_tabs_words_of_other_versions_and_a_spin_behind_the_forces() -> None:
+    rows = "".join(f"atom\t{x}\t0.0\t0.0\tMg\t0.1\t0.0\t0.5\t0.0\t0.0\t1.5\n" for x in (0.0, 2.5))
+    text = f"begin\ncomment\tmade up\nstress\t1.0 2.0 3.0\n{rows}energy\t-0.5\ncharge\t0.0\nend\n".encode()
+    assert find_reader("input.data", text).name == "RuNNer input.data"  # type: ignore[union-attr]
+    collection = collect(text + TEXTS[0])
+    assert [series.numbers.tolist() for series in collection.series] == [[12, 12], collect(TEXT).series[0].numbers.tolist()]
+    assert collection.series[0].vectors["forces"][0, :, 0].tolist() == [0.5, 0.5]
+    assert (collection.columns["energy"].values[0, 0], collection.n_malformed) == (-0.5, 0)
+
+
 def test_indented_words_no_lattice_and_other_atoms() -> None:
     text = b" begin\n comment x\n atom 0.0 0.0 0.0 H 0.1 0.0 1.0D-2 0.0 0.0\n energy -0.5\n charge 1.0\n end\n"
     collection = collect(text + TEXTS[0])
