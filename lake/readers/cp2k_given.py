@@ -14,7 +14,7 @@ from lake.readers.cp2k_companions import Units
 from lake.readers.cp2k_header import Header
 from lake.readers.cp2k_input import Section, UnclearInput, read_sections
 from lake.readers.qe_text_header import letters
-from schemas.elements import NUMBERS
+from schemas.elements import NUMBERS, SYMBOLS
 from schemas.frames import Floats
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
@@ -215,6 +215,12 @@ def electrons_of(given: Given, atoms: GivenAtoms) -> int | None:
         total += int(charge[1]) * atoms.labels.count(label)
     dft = given.root.one("FORCE_EVAL", "DFT") or Section("DFT")
     return total - int(_numbers(dft.words("CHARGE") or ["0"], 1)[0])
+
+
+def cores_of(given: Given, atoms: GivenAtoms) -> list[tuple[str, str]]:
+    """Return element and name of the pseudopotential of each atom."""
+    kinds = {kind.parameter.upper(): (kind.words("POTENTIAL", "POT") or [""])[-1] for kind in given.subsystem.all("KIND")}
+    return [(SYMBOLS[number], kinds.get(label, "")) for number, label in zip(atoms.numbers.tolist(), atoms.labels, strict=True)]
 
 
 def trajectory_units(given: Given) -> Units:

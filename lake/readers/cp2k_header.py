@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lake import native
 from lake.readers import cp2k_altered, cp2k_level
+from lake.readers.cp2k_cores import printed_energies
 from lake.readers.cp2k_level import level_of_theory
 from lake.readers.rows import number, plain_numbers
 from lake.readers.text_steps import NAN, as_floats
@@ -93,6 +94,8 @@ class Header:
     """0 where it is not printed; known at PRINT_LEVEL LOW too."""
     electrons: int = -1
     """-1 where they are not printed once for each spin"""
+    cores: tuple[float, float] | None = None
+    """Energies of the overlap of the cores and of the cores themselves in hartree; only where no coordinates are printed"""
     altered: tuple[str, ...] = ()
     """What is in energies and forces beside the functional."""
     ghosts: bool = False
@@ -123,6 +126,7 @@ def read_header(text: Found) -> Header:
         input_name=named.group(1).decode("latin-1").rpartition("/")[2] if named else "",
         natoms=len(atoms.numbers) if atoms is not None else _natoms(text),
         electrons=_electrons(text) if atoms is None else -1,
+        cores=printed_energies(text.text) if atoms is None else None,
         altered=cp2k_altered.told_by_log(text),
         ghosts=GHOSTS in text,
         excited=cp2k_altered.EXCITED in text or (run_type is not None and run_type.group(1).upper() in _PROPAGATED),

@@ -1,7 +1,8 @@
 """What a log of PRINT_LEVEL LOW leaves out, taken from the input beside it: atoms, cell, level of theory, place of a single point.
 
 An input counts only where it is the log's own: by the name, the project and the run type that the log prints, by the number of atoms, and
-by that of the electrons where the names of the pseudopotentials tell it. Coordinates of an input are those of a single point only.
+by that of the electrons where the names of the pseudopotentials tell it. Coordinates of an input are those of a single point only, and the
+overlap of the cores at them must be the one that is printed (`cp2k_cores`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.cp2k_given import Given, GivenAtoms, atoms_of, cell_of, electrons_of, is_single_point, periodicity_of
+from lake.readers.cp2k_cores import other_places
+from lake.readers.cp2k_given import Given, GivenAtoms, atoms_of, cell_of, cores_of, electrons_of, is_single_point, periodicity_of
 from lake.readers.cp2k_given_level import with_given_level
 from lake.readers.cp2k_header import Header
 from lake.readers.cp2k_input import UnclearInput
@@ -76,6 +78,8 @@ def _single(header: Header, inputs: list[Given], files: Mapping[str, bytes]) -> 
     cell = header.cell if header.cell is not None else cell_of(own)
     atoms, others = atoms_of(own, files, cell)
     _fit(header, own, atoms)
+    if header.cores is not None and (words := other_places(header.cores, cores_of(own, atoms), atoms.positions, cell, periodicity_of(own))):
+        raise UnclearInput(words)
     found = _with_level(header, own, atoms, cell, (*own.files, *others))
     return replace(found, positions=atoms.positions)
 

@@ -11,7 +11,8 @@ CP2K_DOC: Final = ReaderDoc(
     file="The log, with `PROJECT-pos-N.xyz`, `PROJECT-frc-N.xyz`, `PROJECT-N.cell`, its input and `PROJECT-N.restart` of its folder",
     reads="Evaluations with a geometry: the log prints positions of the first, as a rule; the trajectories have those of the others."
     " At PRINT_LEVEL LOW the log prints none: atoms, cell and level of theory are then from its input (with what that includes) or restart"
-    " file, positions from the trajectory, by the energies that both print, or for a single point from the input. `PROJECT-1_0.xyz` has"
+    " file, positions from the trajectory, by the energies that both print, or for a single point from the input, if the overlap of the cores at them is the printed one."
+    " `PROJECT-1_0.xyz` has"
     " the forces of such a point.",
     versions="2.6 to 2025 (seen: 2.6.2, 5.1, 6.1, 7.1, 8.2, 2022.1, 2023.1, 2024.3)",
     energy="`ENERGY| Total FORCE_EVAL`, in which -TS is contained; less the printed electronic entropic energy it is energy_internal",
@@ -38,6 +39,7 @@ CP2K_DOC: Final = ReaderDoc(
         Trap("fields, solvents, MP2 and RPA", "test_cp2k_low::test_fields_solvents_and_correlation_are_in_the_level_of_theory"),
         Trap("ghost atoms", "test_cp2k_low::test_ghost_atoms_are_no_atoms"),
         Trap("an input of another run beside the log", "test_cp2k_low::test_an_input_that_may_be_of_another_structure_is_not_used"),
+        Trap("coordinates beside the log that were changed", "test_cp2k_low::test_the_overlap_of_the_cores_shows_places_of_another_run"),
         Trap("coordinates of a restart file are of another step", "test_cp2k_low::test_places_behind_a_step_are_those_of_no_single_point"),
         Trap("a trajectory in bohr, forces in eV/Å", "test_cp2k_low::test_units_of_trajectories_are_those_of_the_input"),
         Trap("cells that the log does not print", "test_cp2k_low::test_a_cell_that_changes_is_that_of_the_cell_file"),

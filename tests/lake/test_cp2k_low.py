@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +138,30 @@ def test_an_input_that_may_be_of_another_structure_is_not_used(old: bytes, new: 
     assert fault.reason == "no_complete_step"
     assert words in fault.detail
     assert "x.inp" in fault.remedy
+
+
+def overlap(positions: np.ndarray, edge: float) -> tuple[float, float]:
+    """Return the energies of overlap and of the cores themselves of Mg (10 electrons) and O (6) with their widths by Krack, hartree."""
+    charges, widths, edge = (10, 6), (0.19275787, 0.24455430), edge / BOHR
+    shifts = [edge * np.array(shift) for shift in itertools.product((-1, 0, 1), repeat=3)]
+    distances = [float(np.linalg.norm((positions[0] - positions[1]) / BOHR + shift)) for shift in shifts]
+    spread = math.sqrt(2 * (widths[0] ** 2 + widths[1] ** 2))
+    own = -sum(charge**2 / width for charge, width in zip(charges, widths, strict=True)) / (2 * math.sqrt(math.pi))
+    return sum(60 * math.erfc(d / spread) / d for d in distances), own
+
+
+def test_the_overlap_of_the_cores_shows_places_of_another_run() -> None:
+    (step,) = make_steps(1)
+    step.positions[1] = step.positions[0] + np.array([0.8, 0.1, 0.0])
+    text = input_text(step, "ENERGY").replace(b"GTH-PBE-q10", b"GTH-PBE").replace(b"GTH-PBE-q6", b"GTH-PBE-q10")
+    both, own = overlap(step.positions, 4.25)
+    lines = "\n  Overlap energy of the core charge distribution:  {:.14f}\n  Self energy of the core charge distribution:  {:.14f}\n\n"
+    log = low_text([step], "ENERGY").replace(b"\n ENERGY|", lines.format(both, own).encode() + b"\n ENERGY|")
+    np.testing.assert_array_equal(read(log, inp=text).frames.positions[0], step.positions)
+    moved = replace(step, positions=step.positions + np.array([[0.0, 0.0, 0.0], [0.001, 0.0, 0.0]]))
+    other = text.replace(str(step.positions[1, 0]).encode(), str(moved.positions[1, 0]).encode())
+    assert other != text
+    assert "overlap" in refused(log, inp=other).detail
 
 
 def test_places_behind_a_step_are_those_of_no_single_point() -> None:
