@@ -11,7 +11,8 @@ CP2K_DOC: Final = ReaderDoc(
     file="The log, with `PROJECT-pos-N.xyz`, `PROJECT-frc-N.xyz`, `PROJECT-N.cell`, its input and `PROJECT-N.restart` of its folder",
     reads="Evaluations with a geometry: the log prints positions of the first, as a rule; the trajectories have those of the others."
     " At PRINT_LEVEL LOW the log prints none: atoms, cell and level of theory are then from its input (with what that includes) or restart"
-    " file, positions from the trajectory, by the energies that both print, or for a single point from the input, if the overlap of the cores at them is the printed one."
+    " file, positions from the trajectory, by the energies that both print, or for a single point from the input, if"
+    " the overlap of the cores at them is the printed one."
     " `PROJECT-1_0.xyz` has"
     " the forces of such a point.",
     versions="2.6 to 2025 (seen: 2.6.2, 5.1, 6.1, 7.1, 8.2, 2022.1, 2023.1, 2024.3)",
