@@ -180,18 +180,27 @@ def _has_labels(collection: Collection) -> bool:
 
 def _no_labels(collection: Collection) -> UnreadableOutput:
     names = ", ".join((*collection.columns, *collection.words)) or "none"
+    names = f"{names[:300]}{_unnamed(collection, '; columns of three numbers an atom are ')}"
     zeros = "; its energies and forces are all zero" if candidates(collection).energy else ""
     return UnreadableOutput(
         "no_complete_step",
-        f"{collection.count} frames and no energy of one{zeros}; keys of its frames are {names[:300]}",
+        f"{collection.count} frames and no energy of one{zeros}; keys of its frames are {names}",
         "if one of these is the energy, say keys energy=NAME; structures alone are no calculation",
     )
+
+
+def _unnamed(collection: Collection, before: str) -> str:
+    """Return words and the names of the columns that forces can be but are not called, '' for none."""
+    names = dict.fromkeys(name for series in collection.series for name in series.vectors)
+    return f"{before}{', '.join(names)}"[:200] if names and not candidates(collection).forces else ""
 
 
 def _needs(collection: Collection, said: Answers, member: str, left_open: tuple[str, ...]) -> NeedsUnits:
     clean = Answers(said.units, replace(_proposed_keys(collection, said), type_map=said.keys.type_map), said.theory)
     proposal, words = propose(collection, clean)
     missing = [*left_open, *(() if said.complete else ("units of energy and length",))]
+    if not proposal.keys.forces and (columns := _unnamed(collection, "say keys forces=NAME if these columns are forces: ")):
+        words = (*words, columns)
     detail = f"{collection.count} frames; open: {'; '.join(missing)}. Proposal: {command_words(proposal)} ({'; '.join(words)})"
     remedy = (
         f"confirm or correct it: `atomlake retry KEY {command_words(proposal)}`, the same options with `atomlake put`, or in "

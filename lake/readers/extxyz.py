@@ -30,6 +30,7 @@ _MOST_OPEN: Final = 256 << 20
 _COUNT: Final = re.compile(rb"[ \t]*(\d{1,9})[ \t]*\Z")
 _TOLD: Final = 20
 """Malformed frames that are told one by one."""
+_NUMBER: Final = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _ROWS_COMPARED: Final = 100
 """Rows that the last row of a file is compared to, where no end of line is behind it."""
 _DIGIT: Final = re.compile(rb"\d")
@@ -186,6 +187,7 @@ class ExtxyzReader(Unlabelled):
         if pairs is None or not natoms:
             self._tell(f"frame {place}: {'it has no atoms' if pairs is not None else 'a quote of its comment is left open'}")
             return
+        pairs = pairs or ([(b"comment", comment.strip())] if _NUMBER.fullmatch(comment.strip()) else [])
         special = {name.lower(): value for name, value in pairs if name.lower() in (b"properties", b"lattice", b"pbc")}
         properties, lattice = special.get(b"properties"), special.get(b"lattice")
         layout = layout_of(properties) if properties is not None else plain_layout(len(rows[: rows.find(b"\n")].split()))
@@ -334,7 +336,7 @@ def recognises(_name: str, head: bytes) -> bool:
     numbers = words[1:4]
     if len(words) < 4 or number_of(words[0]) == 0 or (words[0].isdigit() and b"=" not in found.group(2)):
         return False
-    return all(re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", word) for word in numbers)
+    return all(_NUMBER.fullmatch(word) for word in numbers)
 
 
 EXTXYZ: Final = ReaderSpec("extxyz", "extxyz", recognises, ExtxyzReader, rank=90)

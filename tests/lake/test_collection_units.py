@@ -323,3 +323,21 @@ def test_short_names_of_an_energy_are_asked_about() -> None:
     with pytest.raises(UnreadableOutput) as failure:
         settled(collection("".join(extxyz_of(f, more="i=1 time=0.5") for f in FRAMES).replace(" energy=", " E=")), said())
     assert failure.value.reason == "no_complete_step"
+
+
+def test_a_comment_that_is_a_number_and_columns_without_a_name() -> None:
+    """As in MD17: the energy alone in the comment, forces behind the places."""
+    rows = "".join(
+        f"{s} {numbers(x)} {numbers(f)}\n" for s, x, f in zip(FRAMES[0].symbols, FRAMES[0].positions, FRAMES[0].forces, strict=True)
+    )
+    text = f"{len(FRAMES[0].symbols)}\n{FRAMES[0].energy!r}\n{rows}"
+    with pytest.raises(
+        UnreadableOutput, match="keys of its frames are comment; columns of three numbers an atom are columns5to7"
+    ) as failure:
+        settled(collection(text), said())
+    assert failure.value.reason == "no_complete_step"
+    (run,) = settled(collection(text), said(keys="energy=comment,forces=columns5to7"))
+    assert run.frames.energy[0] == FRAMES[0].energy
+    assert np.array_equal(run.frames.forces[0], FRAMES[0].forces)
+    with pytest.raises(NeedsUnits, match="forces=NAME if these columns are forces: columns5to7"):
+        settled(collection(text.replace("\n-", "\nenergy=-", 1)))
