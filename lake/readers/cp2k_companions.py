@@ -181,12 +181,15 @@ def choose_geometries(
     Files that fit nothing are strangers where they bear the project's name, or where the log names no project.
     """
     stranger = False
+    notes: list[str] = []
     for each in sorted(candidates, key=lambda each: (each.project != project, each.project, each.names)):
         match = match_geometries(each, numbers, printed, units)
         if match.geometries:
             return match, each.names
-        stranger = stranger or (match.stranger and project in ("", each.project))
-    return Match(stranger=stranger), ()
+        if match.stranger and project in ("", each.project):
+            stranger = True
+            notes += match.notes
+    return Match(stranger=stranger, notes=tuple(notes)), ()
 
 
 def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed: Sequence[Printed], units: Units = USUAL) -> Match:
@@ -200,15 +203,15 @@ def match_geometries(companions: Companions, numbers: NDArray[np.int16], printed
     by_step = {step: k for k, step in enumerate(forces.steps)} if forces else {}
     geometries: dict[int, Geometry] = {}
     own_energies = np.array([each.energy for each in printed])
-    following = elsewhere = 0
+    following = 0
     for k, energy in enumerate(track.energies):
         equal = np.flatnonzero(np.abs(own_energies[following:] - energy) <= _SAME_ENERGY)
         found = following + int(equal[0]) if len(equal) else -1
         if found < 0:
             continue
         if not _same_place(printed[found].positions, places[k]):
-            elsewhere += 1
-            continue
+            words = f"step {track.steps[k]} of the positions beside the log has an energy of it, and other places: they are not used"
+            return Match(stranger=True, notes=(f"{words} (is their unit another than Å?)",))
         twin = by_step.get(track.steps[k])
         own = forces.rows[twin] * units.forces if forces and twin is not None and forces.energies[twin] == energy else None
         geometries[found] = Geometry(places[k], own, cells.get(track.steps[k]))

@@ -43,6 +43,7 @@ CP2K_DOC: Final = ReaderDoc(
         Trap("coordinates beside the log that were changed", "test_cp2k_low::test_the_overlap_of_the_cores_shows_places_of_another_run"),
         Trap("coordinates of a restart file are of another step", "test_cp2k_low::test_places_behind_a_step_are_those_of_no_single_point"),
         Trap("a trajectory in bohr, forces in eV/Å", "test_cp2k_low::test_units_of_trajectories_are_those_of_the_input"),
+        Trap("... where no input tells of it", "test_cp2k_low::test_a_trajectory_in_bohr_is_known_by_the_places_that_the_log_prints"),
         Trap("cells that the log does not print", "test_cp2k_low::test_a_cell_that_changes_is_that_of_the_cell_file"),
         Trap("a file of forces that two runs wrote to", "test_cp2k_low::test_tables_that_a_single_point_wrote_beside_its_log"),
         Trap("force fields and semi-empirical methods", "test_cp2k::test_energies_that_are_not_of_dft_are_refused"),

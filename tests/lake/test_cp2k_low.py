@@ -220,6 +220,15 @@ def test_units_of_trajectories_are_those_of_the_input() -> None:
     assert np.isnan(read(low_text(steps, "MD"), inp=other, **beside).frames.forces).all()
 
 
+def test_a_trajectory_in_bohr_is_known_by_the_places_that_the_log_prints() -> None:
+    steps = make_steps(3)
+    far = [replace(step, positions=step.positions / BOHR) for step in steps]
+    run = read(cp2k_text(steps, run="MD"), pos=xyz_text(far, range(3)))
+    assert (run.frames.step.tolist(), run.flags) == ([0], ("companion_of_other_run", "malformed_steps"))
+    assert any("other places" in note for note in run.notes)
+    np.testing.assert_array_equal(run.frames.positions[0], steps[0].positions)
+
+
 def test_tables_that_a_single_point_wrote_beside_its_log() -> None:
     (step,) = make_steps(1)
     text = cp2k_text([step])
