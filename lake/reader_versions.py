@@ -21,7 +21,7 @@ VERSIONS: Final = {
     "elk": 3,
     "extxyz": 1,
     "fhi-aims": 4,
-    "gaussian": 4,
+    "gaussian": 5,
     "gpaw": 2,
     "nwchem": 5,
     "openmx": 3,

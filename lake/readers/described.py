@@ -262,6 +262,7 @@ _NWCHEM: Final = ReaderDoc(
         Trap("energies without a geometry", "test_nwchem::test_an_energy_of_a_line_search_has_no_geometry"),
         Trap("tasks with other bases and charges in one log", "test_golden_long_tail::test_nwchem_tasks_are_runs_of_their_own"),
         Trap("the printed gradient is minus the forces", "test_golden_long_tail::test_nwchem_gradient_is_that_of_a_falling_energy"),
+        Trap("the name of a method over changed shares", "test_nwchem::test_a_functional_has_the_name_that_its_parts_make"),
         Trap("a cut output", "test_nwchem::test_a_cut_output_gives_the_first_steps"),
     ),
 )

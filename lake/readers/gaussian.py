@@ -59,9 +59,10 @@ _STOPS: Final = re.compile(rb"\n Cartesian Forces: +Max|\n Normal termination of
 _FUNCTIONALS: Final = {
     "PBEPBE": "PBE", "PBE1PBE": "PBE0", "HSEH1PBE": "HSE06", "TPSSTPSS": "TPSS", "SVWN": "LDA-VWN", "SVWN5": "LDA-VWN", "B-LYP": "BLYP",
     "PBE-PBE": "PBE", "S-VWN": "LDA-VWN", "PBEH1PBE": "PBEh", "REVPBEPBE": "revPBE", "PW91PW91": "PW91", "BP86": "BP86",
-    "CAM-B3LYP": "CAM-B3LYP",
+    "CAM-B3LYP": "CAM-B3LYP", "B-P86": "BP86", "B+HF-LYP": "B3LYP", "B+HF-PW91": "B3PW91", "B+HF-P86": "B3P86", "M062X": "M06-2X",
+    "M06L": "M06-L", "WB97X": "wB97X", "WB97XD": "wB97X-D", "WB97": "wB97",
 }  # fmt: skip
-_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "B3LYP": 0.2, "HF": 1.0, "MN15": 0.44, "M062X": 0.54, "M06": 0.27, "B3PW91": 0.2}
+_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "B3LYP": 0.2, "HF": 1.0, "MN15": 0.44, "M06-2X": 0.54, "M06": 0.27, "B3PW91": 0.2}
 _SEMI_EMPIRICAL: Final = re.compile(r"(?:AM1|PM\d\w*|MNDO\w*|DFTB\w*|INDO|ZINDO|CNDO|MINDO\w*)\Z")
 _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"EUMP2 =", "not_dft", "a perturbation or coupled-cluster energy above the one of self-consistency"),

@@ -15,6 +15,7 @@ import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of
+from lake.readers.nwchem_functional import exact_share, functional_of
 from lake.readers.nwchem_geometry import Geometries, ghosts_of, read_basis, read_gradient
 from lake.readers.nwchem_others import (
     CHARGES,
@@ -52,6 +53,7 @@ _ROW: Final = re.compile(rb"\n d= *\d+,ls=[0-9.]+,diis +(\d{1,5}) +\S+ +(\S+) +(
 _WANTED: Final = re.compile(rb"\n +Convergence on (energy|density) requested: +(\S+)")
 _CHARGE: Final = re.compile(rb"\n +Charge +: +(-?\d{1,4}) *\n")
 _ELECTRONS: Final = re.compile(rb"\n +No\. of electrons +: +(\d{1,6}) *\n")
+_SMEARED: Final = re.compile(rb"\n +Smearing applied: +(\S+) +\(hartree\)")
 _SHELL: Final = re.compile(rb"\n +Wavefunction type: +([^\n]*?)\. *\n")
 _XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
 _BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
@@ -60,30 +62,12 @@ _RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessi
 _AGREES: Final = 2e-5
 """Å; the table of the gradient has places with six decimals of a bohr."""
 
-_PARTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
-    (frozenset({"PerdewBurkeErnzerhof Exchange Functional", "PerdewBurkeErnz. Correlation Functional"}), "PBE"),
-    (frozenset({"Becke 1988 Exchange Functional", "Lee-Yang-Parr Correlation Functional"}), "BLYP"),
-    (frozenset({"TPSS metaGGA Exchange Functional", "TPSS03 metaGGA Correlation Functional"}), "TPSS"),
-)
 _MODEL: Final = re.compile(rb"\n(?: +DFT-|\+ )(D\w+(?= Model)|XDM(?=:))")
 _MODELS: Final = {b"D3": "D3(0)", b"D3BJ": "D3(BJ)"}
 _DISPERSED: Final = b"\n    Dispersion correction = "
 """Stands among the parts of an energy that has one."""
 _DOUBLE_HYBRID: Final = b"Total DFT+MP2 energy"
 """The total DFT energy above it lacks the part of second order."""
-_METHODS: Final = {
-    "B3LYP": "B3LYP",
-    "PBE0": "PBE0",
-    "TPSS03": "TPSS",
-    "M06-2X": "M06-2X",
-    "M06": "M06",
-    "HSE03": "HSE03",
-    "PBE96": "PBE",
-    "Becke 1997": "B97",
-    "Becke 97-D": "B97-D",
-    "Becke half-and-half": "BHandH",
-    "Adiabatic Connection": "B3PW91(ACM)",
-}
 
 
 @dataclass(frozen=True)
@@ -96,6 +80,8 @@ class _Settings:
     basis: tuple[tuple[str, str], ...] = ()
     dispersion: str = ""
     solvent: tuple[tuple[str, str], ...] = ()
+    smeared: float = NAN
+    """Hartree"""
     hamiltonian: tuple[tuple[str, str], ...] = ()
     """Range of the exchange and relativistic terms"""
     limits: tuple[float, float] = (NAN, NAN)
@@ -319,7 +305,7 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
     shell, charge, xc, basis = _SHELL.search(text), _CHARGE.search(text), _XC.search(text), _BASIS.findall(text)
     wanted = {name: number(value) for name, value in _WANTED.findall(text)}
     limits = (wanted.get(b"energy", known.limits[0]), wanted.get(b"density", known.limits[1]))
-    electrons = _ELECTRONS.search(text)
+    electrons, smeared = _ELECTRONS.search(text), _SMEARED.findall(text)
     rows, model = _ROW.findall(text), _MODEL.findall(text)
     converged = known.converged
     if rows:
@@ -334,6 +320,7 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
         dispersion=_MODELS.get(model[-1], model[-1].decode("latin-1")) if model else known.dispersion,
         solvent=solvent_of(text) or known.solvent,
         hamiltonian=hamiltonian_of(text) if xc else known.hamiltonian,
+        smeared=number(smeared[-1]) if smeared else NAN if shell else known.smeared,
         limits=limits,
         converged=converged,
         n_scf=int(rows[-1][0]) if rows else known.n_scf,
@@ -347,19 +334,16 @@ def _updated(known: _Settings, text: bytes) -> _Settings:
 
 
 def _level(settings: _Settings, *, dispersed: bool) -> LevelOfTheory:
-    words = [re.sub(r" +\d+\.\d+.*", "", line) for line in settings.xc]
-    exact = next((line.split()[-1] for line in settings.xc if line.startswith("Hartree-Fock (Exact) Exchange")), "")
-    fraction = number(exact.encode("latin-1"))
-    method = next((line.partition(" Method XC")[0] for line in words if " Method XC" in line), "")
-    functional = _METHODS.get(method, method) or next((name for parts, name in _PARTS if parts <= set(words)), " + ".join(words))
+    exact = exact_share(settings.xc)
     return LevelOfTheory(
         code="nwchem",
-        functional=functional,
+        functional=functional_of(settings.xc),
         dispersion=(settings.dispersion or "unnamed") if dispersed else "",
-        exact_exchange=fraction if fraction > 0 else None,
+        exact_exchange=exact if exact > 0 else None,
         basis="GTO",
         pseudopotentials=settings.basis,
-        smearing="none",
+        smearing="gaussian" if settings.smeared > 0 else "none",
+        smearing_width=settings.smeared * HARTREE if settings.smeared > 0 else None,
         spin="none" if settings.shell.startswith("closed") else "collinear",
         charge=settings.charge,
     )

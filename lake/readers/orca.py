@@ -61,8 +61,12 @@ _FOREIGN: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
         "not_dft",
         "a semi-empirical method",
     ),
-    (re.compile(rb"\n +ORCA-MATRIX DRIVEN CI|\n +ORCA MP2 |\n +ORCA CASSCF"), "not_dft", "a wave-function method"),
-    (re.compile(rb"ORCA TD-DFT|ORCA CIS/TDA|TD-DFT/TDA"), "not_energies", "excited states"),
+    (
+        re.compile(rb"\n +ORCA-MATRIX DRIVEN CI|\n +ORCA +MP2 |\n +ORCA[- ]CASSCF|HFTyp +\.+ CASSCF"),
+        "not_dft",
+        "a wave-function method",
+    ),
+    (re.compile(rb"ORCA TD-DFT|ORCA CIS/TDA|TD-DFT/TDA|\n +ORCA ROCIS "), "not_energies", "excited states"),
     (
         re.compile(rb"\nFINAL SINGLE POINT ENERGY \((?:From external|[^)\n]*(?:QM|MM))"),
         "not_dft",
@@ -263,7 +267,7 @@ def _level(head: bytes, piece: bytes, keywords: list[str], symbols: list[str]) -
 
 
 def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ...]:
-    """Return solvent, external field and relativistic Hamiltonian, by keyword or by the block of the input.
+    """Return what changes energies beside the functional: solvent, external field, geometrical counterpoise correction, Hamiltonian.
 
     Raises UnreadableOutput for charges around the atoms.
     """
@@ -277,7 +281,8 @@ def _surroundings(head: bytes, keywords: list[str]) -> tuple[tuple[str, str], ..
         solvent = " ".join(block[: block.index("end")] if "end" in block else block[:12])
     field = " ".join(words[words.index("efield") + 1 :][:3]) if "efield" in words else ""
     hamiltonian = next((start for word in keywords for start in _RELATIVISTIC if word.startswith(start)), "")
-    found = (("electric_field", field), ("hamiltonian", hamiltonian), ("solvent", solvent))
+    counterpoise = next((word for word in keywords if word.startswith("GCP(")), "")
+    found = (("electric_field", field), ("geometrical_counterpoise", counterpoise), ("hamiltonian", hamiltonian), ("solvent", solvent))
     return tuple((name, value) for name, value in found if value)
 
 

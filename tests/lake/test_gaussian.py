@@ -119,6 +119,14 @@ def test_an_energy_without_a_geometry_before_it_is_left_out() -> None:
     assert (run.frames.count, run.n_malformed_steps, run.flags) == (1, 1, ("malformed_steps",))
 
 
+@pytest.mark.parametrize(
+    ("method", "functional", "exact"), [("RB+HF-LYP", "B3LYP", 0.2), ("RB-P86", "BP86", None), ("RM062X", "M06-2X", 0.54)]
+)
+def test_a_functional_has_the_name_that_other_codes_give_it(method: str, functional: str, exact: float | None) -> None:
+    (run,) = read(gaussian_text(make_steps(1), method=method))
+    assert (run.level_of_theory.functional, run.level_of_theory.exact_exchange) == (functional, exact)
+
+
 def test_an_unrestricted_method_has_two_spins() -> None:
     (run,) = read(gaussian_text(make_steps(1), method="UPBE1PBE"))
     assert (run.level_of_theory.functional, run.level_of_theory.spin, run.level_of_theory.exact_exchange) == ("PBE0", "collinear", 0.25)

@@ -324,12 +324,65 @@ def test_solvent_range_and_the_whole_name_of_a_method_are_in_the_level() -> None
     assert read(solvated)[0].level_of_theory.extra == (("solvent", "COSMO eps 78.4"),)
     ranges = b"\n           Range-Separation Parameters \n           ------\n           Alpha           :  0.19\n"
     ranges += b"           Beta            :  0.46\n"
-    last = b"Exchange  0.250          \n"
+    last = b"Functional  1.000 non-local\n"
     separated = text.replace(last, last + ranges + b"           Gamma           :  0.33\n")
     assert read(separated)[0].level_of_theory.extra == (("range_separation", "0.19 0.46 0.33"),)
     for name, functional in ((b"Becke half-and-half", "BHandH"), (b"Becke 1997-1", "Becke 1997-1"), (b"Becke 97-D", "B97-D")):
-        named = text.replace(b"PBE0 Method XC Functional", name + b" Method XC Potential")
+        named = _with_parts(text, f"{name.decode()} Method XC Potential", "Hartree-Fock (Exact) Exchange  0.500")
         assert read(named)[0].level_of_theory.functional == functional
+
+
+def _with_parts(text: bytes, *lines: str) -> bytes:
+    """Return a text whose functional has these parts."""
+    start = text.index(b"                       PBE0 Method")
+    end = text.index(b"\n\n", start)
+    return text[:start] + "\n".join(f"          {line}" for line in lines).encode() + text[end:]
+
+
+@pytest.mark.parametrize(
+    ("lines", "functional", "exact"),
+    [
+        (("Slater Exchange Functional  1.000 local", "VWN V Correlation Functional  1.000 local"), "LDA-VWN", None),
+        (("Hartree-Fock (Exact) Exchange  1.000",), "HF", 1.0),
+        (
+            ("Hartree-Fock (Exact) Exchange  1.000", "Perdew 1991 LDA Correlation Functional  1.000 local"),
+            "Hartree-Fock (Exact) Exchange + Perdew 1991 LDA Correlation Functional",
+            1.0,
+        ),
+        (
+            (
+                "B3LYP Method XC Potential",
+                "Hartree-Fock (Exact) Exchange  0.530",
+                "Becke 1988 Exchange Functional  0.470",
+                "Lee-Yang-Parr Correlation Functional  0.730",
+            ),
+            "0.53 Hartree-Fock (Exact) Exchange + 0.47 Becke 1988 Exchange Functional + 0.73 Lee-Yang-Parr Correlation Functional",
+            0.53,
+        ),
+        (
+            (
+                "Hartree-Fock (Exact) Exchange  0.450",
+                "PerdewBurkeErnzerhof Exchange Functional  0.550",
+                "Perdew 1991 LDA Correlation Functional  1.000 local",
+                "PerdewBurkeErnz. Correlation Functional  1.000 non-local",
+            ),
+            "0.45 Hartree-Fock (Exact) Exchange + 0.55 PerdewBurkeErnzerhof Exchange Functional"
+            " + 1 Perdew 1991 LDA Correlation Functional + 1 PerdewBurkeErnz. Correlation Functional",
+            0.45,
+        ),
+    ],
+)
+def test_a_functional_has_the_name_that_its_parts_make(lines: tuple[str, ...], functional: str, exact: float | None) -> None:
+    """An input that changes the shares of a method leaves its name above them."""
+    level = read(_with_parts(nwchem_text(make_steps(1)), *lines))[0].level_of_theory
+    assert (level.functional, level.exact_exchange) == (functional, exact)
+
+
+def test_smearing_is_in_the_level() -> None:
+    text = nwchem_text(make_steps(1))
+    line = b"\n          Smearing applied:  0.15D-01 (hartree)\n              XC Information"
+    level = read(text.replace(b"\n              XC Information", line, 1))[0].level_of_theory
+    assert (level.smearing, level.smearing_width) == ("gaussian", 0.015 * HARTREE)
 
 
 def test_springs_of_restraints_are_in_the_optimisers_energy_alone() -> None:

@@ -54,6 +54,10 @@ def test_the_last_change_tells_convergence(change: float, suffix: str, converged
     [
         (" Ab initio Hamiltonian  Method          .... NDDO", "not_dft"),
         ("                  ORCA-MATRIX DRIVEN CI", "not_dft"),
+        ("                                ORCA  MP2 ", "not_dft"),
+        ("                              ORCA-CASSCF", "not_dft"),
+        (" Hartree-Fock type      HFTyp           .... CASSCF", "not_dft"),
+        ("                          ORCA ROCIS CALCULATION", "not_energies"),
         ("                  ORCA TD-DFT/TDA CALCULATION", "not_energies"),
         ("FINAL SINGLE POINT ENERGY (QM/MM)      -40.5", "not_dft"),
         ("FINAL SINGLE POINT ENERGY (From external program)      -40.5", "not_dft"),
@@ -165,3 +169,8 @@ def test_dummies_are_no_atoms() -> None:
     row = b"  Mg" + text.partition(b"\n  Mg")[2].partition(b"\n")[0]
     dummies = text.replace(row, b"  -       1.000000      0.000000      0.000000\n" + row, 1)
     assert read(dummies)[0].frames.numbers.tolist() == [12, 8]
+
+
+def test_the_geometrical_counterpoise_correction_is_in_the_level() -> None:
+    (run,) = read(orca_text(make_steps(1)).replace(b"CPCM(water)", b"gCP(DFT/SVP)"))
+    assert run.level_of_theory.extra == (("geometrical_counterpoise", "GCP(DFT/SVP)"),)
