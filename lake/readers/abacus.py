@@ -2,7 +2,7 @@
 
 The energy is 'final etot' ('#TOTAL ENERGY#' since 3.11), E_KohnSham with the smearing's entropy in it, to which the forces belong.
 Stress is printed positive under compression: the pressure below the table is a third of its trace. A cycle that does not converge
-prints no final energy and is no frame (2), or prints it behind the words that it did not (3), or has that of its last iteration (3.11),
+prints no final energy and is no frame (2), or prints it behind the words that it did not (3), or has that of its last iteration (3.10),
 and is flagged. Logs of force fields have the same energies, but no cycles.
 Of dynamics only the first step has its places in the log; those of the others come from MD_dump beside it (`abacus_dump`), those of
 relaxations, where the log leaves them out, from STRU_ION1_D and so on (`abacus_structures`).
@@ -34,8 +34,9 @@ FORMAT: Final = "ABACUS log"
 _OPENING: Final = b"\n                             WELCOME TO ABACUS"
 _FINAL: Final = b"\n final etot is "
 _TOTAL: Final = b"\n #TOTAL ENERGY# "
-_UNCONVERGED: Final = b"\n !!SCF IS NOT CONVERGED!!"
-_ANCHORS: Final = (_FINAL, _TOTAL, _UNCONVERGED)
+_UNCONVERGED: Final = (b"\n !!SCF IS NOT CONVERGED!!", b"\n !! convergence has not been achieved @_@")
+"""Of 3.11 and of versions before it: no final energy is printed behind them."""
+_ANCHORS: Final = (_FINAL, _TOTAL, *_UNCONVERGED)
 _BANNER: Final = re.compile(rb"(?:WELCOME TO ABACUS|ABACUS v\d)")
 _VERSION: Final = re.compile(rb"\n +(?:Version: +([^\n]*?)|ABACUS v(\S+)) *\n")
 _ETOT: Final = re.compile(rb"\n (?:final etot is|#TOTAL ENERGY#) +(\S+) eV")
@@ -61,7 +62,7 @@ _PRESSURE: Final = re.compile(rb"#TOTAL-PRESSURE# \(EXCLUDE KINETIC PART OF IONS
 _LAST_ENERGY: Final = re.compile(rb"!FINAL_ETOT_IS +(\S+) eV")
 _ITERATION: Final = re.compile(rb"\n [^\n]*(?:ALGORITHM -+ ?ION= *\+?\d+ +ELEC= *\+?|--> #ION MOVE# +\d+ +#ELEC ITER# +)(\d{1,6})")
 _REACHED: Final = re.compile(rb"charge density convergence is achieved|#SCF IS CONVERGED#")
-_FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved")
+_FAILED: Final = re.compile(rb"convergence has (?:NOT|not) been achieved(?! @_@)")
 _FORCES: Final = re.compile(
     rb"TOTAL-FORCE \(eV/Angstrom\)[^\n]*\n(?:[^\n]*\n){1,10}?((?: *[A-Z]\w* +[-+.\dEe]+ +[-+.\dEe]+ +[-+.\dEe]+ *\n)+)"
 )
@@ -163,7 +164,7 @@ class AbacusRun(RunLog):
         self._found += 1
         energy = _ETOT.match(own)
         if energy is None and not (unconverged and total):
-            self.lost += 1
+            self._lose_cycles(1)
             return None
         stress = _STRESS.search(own)
         value = number(energy.group(1) if energy is not None else total)
@@ -273,9 +274,13 @@ class AbacusRun(RunLog):
             self.lost += unexplained
             self.notes.append(f"{unexplained} steps without a line of the energy are left out")
         if lost:
-            self.lost += lost
-            note = "cycles of self-consistency that did not converge print no final energy and are left out"
-            self.notes += [note] if note not in self.notes else []
+            self._lose_cycles(lost)
+
+    def _lose_cycles(self, count: int) -> None:
+        """Count cycles that failed and whose energy is not printed."""
+        self.lost += count
+        note = "cycles of self-consistency that did not converge print no final energy and are left out"
+        self.notes += [note] if note not in self.notes else []
 
 
 def _tensor(rows: bytes) -> Floats:

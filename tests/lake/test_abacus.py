@@ -64,12 +64,20 @@ def test_reads_what_version_3_11_prints(what: str, kind: str) -> None:
         assert_cut_gives_first_steps(text, cut, b" Finish Time")
 
 
-def test_an_unconverged_cycle_of_3_11_is_kept() -> None:
+@pytest.mark.parametrize("words", [b" !!SCF IS NOT CONVERGED!!", b" !! convergence has not been achieved @_@"])
+def test_an_unconverged_cycle_of_3_11_is_kept(words: bytes) -> None:
     steps = make_steps(3)
-    (run,) = read(abacus_311_text(steps, failed=True))
+    (run,) = read(abacus_311_text(steps, failed=True).replace(b" !!SCF IS NOT CONVERGED!!", words))
     assert run.frames.energy.tolist() == [step.energy for step in steps]
     assert run.frames.flags == ((), (), ("scf_not_converged",))
     np.testing.assert_allclose(run.frames.forces[2], steps[2].forces, atol=1e-10)
+
+
+def test_a_cycle_that_fails_is_not_that_of_the_next_energy() -> None:
+    """Version 2 counts 'ION=+1    ELEC=+8'."""
+    text = abacus_text(make_steps(3), failed=True).replace(b"ION=   1  ELEC=   8-", b"ION=+1    ELEC=+8   -")
+    (run,) = read(text)
+    assert (run.frames.scf_converged.tolist(), run.frames.n_scf_steps.tolist(), run.n_malformed_steps) == ([1, 1, 1], [8, 8, 8], 1)
 
 
 def test_a_relaxation_of_ions_keeps_its_cell_where_stress_is_printed() -> None:
