@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
-from schemas.frames import FrameBlock
+from schemas.frames import Floats, FrameBlock
 
 
 def without_torn_steps(run: Run) -> Run:
@@ -18,7 +19,7 @@ def without_torn_steps(run: Run) -> Run:
     Raises UnreadableOutput where no frame is left.
     """
     frames = run.frames
-    if np.isfinite(frames.positions).all() and np.isfinite(frames.cell).all():
+    if _are_finite(frames.positions) and _are_finite(frames.cell):
         return run
     whole: NDArray[np.bool_] = np.asarray(np.isfinite(frames.positions).all(axis=(1, 2)) & np.isfinite(frames.cell).all(axis=(1, 2)))
     lost = int((~whole).sum())
@@ -35,6 +36,12 @@ def without_torn_steps(run: Run) -> Run:
         notes=(*run.notes, f"{lost} steps have positions or a cell that cannot be read and are left out"),
         n_malformed_steps=run.n_malformed_steps + lost,
     )
+
+
+def _are_finite(values: Floats) -> bool:
+    """Return whether all numbers are finite; the sum of their squares is, then."""
+    flat = values.reshape(-1)
+    return isfinite(flat.dot(flat))
 
 
 def _chosen(frames: FrameBlock, whole: NDArray[np.bool_]) -> FrameBlock:

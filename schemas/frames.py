@@ -57,8 +57,12 @@ class FrameBlock:
     """(natoms, 3) coordinates held fixed in the run, in the frame the code names; None when none is."""
 
     def __post_init__(self) -> None:
-        n, natoms = self.count, self.natoms
+        n, natoms = self.energy.shape[0], self.numbers.shape[0]
         atoms, cells, one = (n, natoms, 3), (n, 3, 3), (n,)
+        if len(self.flags) == n and one == self.energy.shape == self.energy_sigma0.shape == self.energy_internal.shape == self.step.shape:
+            vectors = atoms == self.positions.shape == self.forces.shape and cells == self.cell.shape == self.stress.shape
+            if vectors and one == self.scf_converged.shape == self.n_scf_steps.shape and self.pbc.shape == (3,):
+                return
         shapes = (
             ("pbc", self.pbc.shape, (3,)), ("cell", self.cell.shape, cells), ("positions", self.positions.shape, atoms),
             ("energy", self.energy.shape, one), ("forces", self.forces.shape, atoms), ("stress", self.stress.shape, cells),

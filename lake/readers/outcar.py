@@ -24,7 +24,6 @@ from lake.readers.vasp_frames import (
     Geometry,
     Header,
     Judgement,
-    StepEnergies,
     StepTable,
     criterion_of,
     finish_run,
@@ -255,17 +254,17 @@ class _OpenRun:
         places, numbers = native.outcar_steps(buffer, start)
         if not len(places):
             return -1
-        numbered, counts, said = places[:, 8:11].T.tolist()
-        found = [StepEnergies(free, sigma0, internal) for free, internal, sigma0 in numbers[:, :3].tolist()]
-        judged = self._criterion.judge_all(counts, numbers[:, 3].tolist(), said)
+        numbered = places[:, 8].tolist()
+        found = np.stack([numbers[:, 0], numbers[:, 2], numbers[:, 1], np.full(len(numbers), NAN)], axis=1)
+        judged = self._criterion.judge_all(places[:, 9], numbers[:, 3], places[:, 10])
         if self.lost == self._lost_before and numbered == list(range(self._counted + 1, self._counted + 1 + len(found))):
             self._counted = numbered[-1]
             self._steps.add_all(self._taken + self.lost, found, judged)
             self._taken += len(found)
         else:
-            for step, of_step, judgement in zip(numbered, found, judged, strict=True):
+            for k, step in enumerate(numbered):
                 self._count(step)
-                self._steps.add(self._taken + self.lost, of_step, judgement, ())
+                self._steps.add_all(self._taken + self.lost, found[k : k + 1], ([judged[0][k]], [judged[1][k]]))
                 self._taken += 1
         self._beside += numbers[:, 4:6].tolist()
         batches = (self._tables, self._cells, self._stress)

@@ -130,32 +130,43 @@ class StepEnergies(NamedTuple):
 class StepTable:
     """Everything that the steps of one run print; `add` once for each step, in order."""
 
-    energies: list[StepEnergies] = field(default_factory=list)
-    judgements: list[Judgement] = field(default_factory=list)
+    energies: list[Floats] = field(default_factory=list)
+    """(k, 4) of some steps each, in the order of `StepEnergies`."""
+    counts: list[int] = field(default_factory=list)
+    """Steps of the cycle of each, as in `Judgement`."""
+    verdicts: list[int] = field(default_factory=list)
+    """Whether it converged."""
     flags: list[tuple[str, ...]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
     def add(self, step: int, energies: StepEnergies, judgement: Judgement, flags: tuple[str, ...]) -> None:
         """Take one step; step is its number in the run, from 0."""
         self.steps.append(step)
-        self.energies.append(energies)
-        self.judgements.append(judgement)
+        self.energies.append(np.array([energies]))
+        self.counts.append(judgement.steps)
+        self.verdicts.append(judgement.converged)
         self.flags.append(flags)
 
-    def add_all(self, first: int, energies: Sequence[StepEnergies], judgements: Sequence[Judgement]) -> None:
-        """Take steps that follow each other, the first with its number in the run."""
+    def add_all(self, first: int, energies: Floats, judged: tuple[list[int], list[int]]) -> None:
+        """Take steps that follow each other, the first with its number in the run; energies is (k, 4), judged as of `judge_all`."""
         self.steps += range(first, first + len(energies))
-        self.energies += energies
-        self.judgements += judgements
+        self.energies.append(energies)
+        self.counts += judged[0]
+        self.verdicts += judged[1]
         self.flags += [()] * len(energies)
+
+    def joined(self) -> Floats:
+        """Return (4, n) the energies of all steps."""
+        together = self.energies[0] if len(self.energies) == 1 else np.concatenate(self.energies)
+        return np.ascontiguousarray(together.T)
 
     def taken(self, chosen: NDArray[np.int64]) -> StepTable:
         """Return the table of some of its steps."""
         if len(chosen) == len(self.steps):
             return self
-        rows = chosen.tolist()
-        columns = (self.energies, self.judgements, self.flags, self.steps)
-        return StepTable(*([column[k] for k in rows] for column in columns))
+        rows, kept = chosen.tolist(), [self.joined().T[chosen]]
+        counts, verdicts = ([column[k] for k in rows] for column in (self.counts, self.verdicts))
+        return StepTable(kept, counts, verdicts, [self.flags[k] for k in rows], [self.steps[k] for k in rows])
 
 
 @dataclass(frozen=True)
@@ -216,13 +227,19 @@ class Criterion:
         broken_off = abs(change) > 1.01 * self.change
         return Judgement(steps, int(steps < self.most_steps and not said_unconverged and not broken_off))
 
-    def judge_all(self, steps: Sequence[int], changes: Sequence[float], said: Sequence[int]) -> list[Judgement]:
-        """Return what `judge` says of each of some cycles."""
-        if not self.cycle or min(steps) <= 0:
-            return [self.judge(n, change, said_unconverged=bool(told)) for n, change, told in zip(steps, changes, said, strict=True)]
-        most, limit = self.most_steps, 1.01 * self.change
-        rows = zip(steps, changes, said, strict=True)
-        return [Judgement(n, int(n < most and not told and not abs(change) > limit)) for n, change, told in rows]
+    def judge_all(
+        self, steps: NDArray[np.int64], changes: Floats | None = None, said: NDArray[np.int64] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Return the counts and verdicts that `judge` gives of some cycles, (n,) each; nothing given means nothing printed."""
+        converged = steps < self.most_steps
+        if changes is not None:
+            converged &= ~(np.abs(changes) > 1.01 * self.change)
+        if said is not None:
+            converged &= said == 0
+        if not self.cycle or steps.min(initial=1) <= 0:
+            judged = np.where((steps > 0) & self.cycle, converged, -1)
+            return np.where(steps > 0, steps, -1).tolist(), judged.tolist()
+        return steps.tolist(), converged.astype(np.int64).tolist()
 
 
 def criterion_of(tags: Tags) -> Criterion:
@@ -240,8 +257,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
         chosen = np.flatnonzero(~geometry.unreadable)
         geometry, table = geometry.taken(chosen), table.taken(chosen)
     stress, notes = symmetric(geometry.stress, table.steps)
-    counts, verdicts = zip(*table.judgements, strict=True)
-    energies = np.array([*zip(*table.energies, strict=True)])
+    counts, verdicts, energies = table.counts, table.verdicts, table.joined()
     pressure = header.pressure if ending.enthalpy else 0.0
     made, in_energy = without_pressure(pressure, geometry.cell, energies, table.flags) if pressure else (energies, None)
     foreign = apart_from_cycle(energies) if strays and not header.pressure else None

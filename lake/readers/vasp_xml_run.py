@@ -66,8 +66,8 @@ class OpenRun:
         counts: list[int] = steps[:, 2].tolist()
         if 0 in counts:
             numbers[steps[:, 2] == 0, 3:] = NAN
-        energies, nothing = [energies_of(*row) for row in numbers.tolist()], [0] * len(counts)
-        self._steps.add_all(self._taken + self.lost, energies, self.header.criterion.judge_all(counts, [NAN] * len(counts), nothing))
+        energies = np.array([energies_of(*row) for row in numbers.tolist()])
+        self._steps.add_all(self._taken + self.lost, energies, self.header.criterion.judge_all(steps[:, 2]))
         self._taken += len(counts)
         read = None if self._batches else xml_tables(buffer, found, places.flat_tables, self.header.natoms)
         if read is not None:
