@@ -55,6 +55,7 @@ def loops() -> ctypes.CDLL | None:
         "label_numbers": (_VOID, _VOID, _LONG, _LONG, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_tables": (*(_VOID,) * 2, *(_LONG,) * 2, *(_VOID,) * 3),
+        "outcar_contradictions": (_VOID, _LONG, _LONG, _VOID, _LONG, _VOID, _LONG, *(ctypes.c_double,) * 3),
         "outcar_steps": (_VOID, _LONG, _LONG, _LONG, _VOID, _VOID),
         "xml_steps": (_VOID, _VOID, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID, _VOID),
         "xml_begin": (_VOID, _VOID, _LONG, _LONG, _VOID, _VOID, _VOID),
@@ -287,6 +288,18 @@ def outcar_steps(buffer: bytes | bytearray, at: int) -> tuple[NDArray[np.int64],
     places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 6))
     n = made.outcar_steps(beginning(buffer), at, len(buffer), MOST_STEPS, address(places), address(numbers))
     return places[:n], numbers[:n]
+
+
+def outcar_contradicts(cell: Floats, stress: Floats, beside: Floats, less: float, most: tuple[float, float]) -> bool | None:
+    """Return whether a step prints another volume or pressure, beside (n, 2), than its cell (n, 3, 3) and stress (n, 6) make.
+
+    They may differ by the first of most and the second of it times the number; None where that is left to another way.
+    """
+    made = loops()
+    if made is None or cell.strides[2] != 8 or stress.strides[1] != 8:
+        return None
+    steps = (_beginning(cell), cell.strides[0] // 8, cell.strides[1] // 8, _beginning(stress), stress.strides[0] // 8, address(beside))
+    return bool(made.outcar_contradictions(*steps, len(cell), less, *most))
 
 
 def outcar_tables(buffer: bytes | bytearray, places: NDArray[np.int64], natoms: int) -> tuple[Floats, Floats, Floats] | None:

@@ -125,6 +125,23 @@ long outcar_steps(const byte *buffer, long at, long length, long most, long *pla
     return n;
 }
 
+/* How many of n steps have another volume or pressure than printed beside[n][2] (pressure with or without less): cells and stress with so
+   many numbers from one step and, cells, from one row to the next. NAN is never another. */
+long outcar_contradictions(const double *cells, long cell_step, long row_step, const double *stress, long stress_step,
+                           const double *beside, long n, double less, double least, double share)
+{
+    long found = 0;
+    for (long i = 0; i < n; i++, cells += cell_step, stress += stress_step, beside += 2) {
+        const double *u = cells, *v = cells + row_step, *w = cells + 2 * row_step;
+        double volume = fabs((u[0] * (v[1] * w[2] - v[2] * w[1]) + u[1] * (v[2] * w[0] - v[0] * w[2])) + u[2] * (v[0] * w[1] - v[1] * w[0]));
+        double pressure = ((stress[0] + stress[1]) + stress[2]) / 3.0, off = fabs(beside[1] - pressure);
+        if (less != 0.0 && fabs(beside[1] + less - pressure) < off)
+            off = fabs(beside[1] + less - pressure);
+        found += fabs(beside[0] - volume) > least + share * fabs(volume) || off > least + share * fabs(pressure);
+    }
+    return found;
+}
+
 /* The tables of n steps of natoms atoms, found by outcar_steps: table[n][natoms][6], lattice[n][3][6], stress[n][6]. Return 1 where all are
    there and as Fortran writes them; else they are left to the reader in Python, whose layouts these are. */
 long outcar_tables(const byte *buffer, const long *places, long n, long natoms, double *table, double *lattice, double *stress)

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lake import native
 from lake.readers.anchors import seek_back
 from lake.readers.cross_checks import FLAG, cell_volumes, summed_up
 from lake.readers.rows import number
@@ -20,6 +21,9 @@ _ENERGIES_LAST: Final = (5, 3)
 """The first version that prints the energies of a step behind its force table."""
 _LAST_DIGIT: Final = 0.0101
 """Volume and pressure are printed with two decimals."""
+
+_SHARE: Final = 1e-5
+"""Part of a number by which the digits of the rows that make it let it differ."""
 
 
 def may_begin_with_energies(head: bytes) -> bool:
@@ -44,12 +48,14 @@ def flag_contradictions(steps: StepTable, cell: Floats, stress: Floats, beside: 
 
     PSTRESS may be taken off the printed pressure or not.
     """
-    printed, wanted, found = np.array(beside).reshape(-1, 2), tags.number("PSTRESS", 0.0), []
+    printed, wanted, found = np.array(beside, dtype=np.float64).reshape(-1, 2), tags.number("PSTRESS", 0.0), []
+    if native.outcar_contradicts(cell, stress, printed, wanted, (_LAST_DIGIT, _SHARE)) is False:
+        return ()
     values = (("volume of the cell", cell_volumes(cell), 0.0), ("external pressure", stress[:, :3].sum(axis=1) / 3, wanted))
     for column, (what, own, less) in enumerate(values):
         off = np.abs(printed[:, column] - own)
         off = np.minimum(off, np.abs(printed[:, column] + less - own)) if less else off
-        for k in map(int, np.flatnonzero(off > _LAST_DIGIT + 1e-5 * np.abs(own))):
+        for k in map(int, np.flatnonzero(off > _LAST_DIGIT + _SHARE * np.abs(own))):
             steps.flags[k] = (*steps.flags[k], FLAG)
             found.append((steps.steps[k], f"the {what} is printed as {printed[k, column]}, and is {own[k]:.6g} by the rows"))
     return tuple(summed_up(found))
