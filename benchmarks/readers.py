@@ -31,7 +31,7 @@ from ase.io import ParseError, read
 from reader_cases import ROOT, Case, all_cases, made_run, made_up_vasp, repeated_steps
 
 from lake.readers import find_reader
-from lake.readers.base import CompanionReader
+from lake.readers.base import takes_companions
 from lake.readers.unlabelled import Unlabelled
 
 CHUNK = 1 << 20
@@ -59,7 +59,7 @@ def _read(case: Case) -> tuple[Frames, list[float]]:
     view = memoryview(case.data)
     for start in range(0, len(view), CHUNK):
         reader.feed(bytes(view[start : start + CHUNK]))
-    if isinstance(reader, CompanionReader):
+    if takes_companions(reader):
         for name, text in case.beside:
             reader.take_companion(name, text)
     if isinstance(reader, Unlabelled):
