@@ -41,6 +41,8 @@ class VaspXmlReader:
         self._at = 0
         self._state = self._before_run
         self._waiting = False
+        self._fresh = False
+        """Bytes have come in that were not looked at."""
         self._next_look = 0
         self._places: StepPlaces | None = None
         self._passed = 0
@@ -55,12 +57,14 @@ class VaspXmlReader:
         view = memoryview(chunk)
         for start in range(0, len(view), _PIECE):
             self._buffer += view[start : start + _PIECE]
+            self._fresh = True
             if len(self._buffer) >= self._next_look:
                 self._advance()
 
     def close(self) -> tuple[Run, ...]:
         """Return the runs of the file; raises UnreadableOutput where there is none."""
-        self._advance()
+        if self._fresh:
+            self._advance()
         self._end_run()
         if self._runs:
             return with_refusals(self._runs, self._refusals)
@@ -69,7 +73,7 @@ class VaspXmlReader:
         raise UnreadableOutput("unreadable_output", "vasprun.xml without <modeling>", "deposit the file as VASP wrote it")
 
     def _advance(self) -> None:
-        self._waiting = False
+        self._waiting = self._fresh = False
         while not self._waiting:
             self._state()
         if isinstance(self._buffer, bytes):
