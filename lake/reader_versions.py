@@ -26,7 +26,7 @@ VERSIONS: Final = {
     "nwchem": 5,
     "openmx": 3,
     "orca": 4,
-    "qe": 4,
+    "qe": 5,
     "runner": 1,
     "siesta": 4,
     "vasp": 4,

@@ -262,10 +262,17 @@ def _kpoints(text: bytes) -> tuple[Floats, Floats]:
     return decode_rows([row for row, _ in rows], 3), np.array([number(weight) for _, weight in rows])
 
 
+_NGAUSS: Final = {0: "gaussian", -1: "marzari-vanderbilt", -99: "fermi-dirac"}
+"""Version 4 prints the number of the smearing; others are orders of Methfessel and Paxton."""
+
+
 def _smearing(text: bytes) -> tuple[str, float | None]:
     match = re.search(rb"number of k points= *\d+ +([A-Za-z][^\n]*?) +smearing, width \(Ry\)= *([\d.]+)", text)
     if match:
         return smearing_name(match.group(1).decode("latin-1")), number(match.group(2)) * RYDBERG
+    old = re.search(rb"number of k points= *\d+ +gaussian broad\. \(Ry\)= *([\d.]+) +ngauss = *(-?\d{1,3}) *\n", text)
+    if old:
+        return _NGAUSS.get(int(old.group(2)), "methfessel-paxton"), number(old.group(1)) * RYDBERG
     if re.search(rb"number of k points= *\d+ *\(.*tetrahedr", text):
         return "tetrahedra", None
     return "none", None

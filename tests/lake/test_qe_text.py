@@ -152,6 +152,14 @@ def test_energy_is_the_free_energy_and_the_internal_one_stands_beside() -> None:
     assert run.level_of_theory.smearing_width is not None
 
 
+@pytest.mark.parametrize(("ngauss", "name"), [(0, "gaussian"), (1, "methfessel-paxton"), (-1, "marzari-vanderbilt"), (-99, "fermi-dirac")])
+def test_version_4_prints_the_number_of_its_smearing(ngauss: int, name: str) -> None:
+    points = "number of k points=     1"
+    line = f"{points}  gaussian broad. (Ry)=  0.0200     ngauss = {ngauss:3d}"
+    (run,) = read((header() + scf(-10.0) + "\n" + END).replace(points, line).encode())
+    assert (run.level_of_theory.smearing, run.level_of_theory.smearing_width) == (name, 0.02 * RYDBERG)
+
+
 def test_stress_is_the_kbar_columns_with_the_sign_turned() -> None:
     rows = "          total   stress  (Ry/bohr**3)                   (kbar)     P=  100.00\n" + "".join(
         f"{a:13.8f}{b:13.8f}{c:13.8f}{x:13.2f}{y:12.2f}{z:12.2f}\n"
