@@ -304,7 +304,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
 def _marks(geometry: Geometry, energy: Floats, verdicts: Sequence[int]) -> dict[str, NDArray[np.bool_] | None]:
     """Return which steps have torn tables or no energy, another cell than the first, or a cycle that is not known to have converged."""
     marks: dict[str, NDArray[np.bool_] | None] = {}
-    if geometry.malformed.any() or not np.isfinite(energy).all():
+    if geometry.malformed.any() or not isfinite(energy.sum()):
         marks["malformed_values"] = geometry.malformed | ~np.isfinite(energy)
     if len(verdicts) > 1:
         marks["pulay_suspect"] = np.abs(geometry.cell - geometry.cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE

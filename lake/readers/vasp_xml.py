@@ -22,6 +22,9 @@ from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
 _PIECE: Final = 1 << 20
+_PROGRAM: Final = re.compile(rb"name=\"program\"[^<>]*>\s*vasp")
+_NEAR: Final = 512
+"""Bytes at the beginning of a file in which its first tag is looked for before all others."""
 _KEEP: Final = 64
 """Bytes kept of what is passed over, so that a tag torn by the end of a chunk is found."""
 _LONG: Final = 4 << 20
@@ -295,7 +298,8 @@ class VaspXmlReader:
 
 def _recognises(_name: str, head: bytes) -> bool:
     """Return whether the head is that of a vasprun.xml; the name plays no part."""
-    return holds(head, b"<modeling>", b"<") and (re.search(rb"name=\"program\"[^<>]*>\s*vasp", head) is not None or b"<incar>" in head)
+    modeling = head.find(b"<modeling>", 0, _NEAR) >= 0 or holds(head, b"<modeling>", b"<")
+    return modeling and (_PROGRAM.search(head) is not None or b"<incar>" in head)
 
 
 VASPRUN_XML: Final = ReaderSpec("vasprun.xml", "vasp", _recognises, VaspXmlReader, rank=0)
