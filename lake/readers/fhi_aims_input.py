@@ -55,7 +55,7 @@ _SMEARINGS: Final = {
 }  # fmt: skip
 _CHANGES_PHYSICS: Final = (
     "xc_param", "hse_unit", "hybrid_xc_coeff", "homogeneous_field", "use_dipole_correction", "include_spin_orbit", "fixed_spin_moment",
-    "force_occupation_basis", "qpe_calc", "total_energy_method", "solvent", "fo_dft",
+    "force_occupation_basis", "qpe_calc", "total_energy_method", "solvent", "fo_dft", "multiplicity",
 )  # fmt: skip
 _OMEGA: Final = re.compile(rb"screening parameters: omega_HF += +(\S+) bohr\^-1|OMEGA = +(\S+) bohr\^-1")
 _USUAL_OMEGA: Final = (0.10, 0.115)

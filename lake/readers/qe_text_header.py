@@ -218,14 +218,17 @@ def _dispersion(text: bytes) -> str:
 
 
 def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
-    """Return a level with what the parts of an energy betray: a dispersion or a U of which the header says nothing that is read."""
+    """Return a level with what the parts of an energy betray, of which the header says nothing that is read.
+
+    A dispersion, a U, or occupations that constraints hold (OSCDFT).
+    """
     dispersion = _DISPERSED.search(text) if not level.dispersion else None
     if dispersion is not None:
         level = replace(level, dispersion=_DISPERSED_BY[dispersion.group(1)])
     hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and U_NOT_TOLD not in level.extra else None
     if hubbard is not None and number(hubbard.group(1)) != 0.0:
         level = replace(level, extra=tuple(sorted({*level.extra, U_NOT_TOLD})))
-    return level
+    return replace(level, extra=tuple(sorted({*level.extra, ("oscdft", "on")}))) if b"\nOSCDFT: " in text else level
 
 
 def _hubbard(text: bytes, elements: dict[str, str]) -> tuple[tuple[str, str, float], ...]:

@@ -195,3 +195,9 @@ def test_old_versions_name_the_free_energy_and_the_level_otherwise() -> None:
         "scalar",
         1.0,
     )
+
+
+def test_a_multiplicity_is_in_the_level() -> None:
+    """It holds the spin, and with it the energy, of a molecule."""
+    (run,) = read(fhi_aims_text(make_steps(1), control=("xc pbe", "spin collinear", "  multiplicity 3")))
+    assert run.level_of_theory.extra == (("multiplicity", "3"),)

@@ -474,6 +474,7 @@ def test_each_iteration_may_print_an_energy() -> None:
         ("     Dispersion Correction     =      -0.03997490 Ry", "D2", ()),
         ("     Hubbard energy            =       0.14000918 Ry", "", (("hubbard_u", "on"),)),
         ("     Hubbard energy            =       0.00000000 Ry", "", ()),
+        ("OSCDFT: iteration type 0: micro-iteration of OS-CDFT multipliers inside iteration of rho", "", (("oscdft", "on"),)),
     ],
 )
 def test_parts_of_the_energy_tell_what_the_header_does_not(line: str, dispersion: str, extra: tuple[tuple[str, str], ...]) -> None:
