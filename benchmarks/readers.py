@@ -56,9 +56,8 @@ def _read(case: Case) -> tuple[Frames, list[float]]:
     spec = find_reader(case.name, case.data[: 64 * 1024])
     assert spec is not None, f"no reader knows {case.title}"
     reader = spec.open()
-    view = memoryview(case.data)
-    for start in range(0, len(view), CHUNK):
-        reader.feed(bytes(view[start : start + CHUNK]))
+    for start in range(0, len(case.data), CHUNK):
+        reader.feed(case.data[start : start + CHUNK])
     if takes_companions(reader):
         for name, text in case.beside:
             reader.take_companion(name, text)
