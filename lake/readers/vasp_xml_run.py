@@ -11,7 +11,7 @@ from lake.native.vasp_xml import FoundSteps, Tables, xml_tables
 from lake.readers.anchors import seek
 from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepTable, finish_run
 from lake.readers.vasp_rows import VARRAY, BlockBatch
-from lake.readers.vasp_xml_step import StepPlaces, energies_of, step_energies
+from lake.readers.vasp_xml_step import StepPlaces, energies_of_all, step_energies
 from schemas.calculations import Run
 
 
@@ -66,7 +66,7 @@ class OpenRun:
         counts: list[int] = steps[:, 2].tolist()
         if 0 in counts:
             numbers[steps[:, 2] == 0, 3:] = NAN
-        energies = np.array([energies_of(*row) for row in numbers.tolist()])
+        energies = energies_of_all(numbers)
         self._steps.add_all(self._taken + self.lost, energies, self.header.criterion.judge_all(steps[:, 2]))
         self._taken += len(counts)
         read = None if self._batches else xml_tables(buffer, found, places.flat_tables, self.header.natoms)

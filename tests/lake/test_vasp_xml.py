@@ -13,6 +13,7 @@ from made_up_vasp import Made, make_run, scstep, xml_frame, xml_head, xml_step, 
 
 from lake.readers import find_reader
 from lake.readers.vasp_xml import VASPRUN_XML, VaspXmlReader
+from lake.readers.vasp_xml_step import energies_of, energies_of_all
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import FrameBlock
@@ -76,6 +77,17 @@ def test_t1_final_energies_without_a_cycle() -> None:
     assert (frames.energy[0], frames.energy_sigma0[0], frames.energy_internal[0]) == (-12.0, -11.99, -11.98)
     frames = read(xml_text(made, [xml_frame(made.steps[0])])).frames
     assert (frames.energy[0], frames.energy_sigma0[0], frames.energy_internal[0]) == (-12.0, -11.99, -11.98)
+
+
+ENERGY = st.integers(-(10**13), 10**13).map(lambda units: units / 1e8) | st.just(float("nan"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(*(ENERGY,) * 6), min_size=1, max_size=5))
+def test_energies_of_many_steps_are_those_of_each(rows: list[tuple[float, ...]]) -> None:
+    with np.errstate(invalid="ignore"):
+        found = energies_of_all(np.array(rows))
+    assert np.array_equal(found, [energies_of(*row) for row in rows], equal_nan=True)
 
 
 def test_a_step_with_another_energy_than_its_cycle_ended_with_is_flagged() -> None:
