@@ -29,7 +29,7 @@ from lake.readers.vasp_frames import (
     finish_run,
     with_refusals,
 )
-from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, BlockBatch
+from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SAMPLE_BYTES, SIX, BlockBatch
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 
@@ -271,7 +271,8 @@ class _OpenRun:
         read = None if any(batch.waits for batch in batches) else native.outcar_tables(buffer, places, self._head.natoms)
         for k, batch in enumerate(batches):
             if read is not None:
-                batch.add_read(read[k])
+                start, end = places[0, 2 + 2 * k : 4 + 2 * k].tolist()
+                batch.add_read(read[k], bytes(buffer[start : min(end, start + SAMPLE_BYTES)]))
             else:
                 batch.add_all(buffer, places[:, 2 + 2 * k], places[:, 3 + 2 * k])
         self._cell = bytes(buffer[places[-1, 4] : places[-1, 5]])

@@ -24,6 +24,8 @@ _TRIED: Final = 20
 """Blocks that are looked at for one whose columns are those of all."""
 _POINT: Final = ord(".")
 _LONGEST_ROW: Final = 1024
+SAMPLE_BYTES: Final = 2 * _LONGEST_ROW
+"""Bytes of a table that show how its rows are laid out."""
 _DIGITS: Final = bytes.maketrans(b"123456789-", b"000000000 ")
 """Rows that differ in their digits and signs alone have the same columns."""
 
@@ -83,6 +85,8 @@ class BlockBatch:
         self.rows = rows
         self.layout = layout
         self.count = layout.count
+        self._known = b""
+        """The text of a table that was read, by which the columns of others are told."""
         self._waiting: list[bytes | native.Gathered] = []
         self._bytes = 0
         self._values: list[Floats] = []
@@ -96,9 +100,9 @@ class BlockBatch:
         if self._bytes > _BATCH_BYTES:
             self._flush()
 
-    def add_read(self, values: Floats) -> None:
-        """Take the tables of several steps that are read already, (steps, rows, count), before any others."""
-        self._taken(values, np.zeros(len(values), dtype=bool))
+    def add_read(self, values: Floats, sample: bytes) -> None:
+        """Take the tables of several steps that are read already, (steps, rows, count), before any others; sample is how one begins."""
+        self._taken(values, np.zeros(len(values), dtype=bool), sample)
 
     @property
     def waits(self) -> bool:
@@ -171,22 +175,24 @@ class BlockBatch:
         values = np.full((len(waiting.lengths), self.rows, self.count), np.nan)
         if form is None or not native.gathered_rows(waiting, form, values):
             return False
-        self._taken(values, waiting.lengths == 0)
+        self._taken(values, waiting.lengths == 0, waiting.first())
         return True
 
     def _take_in_place(self, buffer: bytes | bytearray, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
         """Take the numbers of blocks between places of a buffer, as `_take_gathered` does."""
         absent = starts == ends
         first = int(absent.argmin())
-        form = self._form(bytes(buffer[starts[first] : ends[first]]))
+        sample = bytes(buffer[starts[first] : ends[first]])
+        form = self._form(sample)
         values = np.empty((len(starts), self.rows, self.count))
         values[absent] = np.nan
         if form is None or not native.block_rows(buffer, starts, ends, form, values):
             return False
-        self._taken(values, absent)
+        self._taken(values, absent, sample)
         return True
 
-    def _taken(self, values: Floats, absent: NDArray[np.bool_]) -> None:
+    def _taken(self, values: Floats, absent: NDArray[np.bool_], sample: bytes) -> None:
+        self._known = self._known or sample[:SAMPLE_BYTES]
         self._values.append(values)
         self._absent.append(absent)
         self._torn.append(np.zeros(len(values), dtype=bool))
@@ -217,11 +223,14 @@ class BlockBatch:
         return [row for row in block.split(b"\n") if row.strip()]
 
     def _sample(self, blocks: Sequence[bytes]) -> bytes:
-        """Return the first block whose own columns hold a number each, so that a damaged one does not tell the columns of all."""
+        """Return the first block of the run whose own columns hold a number each: a damaged one does not tell the columns of all."""
+        if self._known:
+            return self._known
         filled = [block for block in blocks if block]
         for block in filled[:_TRIED]:
             values = np.full((1, self.rows, self.count), np.nan)
             if self._decode_alike(block, [block], values)[0] and not np.isnan(values).any():
+                self._known = block[:SAMPLE_BYTES]
                 return block
         return filled[0] if filled else b""
 

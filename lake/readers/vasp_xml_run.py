@@ -10,7 +10,7 @@ import numpy as np
 from lake.native.vasp_xml import FoundSteps, Tables, xml_tables
 from lake.readers.anchors import seek
 from lake.readers.vasp_frames import NAN, Ending, Geometry, Header, Judgement, StepTable, finish_run
-from lake.readers.vasp_rows import VARRAY, BlockBatch
+from lake.readers.vasp_rows import SAMPLE_BYTES, VARRAY, BlockBatch
 from lake.readers.vasp_xml_step import StepPlaces, energies_of_all, step_energies
 from schemas.calculations import Run
 
@@ -37,6 +37,8 @@ class OpenRun:
         self.lost = 0
         self._steps = StepTable()
         self._read: list[Tables] = []
+        self._samples: list[bytes] = []
+        """How each of the tables begins."""
         """Cells, positions, forces and stress as compiled loops read them."""
         self._batches: Sequence[BlockBatch] = ()
         """The same as Python reads them, from the first step on that compiled loops do not."""
@@ -72,6 +74,8 @@ class OpenRun:
         read = None if self._batches else xml_tables(buffer, found, places.flat_tables, self.header.natoms)
         if read is not None:
             self._read.append(read)
+            starts = [int(steps[0, 1]) + first for _, first, _ in places.tables]
+            self._samples = self._samples or [bytes(buffer[start : start + SAMPLE_BYTES]) for start in starts]
             return
         for batch, (_, first, last) in zip(self._waiting(), places.tables, strict=True):
             batch.add_all(buffer, steps[:, 1] + first, steps[:, 1] + last)
@@ -81,8 +85,8 @@ class OpenRun:
         if not self._batches:
             self._batches = [BlockBatch(rows, VARRAY) for rows in (3, self.header.natoms, self.header.natoms, 3)]
             for tables in self._read:
-                for batch, values in zip(self._batches, tables, strict=True):
-                    batch.add_read(values)
+                for batch, values, sample in zip(self._batches, tables, self._samples, strict=True):
+                    batch.add_read(values, sample)
             self._read = []
         return self._batches
 
