@@ -29,7 +29,7 @@ VERSIONS: Final = {
     "qe": 5,
     "runner": 1,
     "siesta": 4,
-    "vasp": 4,
+    "vasp": 5,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""
 

@@ -34,6 +34,12 @@ VASPRUN_DOC: Final = ReaderDoc(
         Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
         Trap("an INCAR edited after the run", "test_vasp_inputs::test_a_contradiction_is_a_flag_with_both_values_and_nothing_is_filled_in"),
         Trap("tags that change energies", "test_vasp_xml::test_tags_that_change_energies_are_in_the_level"),
+        Trap(
+            "fields, dipole corrections, held occupations, core holes, spirals",
+            "test_vasp_beyond::test_another_physical_level_is_in_the_level_of_theory",
+        ),
+        Trap("penalties on moments, scaled energies, LDAUTYPE = 3", "test_vasp_beyond::test_energies_of_no_functional_are_flagged"),
+        Trap("a bias on the atoms of a dynamics", "test_vasp_beyond::test_a_bias_on_moving_atoms_is_told_and_flags_nothing"),
     ),
 )
 OUTCAR_DOC: Final = ReaderDoc(
@@ -59,5 +65,13 @@ OUTCAR_DOC: Final = ReaderDoc(
         Trap("T29: bytes that are no text", "test_outcar::test_t29_bytes_that_are_no_text"),
         Trap("T31: IVDW is in the INCAR alone", "test_vasp_inputs::test_t31_dispersion_is_in_the_incar_alone"),
         Trap("ions per type cut after ten types, or glued", "test_outcar::test_list_of_ions_cut_after_ten_types_is_completed"),
+        Trap(
+            "fields, dipole corrections, held occupations, core holes, spirals",
+            "test_vasp_beyond::test_another_physical_level_is_in_the_level_of_theory",
+        ),
+        Trap("penalties on moments, scaled energies, LDAUTYPE = 3", "test_vasp_beyond::test_energies_of_no_functional_are_flagged"),
+        Trap("a bias on the atoms of a dynamics", "test_vasp_beyond::test_a_bias_on_moving_atoms_is_told_and_flags_nothing"),
+        Trap("I_CONSTRAINED_M in the INCAR alone", "test_vasp_beyond::test_a_penalty_that_only_the_incar_tells_of_is_flagged"),
+        Trap("springs of an elastic band", "test_vasp_beyond::test_forces_of_an_image_are_not_those_of_the_band"),
     ),
 )

@@ -13,7 +13,7 @@ from lake.readers.anchors import seek_back
 from lake.readers.cross_checks import FLAG, cell_volumes, summed_up
 from lake.readers.rows import number
 from lake.readers.vasp_frames import NAN, StepTable
-from lake.readers.vasp_level import Tags
+from lake.readers.vasp_tags import Tags
 from schemas.frames import Floats
 
 _NUMBERS: Final = re.compile(rb"vasp\.(\d{1,3})\.(\d{1,3})")

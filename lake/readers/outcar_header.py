@@ -15,13 +15,14 @@ import numpy as np
 from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
-from lake.readers.vasp_level import Mesh, Tags, version_of
+from lake.readers.vasp_level import Mesh, version_of
 from lake.readers.vasp_species import IonType
+from lake.readers.vasp_tags import Tags
 from lake.readers.words import Found, Words
 from schemas.errors import UnreadableOutput
 
 _TAG: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.ASCII)
-_ECHO: Final = re.compile(r"^[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;\r\n]*)", re.MULTILINE | re.ASCII)
+_ECHO: Final = re.compile(r"^[ \t]*([A-Za-z][A-Za-z0-9_/]*)[ \t]*=[ \t]*([^;\r\n]*)", re.MULTILINE | re.ASCII)
 _TITLE: Final = re.compile(rb"TITEL[ \t]*=[ \t]*([^\r\n]*)")
 _POTCAR: Final = re.compile(rb"POTCAR:[ \t]*([^\r\n]*)")
 _SYMBOL: Final = re.compile(rb"VRHFIN[ \t]*=[ \t]*([A-Za-z]+)")

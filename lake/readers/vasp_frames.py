@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.vasp_beyond import altered, asks_response, post_dft, remarks_on
 from lake.readers.vasp_checks import apart_from_cycle, other_energies, symmetric, without_pressure
-from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing, no_cycle, run_kind, virtual_crystal
+from lake.readers.vasp_level import Mesh, level_of_theory, mesh_spacing, no_cycle, run_kind, virtual_crystal
 from lake.readers.vasp_species import IonType, element_of
+from lake.readers.vasp_tags import Tags
 from schemas.calculations import Run
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
@@ -25,11 +27,6 @@ from schemas.units import KBAR
 NAN = float("nan")
 _CELL_CHANGE = 1e-6
 """Å; printed cells have 8 or 9 decimals."""
-_POST_DFT = (
-    "GW", "G0W0", "EVGW", "QPGW", "SCGW", "BSE", "TDHF", "CHI", "ACFDT", "RPA", "CRPA", "2E4W", "TIMEEV", "MP2", "RMP2", "FULLMP2", "CC4S",
-    "AFQMC",
-)  # fmt: skip
-"""Beginnings of ALGO for runs beyond the ground state of DFT."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +77,12 @@ class Header:
     @cached_property
     def linear_response(self) -> bool:
         """Whether the tags ask for the response to a field or to displacements."""
-        return self.tags.true("LEPSILON") or self.tags.integer("IBRION", -1) in (7, 8)
+        return asks_response(self.tags)
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What is noted of every run with this head, behind its own notes."""
-        found = []
-        if self.tags.integer("ICHARG", 0) >= 10:
-            found.append(
-                f"the charge density was kept fixed (ICHARG = {self.tags.integer('ICHARG', 0)}): the electrons are not self-consistent"
-            )
+        found = list(remarks_on(self.tags))
         repeated = [name for name, times in Counter(number for number, _ in self.elements).items() if times > 1]
         if repeated:
             found.append("more than one POTCAR block for " + ", ".join(SYMBOLS[number] for number in sorted(repeated)))
@@ -264,8 +257,8 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     own = energies[3] if foreign is None else np.where(foreign, NAN, energies[3])
     other, told = other_energies(made[0], own, table.steps)
     marks = _marks(geometry, made[0], verdicts) | {"pressure_in_energy": in_energy, "stray_step": foreign, "contradictory_values": other}
-    if virtual_crystal(header.tags):
-        marks["virtual_crystal"] = np.ones(len(counts), dtype=bool)
+    throughout = {"virtual_crystal": virtual_crystal(header.tags), "altered_potential": bool(altered(header.tags))}
+    marks |= {name: np.ones(len(counts), dtype=bool) for name, holds in throughout.items() if holds}
     source = ending.energy_source + ("" if made is energies else " less PSTRESS times volume")
     frames = FrameBlock(
         numbers=header.numbers[header.types],
@@ -320,8 +313,7 @@ def with_refusals(runs: Sequence[Run], refusals: Sequence[UnreadableOutput]) -> 
 
 
 def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
-    algorithm = header.tags.word("ALGO")
-    if algorithm.startswith(_POST_DFT):
+    if algorithm := post_dft(header.tags):
         raise UnreadableOutput(
             "not_energies",
             f"a run with ALGO = {algorithm} gives no ground-state energy with forces of its own",

@@ -16,8 +16,10 @@ from math import isclose
 from typing import Any, Final
 
 from lake.readers.remembered import once, remembered
-from lake.readers.vasp_level import Mesh, Tags, level_of_theory, mesh_spacing
+from lake.readers.vasp_beyond import altered
+from lake.readers.vasp_level import Mesh, level_of_theory, mesh_spacing
 from lake.readers.vasp_species import IonType, element_of
+from lake.readers.vasp_tags import Tags
 from schemas.calculations import Run
 from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
@@ -155,7 +157,21 @@ def with_inputs(run: Run, path: str, inputs: Sequence[VaspInput]) -> tuple[Run, 
         elif missing:
             run = replace(run, level_of_theory=replace(level, **missing))
             used.append(each.path)
+        if not wrong and run.format == "OUTCAR" and (added := altered(each.tags)) and not _flagged(run):
+            run = _with_altered(run, added, each.path)
+            used += [] if each.path in used else [each.path]
     return run, tuple(used)
+
+
+def _flagged(run: Run) -> bool:
+    return any("altered_potential" in flags for flags in run.frames.flags)
+
+
+def _with_altered(run: Run, added: Sequence[str], path: str) -> Run:
+    """Return a run whose OUTCAR, before version 6, does not tell what its INCAR puts into the energies."""
+    flags = tuple(tuple(sorted({*flags, "altered_potential"})) for flags in run.frames.flags)
+    notes = (*run.notes, f"in the energies or forces there is {'; '.join(added)}, as {path} says")
+    return replace(run, frames=replace(run.frames, flags=flags), notes=notes)
 
 
 def _said(given: VaspInput, run: Run) -> list[tuple[str, Any]]:

@@ -15,7 +15,9 @@ from typing import Final
 import numpy as np
 
 from lake.readers.remembered import once
+from lake.readers.vasp_beyond import VDW_DF, beyond
 from lake.readers.vasp_species import IonType
+from lake.readers.vasp_tags import Tags
 from schemas.elements import SYMBOLS
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
@@ -42,10 +44,6 @@ _METAGGA: Final[Mapping[str, str]] = {
     "SCAN": "SCAN", "RSCAN": "rSCAN", "R2SCAN": "r2SCAN", "R2SCA": "r2SCAN", "TPSS": "TPSS", "RTPSS": "revTPSS", "RTPS": "revTPSS",
     "M06L": "M06-L", "MBJ": "mBJ", "MS0": "MS0", "MS1": "MS1", "MS2": "MS2", "V1": "v1-sregTM", "SREGTM": "sregTM",
 }  # fmt: skip
-_VDW_DF: Final[Mapping[str, str]] = {
-    "revPBE": "vdW-DF", "optPBE": "optPBE-vdW", "optB88": "optB88-vdW", "optB86b": "optB86b-vdW", "rPW86": "vdW-DF2",
-    "LV-PW86r": "vdW-DF-cx", "BEEF": "BEEF-vdW",
-}  # fmt: skip
 _IVDW: Final[Mapping[int, str]] = {
     1: "D2", 10: "D2", 11: "D3(0)", 12: "D3(BJ)", 13: "D4", 15: "simple-D3", 2: "TS", 20: "TS", 21: "TS(Hirshfeld-I)",
     202: "MBD", 263: "MBD(FI)", 3: "ULG", 4: "dDsC",
@@ -55,64 +53,6 @@ _FIXED_ORBITALS: Final = (2, 3, 4, 90)
 """IALGO of ALGO = Nothing, Eigenval, Subrot, Exact: one pass over given orbitals, no self-consistency cycle."""
 _MOST_LEVELS: Final = 64
 """Levels of theory that are kept for the same tags."""
-
-
-@dataclass(frozen=True, eq=False)
-class Tags:
-    """The input tags of a run as text; where an output repeats a name, its first value stands."""
-
-    values: Mapping[str, str]
-
-    def text(self, name: str) -> str:
-        """Return the value without blanks around it; '' for none."""
-        return _bare(self.values.get(name, ""))
-
-    def word(self, name: str) -> str:
-        """Return the first word in capitals; '' for none."""
-        return _word(self.values.get(name, ""))
-
-    def numbers(self, name: str) -> list[float]:
-        """Return the leading numbers of the value; '2*0.6' counts twice."""
-        return list(_numbers(self.values.get(name, "")))
-
-    def number(self, name: str, default: float) -> float:
-        """Return the first number of the value, or default."""
-        found = _numbers(self.values.get(name, ""))
-        return found[0] if found else default
-
-    def integer(self, name: str, default: int) -> int:
-        """Return the first number of the value as an integer, or default."""
-        return int(self.number(name, default))
-
-    def true(self, name: str) -> bool:
-        """Return whether a logical tag is set, in any of the spellings of VASP ('.TRUE.', 'T', 'True', '.t.')."""
-        return self.word(name).lstrip(".").startswith("T")
-
-
-# The same few values come again in all runs of a source, and several times in each.
-
-
-@lru_cache(maxsize=4096)
-def _bare(value: str) -> str:
-    return value.strip().strip("\"'").strip()
-
-
-@lru_cache(maxsize=4096)
-def _word(value: str) -> str:
-    words = _bare(value).upper().split()
-    return words[0].rstrip(";") if words else ""
-
-
-@lru_cache(maxsize=4096)
-def _numbers(value: str) -> tuple[float, ...]:
-    found: list[float] = []
-    for word in _bare(value).replace(";", " ").split():
-        times, star, text = word.rpartition("*")
-        number = _float(text)
-        if number is None or (star and not (times.isdigit() and int(times) < 10**6)):
-            break
-        found.extend([number] * (int(times) if star else 1))
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -158,7 +98,7 @@ def functional_of(tags: Tags, kinds: Sequence[IonType]) -> str:
     else:
         base = _gga(tags, kinds)
         if tags.true("LUSE_VDW"):
-            return _VDW_DF.get(base, f"{base} with nonlocal correlation")
+            return VDW_DF.get(base, f"{base} with nonlocal correlation")
     return _hybrid(tags, base) if tags.true("LHFCALC") else base
 
 
@@ -201,7 +141,7 @@ def _dispersion(tags: Tags, functional: str) -> str:
 
 
 def _hubbard(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int]) -> tuple[tuple[str, str, float], ...]:
-    if not tags.true("LDAU"):
+    if not tags.true("LDAU") or tags.integer("LDAUTYPE", 2) == 3:
         return ()
     shells, u, j = (tags.numbers(name) for name in ("LDAUL", "LDAUU", "LDAUJ"))
     j += [0.0] * (len(u) - len(j))
@@ -238,47 +178,6 @@ def _charge(tags: Tags, kinds: Sequence[IonType], weights: Sequence[float]) -> f
     ions = sum(kind.count * kind.valence * factor for kind, factor in zip(kinds, factors, strict=False))
     charge = round(ions - electrons, 3)
     return charge + 0.0 if np.isfinite(charge) and abs(charge) > 5e-3 else 0.0
-
-
-_OTHERWISE: Final = {"EFIELD": 0.0, "SCALEE": 1.0, "I_CONSTRAINED_M": 0.0}
-"""Tags that change energies, with what they are where they do not: a field, a scaled energy, penalties on magnetic moments."""
-_SOLVENT: Final = {"EB_K": 80.0, "TAU": 0.000525, "LAMBDA_D_K": 0.0}
-"""Tags of VASPsol, with the values of water without ions."""
-
-
-_VDW_PARAMETERS: Final[Mapping[str, Mapping[str, float]]] = {
-    "AGGAC": {"": 0.0},
-    "ZAB_VDW": {"": -0.8491, "vdW-DF2": -1.8867},
-    "PARAM1": {"optB88-vdW": 0.1833333, "optB86b-vdW": 0.1234},
-    "PARAM2": {"optB88-vdW": 0.22, "optB86b-vdW": 1.0},
-}
-"""Tags that a van der Waals functional needs besides GGA (VASP wiki, 'Nonlocal vdW-DF functionals'); without them it is another one."""
-
-
-def _extra(tags: Tags, functional: str) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
-    if functional.endswith("hybrid") and tags.number("HFSCREEN", 0.0) != 0.0:
-        found.append(("HFSCREEN", f"{tags.number('HFSCREEN', 0.0):g}"))
-    others = {**_OTHERWISE, **(_SOLVENT if tags.true("LSOL") else {})}
-    found += [(name, f"{value:g}") for name, usual in others.items() if (value := tags.number(name, usual)) != usual]
-    lists = ("EFIELD_PEAD", "LDAUJ") if tags.true("LDAU") and tags.integer("LDAUTYPE", 2) != 2 else ("EFIELD_PEAD",)
-    found += [(name, " ".join(f"{value:g}" for value in tags.numbers(name))) for name in lists if any(tags.numbers(name))]
-    if tags.true("LDIPOL") or tags.integer("IDIPOL", 0) > 0:
-        found.append(("dipole correction", str(tags.integer("IDIPOL", 0))))
-    if tags.true("LSOL"):
-        found.append(("implicit solvent", "VASPsol"))
-    for name, usual in _VDW_PARAMETERS.items() if functional in _VDW_DF.values() and functional != "BEEF-vdW" else ():
-        value, right = tags.number(name, float("nan")), usual.get(functional, usual.get("", float("nan")))
-        found += [(name, f"{value:g}")] if abs(value - right) > 1e-3 else []
-    if tags.true("LMODELHF"):
-        found.append(("LMODELHF", "on"))
-    if tags.integer("ISMEAR", 1) == -2:
-        found.append(("occupations", "ISMEAR = -2"))
-    if tags.number("NUPDOWN", -1.0) >= 0.0:
-        found.append(("NUPDOWN", f"{tags.number('NUPDOWN', -1.0):g}"))
-    if tags.true("LDAU") and tags.integer("LDAUTYPE", 2) != 2:
-        found.append(("LDAUTYPE", str(tags.integer("LDAUTYPE", 2))))
-    return tuple(sorted(found))
 
 
 @once
@@ -326,7 +225,7 @@ def _level_of_theory(tags: Tags, kinds: Sequence[IonType], numbers: Sequence[int
         smearing_width=width,
         spin=_spin(tags),
         charge=_charge(tags, kinds, tags.numbers("VCA")),
-        extra=_extra(tags, functional),
+        extra=beyond(tags, functional),
     )
 
 
@@ -348,11 +247,3 @@ def version_of(text: str) -> str:
     """Return the numbers of a version: '5.4.4' of '5.4.4.18Apr17-6-g9f103f2a35'."""
     match = re.search(r"\d+\.\d+(?:\.\d+)?", text)
     return match.group(0) if match else ""
-
-
-def _float(text: str) -> float | None:
-    try:
-        value = float(text.replace("D", "E").replace("d", "e"))
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and abs(value) < 1e15 else None

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp_frames import Header
-from lake.readers.vasp_level import Mesh, Tags, version_of
+from lake.readers.vasp_level import Mesh, version_of
 from lake.readers.vasp_species import IonType
+from lake.readers.vasp_tags import Tags
 from schemas.errors import UnreadableOutput
 
 _ITEM: Final = re.compile(r"<[iv]\b[^<>]*?\bname=\"([^\"<>]+)\"[^<>]*>([^<]*)</[iv]>", re.ASCII)

@@ -20,8 +20,9 @@ from lake.readers.hdf5 import MAGIC, as_text, names_in, open_hdf5, read_array, r
 from lake.readers.in_memory import InMemoryReader
 from lake.readers.rows import number
 from lake.readers.vasp_frames import NAN, Criterion, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
-from lake.readers.vasp_level import Mesh, Tags
+from lake.readers.vasp_level import Mesh
 from lake.readers.vasp_species import IonType
+from lake.readers.vasp_tags import Tags
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats
@@ -34,7 +35,8 @@ _FREE: Final = ("free energy toten", "ion-electron toten")
 _SIGMA0: Final = "energy(sigma->0)"
 _INTERNAL: Final = "energy without entropy"
 _LOGICAL: Final = frozenset({
-    "LHFCALC", "LUSE_VDW", "LVDW", "LDAU", "LSORBIT", "LNONCOLLINEAR", "LTHOMAS", "LDIPOL", "LSOL", "LEPSILON", "ML_LMLFF",
+    "LHFCALC", "LUSE_VDW", "LVDW", "LDAU", "LSORBIT", "LNONCOLLINEAR", "LTHOMAS", "LDIPOL", "LSOL", "LEPSILON", "LCALCEPS",
+    "LCHIMAG", "LMONO", "LSPIRAL", "LCEP", "ML_LMLFF",
 })  # fmt: skip
 """Tags whose value may be stored as a number."""
 _MOST_IONS: Final = 10_000_000

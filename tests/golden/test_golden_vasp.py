@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import lzma
+import re
 import tarfile
 import warnings
 from dataclasses import dataclass
@@ -262,3 +263,20 @@ def test_kinds_and_flags(shared: Path) -> None:
     assert _run("si8-cell-relax-v5.4.1", "vasprun.xml").frames.flags[0] == ()
     assert "truncated" in _run("srtio3-broken-xml", "vasprun.xml.gz").flags
     assert _run("inas-static-v5.3.5", "OUTCAR").frames.flags[0] == ("scf_unknown",)
+
+
+def test_forces_of_an_image_have_the_projection_that_is_printed_as_real(shared: Path) -> None:
+    """`NEB: projections on to tangent (spring, REAL)`: the forces that are taken are those of the functional, without springs."""
+    for image in ("01", "02", "03"):
+        data = gzip.decompress((shared / "dft/vasp/nh3-neb-v5.4.4" / image / "OUTCAR.gz").read_bytes())
+        spec = find_reader("OUTCAR", data[:4096])
+        assert spec is not None
+        reader = spec.open()
+        reader.feed(data)
+        (run,) = reader.close()
+        tables = re.findall(rb"NEB: Tangent\n[ -]*\n((?:[ \d.E+-]+\n)+)", data)
+        printed = [float(value) for value in re.findall(rb"tangent \(spring, REAL\) +\S+ +(\S+)", data)]
+        assert len(tables) == len(printed) == run.frames.count
+        for rows, forces, value in zip(tables, run.frames.forces, printed, strict=True):
+            tangent = np.array(rows.split(), dtype=np.float64).reshape(-1, 3)
+            assert abs(float((forces * tangent).sum())) == pytest.approx(abs(value), abs=2e-4)
