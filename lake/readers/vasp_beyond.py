@@ -140,7 +140,7 @@ def remarks_on(tags: Tags) -> tuple[str, ...]:
     if added := altered(tags):
         found.append(f"in the energies or forces there is {'; '.join(added)}")
     if bias := _bias(tags):
-        found.append(f"a bias acted on the moving atoms ({bias}); energies and forces are taken as printed, that is without it")
+        found.append(f"a bias acted on the moving atoms ({bias}); energies and forces are taken as printed before the move")
     return tuple(found)
 
 
