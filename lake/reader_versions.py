@@ -13,7 +13,7 @@ SHARED: Final = 1
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
     "abacus": 3,
-    "abinit": 3,
+    "abinit": 4,
     "ase": 2,
     "castep": 2,
     "cp2k": 4,

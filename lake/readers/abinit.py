@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.abinit_altered import altered, not_plain_forces
 from lake.readers.abinit_level import Variables, level_of_theory, read_cell, read_pseudopotentials, read_variables
 from lake.readers.abinit_step import Cycle, Tables, read_cycle, read_logged, read_moving, read_static
 from lake.readers.base import ReaderSpec
@@ -181,7 +182,10 @@ class AbinitReader:
         start = _cell(self._variables, dataset)
         steps = [_step(k, tables, cycle, start) for k, (tables, cycle) in enumerate(dataset.steps)]
         moved = [bool((np.abs(step.cell - steps[0].cell) > _MOVED).any()) for step in steps]
-        steps = [_flagged(step) if far else step for step, far in zip(steps, moved, strict=True)]
+        steps = [_flagged(step, "pulay_suspect") if far else step for step, far in zip(steps, moved, strict=True)]
+        told, no_forces = altered(self._variables, dataset.number), not_plain_forces(self._variables, dataset.number)
+        steps = [_flagged(step, "altered_potential") if told else step for step in steps]
+        steps = [replace(step, forces=None) if no_forces else step for step in steps]
         held = self._variables.numbers("iatfix", dataset.number)
         fixed = np.array(held).reshape(-1, 3) != 0 if len(held) == 3 * dataset.natoms else None
         sources = ("ABINIT etotal", "ABINIT stress tensor")
@@ -195,7 +199,12 @@ class AbinitReader:
             frames=make_frames(numbers, np.ones(3, dtype=bool), steps, sources, fixed),
             complete=self._complete,
             flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-            notes=(*((f"dataset {dataset.number}",) if self._variables.integer("ndtset", 0, 1) > 1 else ()), *notes_of(steps)),
+            notes=(
+                *((f"dataset {dataset.number}",) if self._variables.integer("ndtset", 0, 1) > 1 else ()),
+                *told,
+                *((no_forces,) if no_forces else ()),
+                *notes_of(steps),
+            ),
             n_malformed_steps=dataset.torn,
         )
 
@@ -282,8 +291,8 @@ def _step(k: int, tables: Tables, cycle: Cycle, start: Floats) -> Step:
     return replace(step, contradictions=tuple(told)) if told else step
 
 
-def _flagged(step: Step) -> Step:
-    return replace(step, flags=("pulay_suspect",))
+def _flagged(step: Step, flag: str) -> Step:
+    return replace(step, flags=(*step.flags, flag))
 
 
 def _kind(variables: Variables, dataset: _Dataset) -> str:

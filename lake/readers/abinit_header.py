@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.abinit_altered import ALTERING
 from lake.readers.abinit_level import Variables, level_of_theory
 from lake.readers.netcdf import Netcdf
 from schemas.elements import SYMBOLS
@@ -17,7 +18,7 @@ from schemas.units import HARTREE, RYDBERG
 
 _WANTED: Final = (
     "iscf", "ionmov", "vdw_xc", "usepawu", "lpawu", "upawu", "jpawu", "berryopt", "toldfe", "tolvrs", "tolwfr", "toldff", "tolrff",
-    "jdtset",
+    "jdtset", "zeemanfield", "spinmagntarget", "usedmft", "useexexch", "efield", "dfield", *ALTERING,
 )  # fmt: skip
 """Variables that only the stored input tells."""
 _UNITS: Final = {"ev": 1 / HARTREE, "ry": RYDBERG / HARTREE, "rydberg": RYDBERG / HARTREE, "rydbergs": RYDBERG / HARTREE}

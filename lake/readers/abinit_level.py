@@ -36,6 +36,9 @@ _SMEARING: Final = {
     0: "none", 1: "none", 2: "none", 3: "fermi-dirac", 4: "marzari-vanderbilt", 5: "marzari-vanderbilt", 6: "methfessel-paxton",
     7: "gaussian",
 }  # fmt: skip
+_FIELDS: Final = ("efield", "dfield", "red_efield", "red_efieldbar", "red_dfield")
+_NO_TARGET: Final = -99.98
+"""spinmagntarget below it is its default: the moment is free."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,6 @@ def level_of_theory(variables: Variables, dataset: int, pseudos: Mapping[int, st
     fine = variables.value("pawecutdg", dataset, -1.0)
     dispersion = variables.integer("vdw_xc", dataset, 0)
     charge = variables.value("cellcharge", dataset, 0.0) or variables.value("charge", dataset, 0.0)
-    berry = variables.integer("berryopt", dataset, 0)
     cutoff = variables.value("ecut", dataset, -1.0)
     return LevelOfTheory(
         code="abinit",
@@ -124,8 +126,24 @@ def level_of_theory(variables: Variables, dataset: int, pseudos: Mapping[int, st
         smearing_width=variables.value("tsmear", dataset, 0.01) * HARTREE if smearing != "none" else None,
         spin=_spin(variables, dataset),
         charge=charge,
-        extra=(("electric_field", f"berryopt {berry}"),) if berry in (4, 6, 7, 14, 16, 17) else (),
+        extra=_fields(variables, dataset),
     )
+
+
+def _fields(variables: Variables, dataset: int) -> tuple[tuple[str, str], ...]:
+    """Return electric and magnetic field, a fixed total moment, dynamical mean field and local exact exchange, where there are any."""
+    found = []
+    berry, moment = variables.integer("berryopt", dataset, 0), variables.value("spinmagntarget", dataset, _NO_TARGET)
+    if berry in (4, 6, 7, 14, 16, 17):
+        names = [name for name in _FIELDS if any(variables.numbers(name, dataset))]
+        values = [f"{name} {' '.join(f'{value:g}' for value in variables.numbers(name, dataset))}" for name in names]
+        found.append(("electric_field", ", ".join([f"berryopt {berry}", *values])))
+    if any(magnetic := variables.numbers("zeemanfield", dataset)):
+        found.append(("magnetic_field", " ".join(f"{value:g}" for value in magnetic)))
+    if moment > _NO_TARGET:
+        found.append(("total_moment", f"{moment:g}"))
+    found += [(name, "on") for name in ("usedmft", "useexexch") if variables.integer(name, dataset, 0)]
+    return tuple(found)
 
 
 def _mesh(variables: Variables, dataset: int) -> tuple[int, int, int] | None:

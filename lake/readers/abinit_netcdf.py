@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.readers.abinit_altered import altered, not_plain_forces
 from lake.readers.abinit_header import gsr_level, gsr_variables, judged
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.in_memory import InMemoryReader
@@ -69,7 +70,8 @@ def read_gsr(file: io.BytesIO) -> tuple[Run, ...]:
         raise UnreadableOutput("not_energies", words, "deposit the ground-state run before it")
     if cell is None or places is None or not np.isfinite([energy, *cell.ravel(), *places.ravel()]).all():
         raise UnreadableOutput("no_complete_step", "the GSR.nc has no energy with a whole geometry", "deposit the file as ABINIT wrote it")
-    forces = forces if forces is not None and bool(np.isfinite(forces).all()) else None
+    told, no_forces = altered(variables, dataset), not_plain_forces(variables, dataset)
+    forces = forces if forces is not None and not no_forces and bool(np.isfinite(forces).all()) else None
     step = Step(
         number=0,
         cell=cell * BOHR,
@@ -79,12 +81,14 @@ def read_gsr(file: io.BytesIO) -> tuple[Run, ...]:
         stress=_stress(data.floats("cartesian_stress_tensor", (6,))),
         internal=(energy - data.value("e_entropy")) * HARTREE,
         converged=judged(data, variables, dataset),
+        flags=("altered_potential",) if told else (),
     )
     level = gsr_level(data, variables, dataset, step.cell)
     version = data.attributes.get("abinit_version", "") or next(iter(data.texts("codvsn")), "")
     moving = variables.integer("ionmov", dataset, 0 if "input_string" in data else -1)
     run = _run([step], numbers, GSR_FORMAT, whole=True)
-    return (replace(run, code_version=version, kind="static" if moving == 0 else "unknown", level_of_theory=level),)
+    notes = (*told, no_forces) if no_forces else told
+    return (replace(run, code_version=version, kind="static" if moving == 0 else "unknown", level_of_theory=level, notes=notes),)
 
 
 def read_hist(file: io.BytesIO) -> tuple[Run, ...]:

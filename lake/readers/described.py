@@ -75,6 +75,8 @@ _ABINIT: Final = ReaderDoc(
         Trap("convergence by the tolerance of the input", "test_abinit::test_convergence_is_judged_by_the_tolerance_of_the_input"),
         Trap("toldfe must be met twice", "test_abinit::test_a_small_difference_of_energy_must_come_twice"),
         Trap("datasets that are no ground state", "test_abinit::test_datasets_that_give_no_ground_state_are_refused"),
+        Trap("penalties, positrons, jellium", "test_abinit::test_what_is_in_the_energy_beside_the_functional_is_flagged"),
+        Trap("forces zeroed or projected by constraints", "test_abinit::test_forces_that_constraints_changed_are_left_out"),
         Trap("a cut output", "test_abinit::test_a_cut_output_gives_the_first_steps"),
     ),
 )

@@ -66,6 +66,8 @@ class RunLog(ABC):
         self.steps: list[Step] = []
         self.flags: set[str] = set()
         self.notes: list[str] = []
+        self.altered: tuple[str, ...] = ()
+        """What is in energies and forces beside the functional."""
         self.lost = 0
         self.pieces = 0
         self.complete = False
@@ -124,6 +126,8 @@ class RunLog(ABC):
         if self.complete and not self.whole:
             self.lost += 1
             self.notes.append("the last step has no end although the run has, and is left out")
+        if self.altered:
+            self.steps = [replace(step, flags=(*step.flags, "altered_potential")) for step in self.steps]
         flags = self.flags | ({"truncated"} if not self.complete else set()) | ({"malformed_steps"} if self.lost else set())
         return Run(
             code=self.CODE,
@@ -134,7 +138,7 @@ class RunLog(ABC):
             frames=make_frames(here.numbers, here.pbc, self.steps, self.SOURCES, here.fixed),
             complete=self.complete,
             flags=tuple(sorted(flags)),
-            notes=(*self.notes, *notes_of(self.steps)),
+            notes=(*self.altered, *self.notes, *notes_of(self.steps)),
             n_malformed_steps=self.lost,
         )
 

@@ -140,3 +140,42 @@ def test_damage_never_escapes(place: int, byte: int, count: int, moving: bool) -
     except UnreadableOutput:
         return
     assert all(run.frames.count for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("extra", "note"),
+    [
+        ("         magconon           1", "a penalty on magnetic moments (magconon)"),
+        ("         positron           1", "a positron (positron)"),
+        ("         jellslab           1", "a slab of jellium (jellslab)"),
+    ],
+)
+def test_what_is_in_the_energy_beside_the_functional_is_flagged(extra: str, note: str) -> None:
+    (run,) = read(abinit_text([make_steps(2)], moving=True, extra=extra))
+    assert run.frames.flags == (("altered_potential",),) * 2
+    assert run.notes == (note,)
+
+
+@pytest.mark.parametrize(
+    ("extra", "motion", "kept"),
+    [
+        ("           natfix           1\n           iatfix      0  0  0  1  1  1", 2, True),
+        ("           natfix           1\n           iatfix      0  0  0  1  1  1", 4, False),
+        ("           nconeq           1", 2, False),
+    ],
+)
+def test_forces_that_constraints_changed_are_left_out(extra: str, motion: int, kept: bool) -> None:
+    text = abinit_text([make_steps(2)], moving=True, extra=extra).replace(b"ionmov           2", b"ionmov           %d" % motion)
+    (run,) = read(text)
+    assert (bool(np.isfinite(run.frames.forces).all()), any("left out" in note for note in run.notes)) == (kept, not kept)
+    assert np.isfinite(run.frames.energy).all()
+
+
+def test_fields_and_a_fixed_moment_are_in_the_level() -> None:
+    extra = "         berryopt           4\n           efield      0.0  0.0  1.0E-03\n      zeemanfield      0.0  0.0  2.0E-03"
+    (run,) = read(abinit_text([make_steps(1)], extra=f"{extra}\n   spinmagntarget      2.00000000E+00"))
+    assert run.level_of_theory.extra == (
+        ("electric_field", "berryopt 4, efield 0 0 0.001"),
+        ("magnetic_field", "0 0 0.002"),
+        ("total_moment", "2"),
+    )
