@@ -55,6 +55,10 @@ _STOPS: Final = re.compile(
 _STOP_WORDS: Final = (b"finished iteration ", b"finished MD iteration ", b"\n Starting MD iteration ", b"\nInitialisation time ")
 _PRESSURES: Final = {b"GPa": GPA, b"kB": KBAR, b"kbar": KBAR, b"MPa": GPA / 1000}
 _FORCE_UNITS: Final = {b"eV/A": 1.0}
+_DELTA_SCF: Final = b"* Constrained DFT - deltaSCF *"
+_FIELD: Final = b"* External Efield and/or dipole *"
+"""Title of a table of forces, printed where a field of the input or a dipole correction acts."""
+_FIELD_PAIR: Final = ("electric_field", "of the input or a dipole correction")
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -97,6 +101,8 @@ class CastepRun(RunLog):
         self._announced(text)
         if settings.response:
             self.flags.add("linear_response_run")
+        if _DELTA_SCF in text:
+            self.altered = ("occupations are held away from the ground state (deltaSCF)",)
         return Heading(settings.version, settings.kind, numbers, np.ones(3, dtype=bool), settings.level)
 
     def read_step(self, piece: bytes, heading: Heading) -> Step | None:
@@ -117,6 +123,8 @@ class CastepRun(RunLog):
             self.lost += 1
             self._once("energies whose geometry is not printed before them are left out")
             return None
+        if _FIELD in own and _FIELD_PAIR not in heading.level.extra:
+            self.heading = replace(heading, level=replace(heading.level, extra=(*heading.level.extra, _FIELD_PAIR)))
         internal, free, sigma0 = energies
         converged, n_scf = _read_cycle(own, settings)
         step = Step(

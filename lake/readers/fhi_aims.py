@@ -88,6 +88,7 @@ class FhiAimsRun(RunLog):
         if given is None or numbers is None:
             return None
         self._given, self._cell, self._positions = given, given.cell, given.positions
+        self.altered = given.altered
         pbc = np.full(3, bool(given.cell.any()))
         return Heading(version.group(1).decode("latin-1") if version else "", given.kind, numbers, pbc, given.level, given.fixed)
 

@@ -23,6 +23,8 @@ _ATOM: Final = re.compile(rb"\n  \| +\d+: Species (\S+) +(\S+) +(\S+) +(\S+) *(?
 _CONTROL: Final = re.compile(rb"\n +Parsing control\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file control\.in", re.S)
 _GEOMETRY: Final = re.compile(rb"\n +Parsing geometry\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file geometry\.in", re.S)
 _PRINTED_XC: Final = re.compile(rb"\n +XC: +(?:Running with +)?([^\n]*?)\.{0,3} *\n")
+_FIELD: Final = re.compile(rb"(?m)^[ \t]*homogeneous_field[ \t]+([^#\n]*)")
+"""In V/Å; it stands in geometry.in."""
 _SAME: Final = 2e-5
 """Å; old versions print the first geometry with six decimals."""
 
@@ -55,8 +57,16 @@ _SMEARINGS: Final = {
 }  # fmt: skip
 _CHANGES_PHYSICS: Final = (
     "xc_param", "hse_unit", "hybrid_xc_coeff", "homogeneous_field", "use_dipole_correction", "include_spin_orbit", "fixed_spin_moment",
-    "force_occupation_basis", "qpe_calc", "total_energy_method", "solvent", "fo_dft", "multiplicity",
+    "force_occupation_basis", "force_occupation_projector", "qpe_calc", "total_energy_method", "solvent", "fo_dft", "multiplicity",
+    "finite_nuclear_radius",
 )  # fmt: skip
+_ALTERS: Final = (
+    ("constraint_electrons", "a constrained number of electrons"),
+    ("force_occupation_basis", "occupations held away from the ground state"),
+    ("force_occupation_projector", "occupations held away from the ground state"),
+    ("potential_well", "a potential well"),
+)
+"""Keywords of control.in with which energies and forces are not those of the ground state of the atoms alone (read_control.f90)."""
 _OMEGA: Final = re.compile(rb"screening parameters: omega_HF += +(\S+) bohr\^-1|OMEGA = +(\S+) bohr\^-1")
 _USUAL_OMEGA: Final = (0.10, 0.115)
 """1/bohr; HSE06 is published with 0.11, and used with 0.2 1/Å."""
@@ -75,6 +85,8 @@ class Given:
     """(3, 3) Å, zeros for a molecule"""
     fixed: NDArray[np.bool_] | None
     kind: str
+    altered: tuple[str, ...]
+    """What is in energies and forces beside the functional, by the keywords that ask for it"""
     limits: tuple[tuple[bytes, float], ...]
     """Criteria that were set: (words of the printed change, largest value)"""
     level: LevelOfTheory
@@ -101,12 +113,16 @@ def read_input(text: bytes) -> Given | None:
         positions = exact
     control = _CONTROL.search(text)
     settings, species = _settings(control.group(1)) if control else _printed(text)
+    field = _FIELD.search(geometry.group(1)) if geometry else None
+    if field is not None:
+        settings.setdefault("homogeneous_field", field.group(1).decode("latin-1").split())
     return Given(
         labels=labels,
         positions=positions,
         cell=cell,
         fixed=fixed if fixed is not None and fixed.shape == positions.shape else None,
         kind=_kind(settings),
+        altered=tuple(f"{words} ({name})" for name, words in _ALTERS if name in settings),
         limits=_limits(settings),
         level=_level(text, settings, species, cell),
     )

@@ -121,6 +121,8 @@ class OpenmxReader:
             raise UnreadableOutput(
                 "no_complete_step", f"the output of OpenMX {given.version} has no energy", "deposit the run when a step is complete"
             )
+        if given.altered:
+            steps = [replace(step, flags=(*step.flags, "altered_potential")) for step in steps]
         if self._told:
             steps = [replace(step, contradictions=(self._told,)) for step in steps]
         lost = len(self._cycles) - len(steps) + torn
@@ -144,7 +146,7 @@ class OpenmxReader:
                 frames=make_frames(given.numbers, np.full(3, bool(given.cell.any())), steps, ("OpenMX Utot", "")),
                 complete=self._complete,
                 flags=tuple(sorted(name for name, holds in flags.items() if holds)),
-                notes=(*notes, *notes_of(steps[:1])),
+                notes=(*given.altered, *notes, *notes_of(steps[:1])),
                 n_malformed_steps=lost,
             ),
         )

@@ -94,6 +94,10 @@ def with_given(run: Run, path: str, inputs: Sequence[OpenmxInput], *, alone: boo
         first, given = fitting.pop(0)
         notes = [note for note in notes if note != LEVEL_UNKNOWN]
         run, used = replace(run, level_of_theory=given.level), (first.path,)
+        if given.altered:
+            flags_of = tuple(tuple(sorted({*names, "altered_potential"})) for names in run.frames.flags)
+            run = replace(run, frames=replace(run.frames, flags=flags_of))
+            notes += given.altered
     for each, other in fitting:
         apart = _differences(run.level_of_theory, other.level)
         if apart:

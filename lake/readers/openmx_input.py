@@ -22,6 +22,8 @@ from schemas.units import BOHR, BOLTZMANN, RYDBERG
 _VERSION: Final = re.compile(rb"performed by OpenMX Ver\. *(\S+)")
 _FUNCTIONALS: Final = {"LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA-PW92", "GGA-PBE": "PBE"}
 _SHELLS: Final = "spdf"
+_PENALTY: Final = "scf.constraint.nc.spin"
+"""Its energy Ucs is a part of Utot (routine Occupation_Number_LDA_U.c)."""
 _MOTIONS: Final[tuple[tuple[str, str], ...]] = (
     ("nomd", "static"), ("optc", "vc-relax"), ("rfc", "vc-relax"), ("opt", "relax"), ("diis", "relax"), ("bfgs", "relax"), ("rf", "relax"),
     ("ef", "relax"), ("npt", "vc-md"), ("nv", "md"), ("neb", "neb"),
@@ -45,6 +47,8 @@ class Input:
     force_criterion: float
     """Largest force, Ha/bohr, with which a relaxation is converged"""
     level: LevelOfTheory
+    altered: tuple[str, ...] = ()
+    """What is in energies and forces beside the functional"""
 
 
 def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
@@ -76,6 +80,7 @@ def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
         criterion=_value(words, "scf.criterion", 1e-6),
         force_criterion=_value(words, "md.opt.criterion", 3e-4),
         level=_level(words, blocks, species, numbers, cell),
+        altered=() if _first(words, _PENALTY, "off").lower() == "off" else (f"a penalty on the directions of spins ({_PENALTY})",),
     )
 
 
@@ -164,8 +169,17 @@ def _level(
         smearing_width=_value(words, "scf.electronictemperature", 300.0) * BOLTZMANN,
         spin="spin-orbit" if orbit else {"on": "collinear", "nc": "noncollinear"}.get(polarisation, "none"),
         charge=_value(words, "scf.system.charge", 0.0),
-        extra=(("electric_field", " ".join(words["scf.electric.field"])),) if any(_field(words)) else (),
+        extra=_beyond(words),
     )
+
+
+def _beyond(words: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
+    """Return the electric field, and the magnetic fields (tesla) on spins and orbits, where there are any."""
+    found = [("electric_field", " ".join(words["scf.electric.field"]))] if any(_field(words)) else []
+    for kind in ("spin", "orbital"):
+        if _first(words, f"scf.nc.zeeman.{kind}", "off").lower() == "on":
+            found.append((f"magnetic_field_{kind}", _first(words, f"scf.nc.mag.field.{kind}", "0.0")))
+    return tuple(found)
 
 
 def _field(words: dict[str, list[str]]) -> list[float]:

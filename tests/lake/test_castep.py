@@ -134,3 +134,17 @@ def test_dispersion_is_part_of_the_energy_and_of_the_level_of_theory() -> None:
     assert (run.level_of_theory.dispersion, before.level_of_theory.dispersion) == ("D2", "")
     assert run.frames.energy.tolist() == [round(step.energy - 1.5, 10)]
     np.testing.assert_array_equal(run.frames.positions, before.frames.positions)
+
+
+def test_occupations_of_delta_scf_are_flagged() -> None:
+    title = b" ************************* Constrained DFT - deltaSCF **************************\n"
+    (run,) = read(castep_text(make_steps(2)).replace(b" ensemble  ", title + b" ensemble  "))
+    assert all("altered_potential" in flags for flags in run.frames.flags)
+    assert any("deltaSCF" in note for note in run.notes)
+
+
+def test_an_outer_field_is_in_the_level() -> None:
+    title = b" ************** External Efield and/or dipole ***************\n ***************** Stress Tensor"
+    (run,) = read(castep_text(make_steps(2)).replace(b" ***************** Stress Tensor", title))
+    assert (run.frames.count, [name for name, _ in run.level_of_theory.extra]) == (2, ["electric_field"])
+    assert not any("altered_potential" in flags for flags in run.frames.flags)

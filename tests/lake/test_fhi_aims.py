@@ -201,3 +201,17 @@ def test_a_multiplicity_is_in_the_level() -> None:
     """It holds the spin, and with it the energy, of a molecule."""
     (run,) = read(fhi_aims_text(make_steps(1), control=("xc pbe", "spin collinear", "  multiplicity 3")))
     assert run.level_of_theory.extra == (("multiplicity", "3"),)
+
+
+@pytest.mark.parametrize("line", ["constraint_electrons 1 5.0 4.0", "force_occupation_basis 1 1 2 1 1 1.0", "potential_well 0 5 1.0"])
+def test_constrained_electrons_and_wells_are_flagged(line: str) -> None:
+    (run,) = read(fhi_aims_text(make_steps(2), control=("xc pbe", line)))
+    assert all("altered_potential" in flags for flags in run.frames.flags)
+    assert any(line.split(maxsplit=1)[0] in note for note in run.notes)
+
+
+def test_a_field_of_the_geometry_is_in_the_level() -> None:
+    text = fhi_aims_text(make_steps(1))
+    place = text.index(b"  atom ", text.index(b"Parsing geometry.in"))
+    (run,) = read(text[:place] + b"  homogeneous_field 0 0 0.1 # V/A\n" + text[place:])
+    assert run.level_of_theory.extra == (("homogeneous_field", "0 0 0.1"),)

@@ -161,3 +161,12 @@ def test_a_molecule_without_vectors_is_read_without_a_cell() -> None:
     assert (run.frames.pbc.tolist(), run.frames.cell.any()) == ([False] * 3, False)
     np.testing.assert_allclose(run.frames.positions[0], step.positions, atol=1e-4)
     np.testing.assert_array_equal(run.frames.energy, read(openmx_text([step])).frames.energy)
+
+
+def test_a_penalty_on_spins_is_flagged_and_magnetic_fields_are_in_the_level() -> None:
+    text = openmx_text(make_steps(1))
+    held = read(text.replace(b"scf.Kgrid", b"scf.Constraint.NC.Spin  on\nscf.Kgrid"))
+    assert all("altered_potential" in flags for flags in held.frames.flags)
+    assert any("spins" in note for note in held.notes)
+    magnetic = read(text.replace(b"scf.Kgrid", b"scf.NC.Zeeman.Spin  on\nscf.NC.Mag.Field.Spin  100.0\nscf.Kgrid"))
+    assert (magnetic.level_of_theory.extra, magnetic.notes) == ((("magnetic_field_spin", "100.0"),), ())

@@ -102,6 +102,11 @@ def test_two_runs_of_one_folder_have_their_own_inputs() -> None:
     assert found == {("X.md", "X.dat"): "PBE", ("Y.md", "Y.dat"): "LDA"}
 
 
+def test_a_penalty_of_the_input_flags_the_steps_of_the_md() -> None:
+    found = only({"X.md": TRACK, "X.dat": GIVEN.replace(b"scf.Kgrid", b"scf.Constraint.NC.Spin  on\nscf.Kgrid")})
+    assert all("altered_potential" in flags for flags in found.run.frames.flags)
+
+
 def test_an_input_without_a_cell_takes_that_of_the_run() -> None:
     start, end = GIVEN.index(b"Atoms.UnitVectors.Unit"), GIVEN.index(b"Atoms.UnitVectors>\n") + len(b"Atoms.UnitVectors>\n")
     found = only({"X.md": TRACK, "X.dat": GIVEN[:start] + GIVEN[end:]})
