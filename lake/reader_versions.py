@@ -12,17 +12,17 @@ from typing import Final
 SHARED: Final = 1
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
-    "abacus": 3,
+    "abacus": 4,
     "abinit": 4,
     "ase": 2,
     "castep": 3,
     "cp2k": 4,
     "deepmd": 1,
-    "elk": 3,
+    "elk": 4,
     "extxyz": 1,
     "fhi-aims": 5,
     "gaussian": 5,
-    "gpaw": 2,
+    "gpaw": 3,
     "nwchem": 5,
     "openmx": 4,
     "orca": 4,

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from lake.readers.abacus_dump import DUMP_NAME, Snapshot, find_step, read_dump
-from lake.readers.abacus_level import INPUT_NAMES, read_input, read_level, read_species, seen_later, with_input
+from lake.readers.abacus_level import INPUT_NAMES, altered, read_input, read_level, read_species, seen_later, with_input
 from lake.readers.abacus_structures import STRUCTURE_NAME, Structure, read_structure, same_cell
 from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.cross_checks import CrossCheck, differ, other_volume, pressure
@@ -194,6 +194,7 @@ class AbacusRun(RunLog):
         self.lost += self._failed or (self.complete and self._reached)
         if self.heading is not None and self._given:
             self.heading = replace(self.heading, level=with_input(self.heading.level, self._species, self._given))
+            self.altered = altered(self._given)
         left = self._place()
         if left:
             self.lost += left

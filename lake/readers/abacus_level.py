@@ -45,6 +45,19 @@ _SMEARING: Final = {
     "fixed": "none", "gauss": "gaussian", "gaussian": "gaussian", "fd": "fermi-dirac", "mp": "methfessel-paxton",
     "mp2": "methfessel-paxton", "mv": "marzari-vanderbilt", "cold": "marzari-vanderbilt",
 }  # fmt: skip
+_TERMS: Final = (
+    ("electric_field", re.compile(rb"\n +E_efield +\S")),
+    ("gate", re.compile(rb"\n +E_gatefield +\S")),
+    ("solvent", re.compile(rb"\n +E_sol_el +\S")),
+    ("deepks", re.compile(rb"\n +E_DeePKS +\S")),
+)
+"""Rows among the energies (routine print_etot) that only such runs have."""
+_NOT_TOLD: Final = "of parameters that are not told"
+_ALTERS: Final = (
+    ("sc_mag_switch", "constrained magnetic moments"),
+    ("ocp", "occupations held away from the ground state"),
+    ("td_vext", "the field of a laser"),
+)
 _SHELLS: Final = {"1": "p", "2": "d", "3": "f"}
 
 
@@ -81,7 +94,43 @@ def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
         level = replace(level, dispersion=dispersion.group(1).decode("latin-1"))
     if _PLUS_U.search(text) is not None and not level.hubbard_u and U_NOT_TOLD not in level.extra:
         level = replace(level, extra=(*level.extra, U_NOT_TOLD))
-    return level
+    return replace(level, extra=_merged(level.extra, {name: _NOT_TOLD for name, pattern in _TERMS if pattern.search(text) is not None}))
+
+
+def altered(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what an INPUT puts into energies and forces beside the functional."""
+    return tuple(f"{words} ({name})" for name, words in _ALTERS if _is_on(given, name))
+
+
+def _is_on(given: Mapping[str, str], name: str) -> bool:
+    return given.get(name, "0").lower() in ("1", "t", "true", ".true.")
+
+
+def _merged(extra: tuple[tuple[str, str], ...], more: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return extra with more; what is told stands for what is not."""
+    known = dict(extra)
+    known |= {name: words for name, words in more.items() if name not in known or known[name] == _NOT_TOLD}
+    return tuple(known.items())
+
+
+def _beyond(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what an INPUT adds to the functional: fields, a gate, a solvent, a fixed moment, a number of electrons, another solver."""
+    found = {}
+    if _is_on(given, "efield_flag"):
+        dipole = ", dipole correction" if _is_on(given, "dip_cor_flag") else ""
+        found["electric_field"] = f"{given.get('efield_amp', '0')} along {given.get('efield_dir', '2')}{dipole}"
+    if _is_on(given, "gate_flag"):
+        found["gate"] = given.get("zgate", "0.5")
+    if _is_on(given, "imp_sol"):
+        found["solvent"] = f"permittivity {given.get('eb_k', '80')}"
+    if _is_on(given, "deepks_scf"):
+        found["deepks"] = given.get("deepks_model", "on")
+    for name, key in (("total_moment", "nupdown"), ("electrons", "nelec"), ("electrons_added", "nelec_delta")):
+        value = number(given.get(key, "0").split()[0].encode("latin-1"))
+        if np.isfinite(value) and value != 0.0:
+            found[name] = f"{value:g}"
+    solver = given.get("esolver_type", "ksdft").lower()
+    return found if solver in ("ksdft", "") else found | {"solver": solver}
 
 
 def read_input(text: bytes) -> dict[str, str]:
@@ -115,6 +164,7 @@ def with_input(level: LevelOfTheory, species: list[str], given: Mapping[str, str
         values = _hubbard(species, given)
         unsaid = tuple(pair for pair in level.extra if pair != U_NOT_TOLD)
         changes |= {"hubbard_u": values, "extra": unsaid if values else (*unsaid, U_NOT_TOLD)}
+    changes["extra"] = _merged(changes.get("extra", level.extra), _beyond(given))  # type: ignore[arg-type]
     return replace(level, **changes)  # type: ignore[arg-type]
 
 

@@ -113,6 +113,7 @@ _OPENMX: Final = ReaderDoc(
     proof="",
     forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
+        Trap("a penalty on spins", "test_openmx::test_a_penalty_on_spins_is_flagged_and_magnetic_fields_are_in_the_level"),
         Trap("the geometry after the last energy", "test_openmx::test_the_end_of_a_dynamics_is_not_taken_for_its_last_step"),
         Trap("an .md that several runs wrote", "test_openmx::test_a_trajectory_that_several_runs_wrote"),
         Trap("a molecule without vectors", "test_openmx::test_a_molecule_without_vectors_is_read_without_a_cell"),
@@ -149,6 +150,8 @@ _FHI_AIMS: Final = ReaderDoc(
     proof="test_golden_long_tail::test_sign_of_stress_in_fhi_aims_and_castep",
     forces="test_golden_work::test_forces_do_the_work_that_the_energy_loses",
     traps=(
+        Trap("constrained electrons", "test_fhi_aims::test_constrained_electrons_and_wells_are_flagged"),
+        Trap("a field stands in geometry.in", "test_fhi_aims::test_a_field_of_the_geometry_is_in_the_level"),
         Trap("three energies of one step", "test_fhi_aims::test_reads_what_is_printed"),
         Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
         Trap("strained cells of a numerical stress", "test_fhi_aims::test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps"),
@@ -175,6 +178,8 @@ _CASTEP: Final = ReaderDoc(
         Trap("'Final energy, E' is not the free energy", "test_castep::test_reads_what_is_printed"),
         Trap("dispersion is added below", "test_castep::test_dispersion_is_in_the_energy"),
         Trap("forces with constraints", "test_castep::test_constrained_forces_are_taken_where_only_the_centre_of_mass_is_held"),
+        Trap("occupations of deltaSCF", "test_castep::test_occupations_of_delta_scf_are_flagged"),
+        Trap("an outer field", "test_castep::test_an_outer_field_is_in_the_level"),
         Trap("a file that was continued", "test_castep::test_a_continued_run_is_a_run_of_its_own"),
         Trap("a cut output", "test_castep::test_a_cut_output_gives_the_first_steps"),
     ),
@@ -190,6 +195,8 @@ _GPAW: Final = ReaderDoc(
     forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("energies are relative to reference atoms", "test_golden_long_tail::test_trajectory_beside_gpaw_text_has_the_same_frames"),
+        Trap("an external potential", "test_gpaw::test_an_external_potential_is_flagged"),
+        Trap("terms of a solvent", "test_gpaw::test_terms_of_a_solvent_are_no_contradiction_and_in_the_level"),
         Trap("the word 'Converged'", "test_gpaw::test_convergence_is_judged_from_the_energies"),
         Trap("another layout since 25.7 (gpaw.new)", "test_gpaw::test_the_text_of_the_rewritten_gpaw_is_refused_with_what_to_do"),
         Trap("a cut inside the closing table", "test_gpaw::test_a_text_cut_inside_its_closing_table_is_truncated"),

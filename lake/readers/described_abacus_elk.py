@@ -29,6 +29,10 @@ ABACUS_DOC: Final = ReaderDoc(
         Trap("dft_functional overrides pseudopotentials", "test_abacus::test_the_input_overrides_the_functional_of_the_pseudopotentials"),
         Trap("the log does not tell U", "test_abacus::test_the_input_beside_the_log_tells_dispersion_smearing_and_u"),
         Trap("a cell that moves without being printed", "test_abacus::test_a_cell_that_moved_without_being_printed_leaves_the_step_out"),
+        Trap(
+            "fields, solvents and constrained moments are in INPUT alone",
+            "test_abacus::test_fields_and_a_solvent_are_in_the_level_and_constrained_moments_are_flagged",
+        ),
         Trap("a cut output", "test_abacus::test_a_cut_output_gives_the_first_steps"),
     ),
 )
@@ -44,6 +48,7 @@ ELK_DOC: Final = ReaderDoc(
     traps=(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
+        Trap("fields and fixed moments", "test_elk::test_fields_and_fixed_moments_are_in_the_level"),
         Trap("later steps have no positions", "test_elk::test_later_steps_have_no_positions"),
         Trap(
             "a geometry is written after the update of its step",

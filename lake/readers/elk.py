@@ -54,6 +54,14 @@ _XC: Final = re.compile(rb"\nExchange-correlation (?:functional|type)[^:\n]*: +(
 _SMEARING: Final = re.compile(rb"\nSmearing type : +\d+\n ([^\n]*)\nSmearing width : +(\S+)")
 _EXCESS: Final = re.compile(rb"\nTotal excess charge +: +(\S+)")
 
+_FIELDS: Final = (
+    ("electric_field", re.compile(rb"\nConstant electric field applied across unit cell\n field strength : ([^\n]+)")),
+    ("vector_potential", re.compile(rb"\nConstant A-field applied across unit cell\n field strength : ([^\n]+)")),
+    ("magnetic_field", re.compile(rb"\n global magnetic field \(Cartesian\) : ([^\n]+)")),
+    ("fixed_moment", re.compile(rb"\n fixed spin moment \(FSM\) calculation, type : ([^\n]+)")),
+    ("spin_spiral", re.compile(rb"\n spin-spiral state assumed\n +q-vector \(lattice\) +: ([^\n]+)")),
+)
+"""As routine writeinfo prints them."""
 _FUNCTIONALS: Final = {2: "LDA", 3: "LDA-PW92", 4: "Xalpha", 5: "LDA-vBH", 20: "PBE", 21: "revPBE", 22: "PBEsol", 26: "WC", 30: "AM05"}
 """Names by Elk's numbers (manual of Elk 8.4, variable xctype)."""
 
@@ -252,8 +260,14 @@ def _level(text: bytes, cell: Floats) -> LevelOfTheory:
         spin="noncollinear" if b"noncollinear" in text.lower() and spin == "collinear" else spin,
         charge=charge if np.isfinite(charge) else 0.0,
         relativity="scalar",
-        extra=(U_NOT_TOLD,) if b"DFT+U" in text or b"LDA+U" in text else (),
+        extra=(*_fields(text), *((U_NOT_TOLD,) if b"DFT+U" in text or b"LDA+U" in text else ())),
     )
+
+
+def _fields(text: bytes) -> tuple[tuple[str, str], ...]:
+    """Return outer fields (atomic units), a fixed moment and the vector of a spin spiral, where INFO.OUT names them."""
+    found = [(name, " ".join(match.group(1).decode("latin-1").split())) for name, pattern in _FIELDS if (match := pattern.search(text))]
+    return tuple((name, words) for name, words in found if any(number(word.encode("latin-1")) != 0.0 for word in words.split()))
 
 
 def _identities(text: bytes) -> tuple[tuple[str, str], ...]:

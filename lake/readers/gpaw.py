@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.base import PushReader, ReaderSpec
-from lake.readers.gpaw_header import ROW, read_level
+from lake.readers.gpaw_header import ROW, altered, read_level
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, symmetric, token_table
@@ -34,6 +34,10 @@ _AXIS: Final = re.compile(rb"\n +([123])\. axis: +(yes|no) +(\S+) +(\S+) +(\S+)(
 _ENERGY: Final = re.compile(rb"\n[Ff]ree [Ee]nergy: +(\S+) *\n(?:[Ee]xtrapolated|Zero Kelvin): +(\S+) *(?=\n)")
 _LABELLED: Final = (b"\nForces in eV/Ang", b"\nFree energy:", b"\nExtrapolated:", b"\nStress tensor:")
 _TERM: Final = re.compile(rb"\n(?:Kinetic|Potential|External|XC|Entropy \(-ST\)|Local|SIC): +(\S+)(?= *\n)")
+_EXTERNAL: Final = re.compile(rb"\nExternal: +(\S+)(?= *\n)")
+_SOLVENT: Final = b"\nInteractions"
+"""Heads the terms that a solvent adds, which are not among those of `_TERM`."""
+_SOLVENT_PAIR: Final = ("solvent", "of parameters that are not told")
 _ROUNDED: Final = 1e-5
 """eV; each term of the energy is printed with six decimals."""
 _ITERATION: Final = re.compile(rb"\niter: +(\d{1,6}) +\S+([^\n]*)(?=\n)")
@@ -108,6 +112,7 @@ class GpawRun(RunLog):
         self._limits = (total, number(density.group(1)) if density else NAN)
         self._symbols = [row[0] for row in rows]
         cell = _cell(piece)
+        self.altered = altered(head)
         return Heading(
             version=version.group(1).decode("latin-1") if version else "",
             kind="static",
@@ -131,6 +136,10 @@ class GpawRun(RunLog):
         if cell is None or not same or not bool(np.isfinite(positions).all()):
             self.lost += 1
             return None
+        if not self.altered and any(number(value) != 0.0 for value in _EXTERNAL.findall(own)):
+            self.altered = ("an external potential",)
+        if _SOLVENT in own and _SOLVENT_PAIR not in heading.level.extra:
+            self.heading = replace(heading, level=replace(heading.level, extra=(*heading.level.extra, _SOLVENT_PAIR)))
         converged, n_scf = self._cycle(own)
         tensor = _STRESS.search(own)
         lines = lines_after(own, tensor.end(), 3) if tensor else None
@@ -168,7 +177,7 @@ def _other_sum(text: bytes, energy: float) -> tuple[str, ...]:
     """Return a sentence where the terms printed above the free energy (eV) add up to another one."""
     terms = _TERM.findall(text, max(0, text.rfind(b"\nEnergy contributions")))
     total = sum(number(term) for term in terms)
-    if not terms or not abs(total - energy) > _ROUNDED:
+    if not terms or _SOLVENT in text or not abs(total - energy) > _ROUNDED:
         return ()
     return (f"the free energy is printed as {energy}, and is {total:.6f} by the sum of its terms",)
 

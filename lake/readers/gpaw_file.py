@@ -52,6 +52,7 @@ def read_gpw(file: io.BytesIO) -> tuple[Run, ...]:
         raise UnreadableOutput(
             "no_complete_step", "the .gpw has no energy", "write it when the calculation has converged, or deposit the text"
         )
+    told = _altered(item.group("parameters"), hamiltonian)
     natoms, forces, stress = len(numbers), results.array("forces"), results.array("stress")
     step = Step(
         number=0,
@@ -63,6 +64,7 @@ def read_gpw(file: io.BytesIO) -> tuple[Run, ...]:
         internal=free - _number(hamiltonian.value("e_entropy")),
         sigma0=_number(results.value("energy"), _number(hamiltonian.value("e_total_extrapolated"))),
         converged=0 if item.group("scf").value("converged") is False else -1,
+        flags=("altered_potential",) if told else (),
     )
     pbc = np.array(atoms.value("pbc", [True, True, True]), dtype=bool)
     run = Run(
@@ -73,8 +75,22 @@ def read_gpw(file: io.BytesIO) -> tuple[Run, ...]:
         level_of_theory=_level(item, cell),
         frames=make_frames(numbers, pbc.reshape(3), [step], _SOURCES),
         complete=True,
+        notes=told,
     )
     return (run,)
+
+
+def _altered(given: Item, hamiltonian: Item) -> tuple[str, ...]:
+    """Return what is in energies and forces beside the functional."""
+    occupations = given.value("occupations")
+    held = isinstance(occupations, dict) and str(occupations.get("name", "")).lower() == "mom"
+    outer = given.value("external") is not None or _number(hamiltonian.value("e_external"), 0.0) != 0.0
+    found = (
+        (outer, "an external potential"),
+        (given.value("background_charge") is not None, "a background charge (jellium)"),
+        (held, "occupations held away from the ground state (mom)"),
+    )
+    return tuple(words for holds, words in found if holds)
 
 
 def _atoms(atoms: Item) -> tuple[NDArray[np.int16], Floats, Floats]:
@@ -123,6 +139,7 @@ def _level(item: Item, cell: Floats) -> LevelOfTheory:
         smearing_width=width,
         spin=_spin(eigenvalues, bool(given.value("soc", False))),
         charge=_number(given.value("charge"), 0.0),
+        extra=(("total_moment", "fixed"),) if _fixed_moment(given.value("occupations")) else (),
     )
 
 
@@ -150,6 +167,10 @@ def _smearing(given: Item) -> tuple[str, float | None]:
     words, width = str(found.get("name", "")).lower(), _number(found.get("width"))
     name = next((name for part, name in SMEARINGS if part in words), "")
     return ("none", None) if width == 0 or name == "none" else (name, width if np.isfinite(width) else None)
+
+
+def _fixed_moment(occupations: Any) -> bool:
+    return isinstance(occupations, dict) and bool(occupations.get("fixmagmom", False))
 
 
 def _hubbard(setups: Any) -> tuple[tuple[str, str, float], ...]:

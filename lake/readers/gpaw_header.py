@@ -28,6 +28,14 @@ _SETUP: Final = re.compile(
 )
 _HUBBARD: Final = re.compile(rb"([A-Z][a-z]?): '?[^,'\n]*:([spdf]),([0-9.]+)")
 
+_ALTERS: Final = (
+    (re.compile(rb"\n +External potential:|\n +external: (?!None)"), "an external potential"),
+    (re.compile(rb"\n +background_charge: (?!None)"), "a background charge (jellium)"),
+    (re.compile(rb"\n +sj: (?!None)"), "electrons at a given potential (SJM)"),
+    (re.compile(rb"\n +occupations: [^\n]*name: mom\b"), "occupations held away from the ground state (mom)"),
+)
+_FIXED_MOMENT: Final = re.compile(rb"fixmagmom: True")
+
 FUNCTIONALS: Final = {
     "LDA": "LDA-PW92", "PBE": "PBE", "PBESOL": "PBEsol", "REVPBE": "revPBE", "RPBE": "RPBE", "PBE0": "PBE0", "HSE06": "HSE06",
     "HSE03": "HSE03", "B3LYP": "B3LYP", "TPSS": "TPSS", "SCAN": "SCAN", "RSCAN": "rSCAN", "R2SCAN": "r2SCAN", "BEEF-VDW": "BEEF-vdW",
@@ -69,7 +77,13 @@ def read_level(text: bytes, cell: Floats) -> LevelOfTheory:
         smearing_width=width,
         spin=spin,
         charge=(_finite(charge.group(1)) or 0.0) if charge else 0.0,
+        extra=(("total_moment", "fixed"),) if _FIXED_MOMENT.search(text) else (),
     )
+
+
+def altered(text: bytes) -> tuple[str, ...]:
+    """Return what the text before the first positions names in energies and forces beside the functional."""
+    return tuple(words for pattern, words in _ALTERS if pattern.search(text) is not None)
 
 
 def _finite(field: bytes) -> float | None:

@@ -290,3 +290,15 @@ def test_the_input_beside_the_log_tells_dispersion_smearing_and_u() -> None:
     assert (level.hubbard_u, level.extra) == ((("Mg", "d", 4.5),), ())
     assert read_beside(log, INPUT=text + b"orbital_corr 2\nhubbard_u 4.5\n").level_of_theory.extra == (("hubbard_u", "on"),)
     assert read_beside(log, INPUT=b"&CONTROL\n calculation = 'scf'\n").level_of_theory.dispersion == ""
+
+
+def test_fields_and_a_solvent_are_in_the_level_and_constrained_moments_are_flagged() -> None:
+    log = abacus_text(make_steps(1)).replace(b"\n Start  Time", b"\n E_sol_el     -0.01   -0.13\n Start  Time")
+    assert read_beside(log).level_of_theory.extra == (("solvent", "of parameters that are not told"),)
+    given = b"INPUT_PARAMETERS\nimp_sol 1\neb_k 78.4\nefield_flag 1\nefield_dir 2\nefield_amp 0.01\nnelec_delta 1\n"
+    run = read_beside(log, INPUT=given)
+    assert run.level_of_theory.extra == (("solvent", "permittivity 78.4"), ("electric_field", "0.01 along 2"), ("electrons_added", "1"))
+    assert not any("altered_potential" in flags for flags in run.frames.flags)
+    held = read_beside(log, INPUT=given + b"sc_mag_switch 1\n")
+    assert all("altered_potential" in flags for flags in held.frames.flags)
+    assert held.notes[0] == "constrained magnetic moments (sc_mag_switch)"

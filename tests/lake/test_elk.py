@@ -68,3 +68,15 @@ def test_a_cut_output_gives_the_first_steps(cut: int) -> None:
 @settings(max_examples=80, deadline=None)
 def test_damage_never_escapes(place: int, byte: int) -> None:
     assert_damage_never_escapes(elk_text(make_steps(1)), place, byte)
+
+
+def test_fields_and_fixed_moments_are_in_the_level() -> None:
+    printed = b"""Constant electric field applied across unit cell
+ field strength :   0.000000000       0.000000000      0.1000000000E-02
+
+ global magnetic field (Cartesian) :   0.000000000       0.000000000       0.000000000
+ fixed spin moment (FSM) calculation, type :    1
+
+k-point grid"""
+    (run,) = read(elk_text(make_steps(1)).replace(b"k-point grid", printed, 1))
+    assert run.level_of_theory.extra == (("electric_field", "0.000000000 0.000000000 0.1000000000E-02"), ("fixed_moment", "1"))

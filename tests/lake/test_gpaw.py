@@ -94,3 +94,22 @@ def test_the_text_of_the_rewritten_gpaw_is_refused_with_what_to_do() -> None:
     with pytest.raises(UnreadableOutput, match="rewritten GPAW") as failure:
         reader.close()
     assert ".gpw" in failure.value.remedy
+
+
+def test_an_external_potential_is_flagged() -> None:
+    plain = gpaw_text(make_steps(2))
+    for text in (
+        plain.replace(b"\nXC:  ", b"\nExternal:  -0.100000\nXC:  "),
+        plain.replace(b"  xc: PBE\n", b"  external: {name: X}\n  xc: PBE\n"),
+    ):
+        (run,) = read(text)
+        assert all("altered_potential" in flags for flags in run.frames.flags)
+        assert "an external potential" in run.notes
+    (run,) = read(plain.replace(b"\nXC:  ", b"\nExternal:  +0.000000\nXC:  "))
+    assert run.frames.flags == ((), ())
+
+
+def test_terms_of_a_solvent_are_no_contradiction_and_in_the_level() -> None:
+    text = gpaw_text(make_steps(1)).replace(b"\nKinetic:         +12.5", b"\nInteractions\n surf:   +1.000000\nKinetic:         +11.5")
+    (run,) = read(text)
+    assert (run.frames.flags, [name for name, _ in run.level_of_theory.extra]) == (((),), ["solvent"])
