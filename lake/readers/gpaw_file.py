@@ -32,6 +32,8 @@ _SOURCES: Final = ("GPAW free energy, relative to reference atoms", "GPAW stress
 _BASES: Final = {"pw": "plane waves", "lcao": "LCAO", "fd": "grid"}
 _HUBBARD: Final = re.compile(r":([spdf]),([0-9.]+)")
 _OLD: Final = b"<gpaw_io"
+_NO_ENERGY: Final = 1e-7
+"""Hartree; the text prints six decimals of an eV."""
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -84,7 +86,7 @@ def _altered(given: Item, hamiltonian: Item) -> tuple[str, ...]:
     """Return what is in energies and forces beside the functional."""
     occupations = given.value("occupations")
     held = isinstance(occupations, dict) and str(occupations.get("name", "")).lower() == "mom"
-    outer = given.value("external") is not None or _number(hamiltonian.value("e_external"), 0.0) != 0.0
+    outer = given.value("external") is not None or abs(_number(hamiltonian.value("e_external"), 0.0)) > _NO_ENERGY
     found = (
         (outer, "an external potential"),
         (given.value("background_charge") is not None, "a background charge (jellium)"),

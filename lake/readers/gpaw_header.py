@@ -29,7 +29,7 @@ _SETUP: Final = re.compile(
 _HUBBARD: Final = re.compile(rb"([A-Z][a-z]?): '?[^,'\n]*:([spdf]),([0-9.]+)")
 
 _ALTERS: Final = (
-    (re.compile(rb"\n +External potential:|\n +external: (?!None)"), "an external potential"),
+    (re.compile(rb"\n +External potential:\n +(?!NoExternalPotential)\S|\n +external: (?!None)"), "an external potential"),
     (re.compile(rb"\n +background_charge: (?!None)"), "a background charge (jellium)"),
     (re.compile(rb"\n +sj: (?!None)"), "electrons at a given potential (SJM)"),
     (re.compile(rb"\n +occupations: [^\n]*name: mom\b"), "occupations held away from the ground state (mom)"),

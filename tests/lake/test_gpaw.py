@@ -105,7 +105,8 @@ def test_an_external_potential_is_flagged() -> None:
         (run,) = read(text)
         assert all("altered_potential" in flags for flags in run.frames.flags)
         assert "an external potential" in run.notes
-    (run,) = read(plain.replace(b"\nXC:  ", b"\nExternal:  +0.000000\nXC:  "))
+    none = plain.replace(b"  Using the PBE", b"  External potential:\n    NoExternalPotential\n  Using the PBE")
+    (run,) = read(none.replace(b"\nXC:  ", b"\nExternal:  +0.000000\nXC:  "))
     assert run.frames.flags == ((), ())
 
 
