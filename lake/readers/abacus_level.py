@@ -46,12 +46,12 @@ _SMEARING: Final = {
     "mp2": "methfessel-paxton", "mv": "marzari-vanderbilt", "cold": "marzari-vanderbilt",
 }  # fmt: skip
 _TERMS: Final = (
-    ("electric_field", re.compile(rb"\n +E_efield +\S")),
-    ("gate", re.compile(rb"\n +E_gatefield +\S")),
-    ("solvent", re.compile(rb"\n +E_sol_el +\S")),
-    ("deepks", re.compile(rb"\n +E_DeePKS +\S")),
+    ("electric_field", re.compile(rb"\n +E_efield +[-+]?[0.]*[1-9]")),
+    ("gate", re.compile(rb"\n +E_gatefield +[-+]?[0.]*[1-9]")),
+    ("solvent", re.compile(rb"\n +E_sol_el +[-+]?[0.]*[1-9]")),
+    ("deepks", re.compile(rb"\n +E_DeePKS +[-+]?[0.]*[1-9]")),
 )
-"""Rows among the energies (routine print_etot) that only such runs have."""
+"""Rows among the energies (routine print_etot); older versions print them as zero in every run."""
 _NOT_TOLD: Final = "of parameters that are not told"
 _ALTERS: Final = (
     ("sc_mag_switch", "constrained magnetic moments"),

@@ -56,8 +56,8 @@ _STOP_WORDS: Final = (b"finished iteration ", b"finished MD iteration ", b"\n St
 _PRESSURES: Final = {b"GPa": GPA, b"kB": KBAR, b"kbar": KBAR, b"MPa": GPA / 1000}
 _FORCE_UNITS: Final = {b"eV/A": 1.0}
 _DELTA_SCF: Final = b"* Constrained DFT - deltaSCF *"
-_FIELD: Final = b"* External Efield and/or dipole *"
-"""Title of a table of forces, printed where a field of the input or a dipole correction acts."""
+_FIELD: Final = re.compile(rb"\* External Efield and/or dipole \*+\n(?: \*[^\n]*\n){1,8} \* [A-Z]\w* [^\n]*(?:\.0*[1-9]|[1-9]\d*\.)")
+"""A table of forces of a field of the input or a dipole correction, with one that is not zero."""
 _FIELD_PAIR: Final = ("electric_field", "of the input or a dipole correction")
 
 
@@ -123,7 +123,7 @@ class CastepRun(RunLog):
             self.lost += 1
             self._once("energies whose geometry is not printed before them are left out")
             return None
-        if _FIELD in own and _FIELD_PAIR not in heading.level.extra:
+        if _FIELD.search(own) is not None and _FIELD_PAIR not in heading.level.extra:
             self.heading = replace(heading, level=replace(heading.level, extra=(*heading.level.extra, _FIELD_PAIR)))
         internal, free, sigma0 = energies
         converged, n_scf = _read_cycle(own, settings)

@@ -144,7 +144,12 @@ def test_occupations_of_delta_scf_are_flagged() -> None:
 
 
 def test_an_outer_field_is_in_the_level() -> None:
-    title = b" ************** External Efield and/or dipole ***************\n ***************** Stress Tensor"
-    (run,) = read(castep_text(make_steps(2)).replace(b" ***************** Stress Tensor", title))
+    title = b" ************** External Efield and/or dipole ***************\n *   Cartesian components (eV/A)   *\n"
+    plain = castep_text(make_steps(2))
+    zero = plain.replace(
+        b" ***************** Stress Tensor", title + b" * Mg 1  0.00000  0.00000  0.00000 *\n ***************** Stress Tensor"
+    )
+    assert read(zero)[0].level_of_theory.extra == ()
+    (run,) = read(zero.replace(b"0.00000 *", b"0.00100 *"))
     assert (run.frames.count, [name for name, _ in run.level_of_theory.extra]) == (2, ["electric_field"])
     assert not any("altered_potential" in flags for flags in run.frames.flags)
