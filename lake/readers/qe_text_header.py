@@ -52,6 +52,12 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Grand-Canonical SCF is activated", "electrons", "grand canonical"),
     (b"FCP Relaxation is activated", "electrons", "fictitious charge particle"),
 )
+_SEEN_LATER: Final[tuple[tuple[bytes, str, str], ...]] = (
+    (b"\nOSCDFT: ", "oscdft", "on"),
+    (b"\n     External forces energy    =", "external_forces", "on"),
+    (b"\n     lambda                    =", "constrained_magnetization", "on"),
+    (b"\n     Magnetic field            =", "magnetic_field", "on"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +226,7 @@ def _dispersion(text: bytes) -> str:
 def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
     """Return a level with what the parts of an energy betray, of which the header says nothing that is read.
 
-    A dispersion, a U, or occupations that constraints hold (OSCDFT).
+    A dispersion, a U, occupations that constraints hold (OSCDFT), held magnetic moments, a magnetic field, external forces.
     """
     dispersion = _DISPERSED.search(text) if not level.dispersion else None
     if dispersion is not None:
@@ -228,7 +234,8 @@ def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
     hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and U_NOT_TOLD not in level.extra else None
     if hubbard is not None and number(hubbard.group(1)) != 0.0:
         level = replace(level, extra=tuple(sorted({*level.extra, U_NOT_TOLD})))
-    return replace(level, extra=tuple(sorted({*level.extra, ("oscdft", "on")}))) if b"\nOSCDFT: " in text else level
+    seen = {(name, value) for words, name, value in _SEEN_LATER if words in text}
+    return replace(level, extra=tuple(sorted({*level.extra, *seen}))) if seen else level
 
 
 def _hubbard(text: bytes, elements: dict[str, str]) -> tuple[tuple[str, str, float], ...]:

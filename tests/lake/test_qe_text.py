@@ -475,6 +475,9 @@ def test_each_iteration_may_print_an_energy() -> None:
         ("     Hubbard energy            =       0.14000918 Ry", "", (("hubbard_u", "on"),)),
         ("     Hubbard energy            =       0.00000000 Ry", "", ()),
         ("OSCDFT: iteration type 0: micro-iteration of OS-CDFT multipliers inside iteration of rho", "", (("oscdft", "on"),)),
+        ("     External forces energy    =       0.00010000 Ry", "", (("external_forces", "on"),)),
+        ("     lambda                    =       5.00 Ry", "", (("constrained_magnetization", "on"),)),
+        ("     Magnetic field            =   0.0000000   0.0000000   0.0100000 Ry", "", (("magnetic_field", "on"),)),
     ],
 )
 def test_parts_of_the_energy_tell_what_the_header_does_not(line: str, dispersion: str, extra: tuple[tuple[str, str], ...]) -> None:
