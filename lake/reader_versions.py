@@ -26,7 +26,7 @@ VERSIONS: Final = {
     "nwchem": 5,
     "openmx": 4,
     "orca": 4,
-    "qe": 5,
+    "qe": 6,
     "runner": 1,
     "siesta": 4,
     "vasp": 5,

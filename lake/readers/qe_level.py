@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.theory import LevelOfTheory
+
 Floats = NDArray[np.float64]
 
 _LOCAL: Final[dict[tuple[int, ...], str]] = {
@@ -175,3 +177,17 @@ def _divides(coordinates: Floats, count: int) -> bool:
 def _fits(shares: Floats, total: int) -> bool:
     whole = np.rint(shares * total)
     return bool((np.abs(shares * total - whole) < 0.02).all()) and bool((whole >= 1).all())
+
+
+EXTERNAL_FORCES: Final = ("external_forces", "on")
+"""Forces of the input (ATOMIC_FORCES): `forces.f90` adds them to the forces, `electrons.f90` their energy, before either is printed."""
+
+
+def altered(level: LevelOfTheory) -> tuple[str, ...]:
+    """Return what is in the energies and forces beside the functional."""
+    return ("external forces of the input (ATOMIC_FORCES) are in the energy and in the forces",) if EXTERNAL_FORCES in level.extra else ()
+
+
+def has_no_stress_along_z(level: LevelOfTheory) -> bool:
+    """Return whether pw.x leaves the stress across a slab out: with an effective screening medium `stress.f90` prints zeros for it."""
+    return any(name == "isolated" and value.startswith("esm") for name, value in level.extra)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lake.readers.cross_checks import other_volume
 from lake.readers.qe_level import (
+    EXTERNAL_FORCES,
     find_mesh,
     functional_name,
     hubbard_shell,
@@ -54,7 +55,7 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
 )
 _SEEN_LATER: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\nOSCDFT: ", "oscdft", "on"),
-    (b"\n     External forces energy    =", "external_forces", "on"),
+    (b"\n     External forces energy    =", *EXTERNAL_FORCES),
     (b"\n     lambda                    =", "constrained_magnetization", "on"),
     (b"\n     Magnetic field            =", "magnetic_field", "on"),
 )

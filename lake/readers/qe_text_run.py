@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.cross_checks import summed_up
+from lake.readers.qe_level import altered, has_no_stress_along_z
 from lake.readers.qe_text_checks import contradictions, other_new_volume
 from lake.readers.qe_text_header import Header, element_numbers, read_header, seen_later
 from lake.readers.qe_text_step import (
@@ -251,6 +252,9 @@ class RunBuilder:
         flags = {flag for flag, holds in (("truncated", not self._done), ("malformed_steps", self._malformed > 0)) if holds}
         if any(entry.mixed for entry in self._header.species):
             flags.add("virtual_crystal")
+        if notes := altered(self._header.level):
+            flags.add("altered_potential")
+            self._notes += notes
         return Run(
             code="qe",
             code_version=self._header.version,
@@ -292,6 +296,8 @@ class RunBuilder:
         stress, stress_holes = _scaled(self._rows["stress"].values(), -np.where(kbar, KBAR, RYDBERG_PER_BOHR3))
         odd = np.abs(stress - stress.transpose(0, 2, 1)).max(axis=(1, 2)) > ASYMMETRY * np.abs(stress).max(axis=(1, 2))
         stress[odd], stress_holes[odd] = np.nan, True
+        if self._header is not None and has_no_stress_along_z(self._header.level):
+            stress[:] = np.nan
         told = contradictions(self._frames, forces, self._held(), stress)
         self._notes += summed_up(told)
         flags = self._flags(cell, force_holes, stress_holes, {step for step, _ in told})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
+from lake.readers.qe_level import altered, has_no_stress_along_z
 from lake.readers.qe_xml_level import Node, read_level, species_elements
 from lake.readers.rows import LIMIT, number
 from schemas.calculations import Run
@@ -191,13 +192,19 @@ class PwXmlReader:
         if self._broken:
             self._notes.append(f"the XML breaks off: {self._broken}")
         flags = {flag for flag, holds in (("truncated", not self._closed), ("malformed_steps", self._malformed > 0)) if holds}
+        level = read_level(inputs, self._sections.get("output"), frames.cell[0])
+        if notes := altered(level):
+            flags.add("altered_potential")
+            self._notes += notes
+        if has_no_stress_along_z(level):
+            frames = replace(frames, stress=np.full_like(frames.stress, np.nan), stress_source="")
         version = self._sections["general_info"].attribute("VERSION", "creator") if "general_info" in self._sections else ""
         return Run(
             code="qe",
             code_version=version,
             kind="neb" if image else _KINDS.get(calculation, "unknown"),
             format=FORMAT,
-            level_of_theory=read_level(inputs, self._sections.get("output"), frames.cell[0]),
+            level_of_theory=level,
             frames=frames,
             complete=self._closed,
             flags=tuple(sorted(flags)),

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.qe_level import functional_name, hubbard_shell, mesh_spacing, smearing_name, unique_pseudopotentials
+from lake.readers.qe_level import EXTERNAL_FORCES, functional_name, hubbard_shell, mesh_spacing, smearing_name, unique_pseudopotentials
 from lake.readers.qe_text_header import letters
 from lake.readers.rows import number
 from schemas.theory import LevelOfTheory
@@ -171,6 +171,16 @@ def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
     potential = inputs.words("electric_field", "electric_potential").lower()
     if potential:
         found.append(("electric_field", {"sawtooth_potential": "sawtooth", "berry_phase": "berry phase"}.get(potential, potential)))
+    if inputs.words("electric_field", "gate_settings", "use_gate") == "true":
+        found.append(("gate", "charged plate"))
+    if any(inputs.all("rism_settings")):
+        found.append(("solvent", "rism"))
+    if any(inputs.all("fcp_settings")):
+        found.append(("electrons", "fictitious charge particle"))
+    if inputs.words("spin_constraints", "spin_constraints").lower() not in {"", "none"}:
+        found.append(("constrained_magnetization", "on"))
+    if any(number(word.encode()) != 0.0 for word in inputs.words("external_atomic_forces").split()):
+        found.append(EXTERNAL_FORCES)
     return tuple(sorted(found))
 
 

@@ -177,6 +177,20 @@ def test_stress_is_the_kbar_columns_with_the_sign_turned() -> None:
     assert run.frames.stress[0, 0, 0] == pytest.approx(-0.00067978 * RYDBERG_PER_BOHR3)
 
 
+def test_stress_of_a_screened_slab_has_zeros_that_are_none() -> None:
+    """With an effective screening medium `stress.f90` prints zeros across the slab, whatever the stress there is."""
+    rows = "          total   stress  (Ry/bohr**3)                   (kbar)     P=   66.66\n" + "".join(
+        f"{a:13.8f}{b:13.8f}{0.0:13.8f}{x:13.2f}{y:12.2f}{0.0:12.2f}\n"
+        for a, b, x, y in ((0.00067978, 0.0, 100.0, 0.0), (0.0, 0.00067978, 0.0, 99.99), (0.0, 0.0, 0.0, 0.0))
+    )
+    (plain,) = read((header() + scf(-1.0) + rows + END).encode())
+    (slab,) = read((header(more="     Boundary Conditions: Metal-Slab-Metal\n") + scf(-1.0) + rows + END).encode())
+    assert (slab.level_of_theory.extra, slab.frames.stress_source) == ((("isolated", "esm bc2"),), "")
+    assert np.isfinite(plain.frames.stress).all()
+    assert np.isnan(slab.frames.stress).all()
+    assert slab.frames.flags == ((),)
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"), [("alat", ALAT * BOHR), ("bohr", BOHR), ("angstrom", 1.0), ("crystal", ALAT * BOHR), ("alat= 12.0", 12.0 * BOHR)]
 )
@@ -483,3 +497,6 @@ def test_each_iteration_may_print_an_energy() -> None:
 def test_parts_of_the_energy_tell_what_the_header_does_not(line: str, dispersion: str, extra: tuple[tuple[str, str], ...]) -> None:
     (run,) = read((header() + scf(-10.0) + "\n" + line + "\n" + END).encode())
     assert (run.level_of_theory.dispersion, run.level_of_theory.extra) == (dispersion, extra)
+    assert (
+        ("altered_potential" in run.flags) == (extra == (("external_forces", "on"),)) == any("ATOMIC_FORCES" in note for note in run.notes)
+    )

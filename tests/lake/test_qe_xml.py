@@ -147,6 +147,27 @@ def test_forces_that_the_code_set_to_zero_are_null() -> None:
     assert any("held fixed" in note for note in run.notes)
 
 
+def test_what_the_input_puts_beside_the_functional_is_told() -> None:
+    forces = "<external_atomic_forces rank='2' dims='3 2'>0 0 0\n0 0 {}</external_atomic_forces>"
+    settings = "<electric_field><gate_settings><use_gate>true</use_gate></gate_settings></electric_field><rism_settings/><fcp_settings/>"
+    settings += "<spin_constraints><spin_constraints>atomic</spin_constraints></spin_constraints>"
+    told = (
+        ("constrained_magnetization", "on"),
+        ("electrons", "fictitious charge particle"),
+        ("gate", "charged plate"),
+        ("solvent", "rism"),
+    )
+    run = read(document(output(-1.0), free=settings + forces.format("0.0")))
+    assert (run.level_of_theory.extra, run.flags, run.notes) == (told, (), ())
+    pushed = read(document(output(-1.0), free=forces.format("0.1")))
+    assert (pushed.level_of_theory.extra, pushed.flags) == ((("external_forces", "on"),), ("altered_potential",))
+    assert "ATOMIC_FORCES" in pushed.notes[0]
+    slab = "<boundary_conditions><assume_isolated>esm</assume_isolated><esm><bc>bc1</bc></esm></boundary_conditions>"
+    screened = read(document(output(-1.0), free=slab))
+    assert np.isnan(screened.frames.stress).all()
+    assert np.isfinite(screened.frames.forces).all()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
