@@ -213,9 +213,13 @@ def _rows(text: bytes, *, first: bool = False) -> list[tuple[bytes, ...]]:
 
 
 def _given_places(head: bytes) -> bytes:
-    """Return a list of coordinates, as ORCA prints it, of those in Å that its input gives; '' where it gives none that are certain."""
+    """Return a list of coordinates, as ORCA prints it, of those in Å that its input gives; '' where it gives none that are certain.
+
+    With symmetry ORCA turns the molecule.
+    """
     given = list(_GIVEN.finditer(head))
-    if len(given) != 1 or given[0].group(1).lower() != b"xyz" or {"BOHRS", "BOHR"} & set(_keywords(head)) or b"%coords" in head.lower():
+    elsewhere = {"BOHRS", "BOHR", "USESYM"} & set(_keywords(head)) or any(block in head.lower() for block in (b"%coords", b"%sym"))
+    if len(given) != 1 or given[0].group(1).lower() != b"xyz" or elsewhere:
         return b""
     lines = [line for line in given[0].group(3).split(b"\n")[1:] if line.partition(b">")[2].strip()]
     rows = [_GIVEN_PLACE.match(line) for line in lines]

@@ -145,6 +145,8 @@ def test_a_single_point_without_coordinates_has_those_of_its_input() -> None:
         ("* xyzfile -1 2 start.xyz", "no_complete_step", "start.xyz"),
         ("* xyz -1 2\nMg 0.0 0.0 0.0\nO: 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
         ("! Bohrs\n* xyz -1 2\nMg 0.0 0.0 0.0\nO 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
+        ("! UseSym\n* xyz -1 2\nMg 0.0 0.0 0.0\nO 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
+        ("%sym usesym true end\n* xyz -1 2\nMg 0.0 0.0 0.0\nO 0.0 0.0 2.1\n*", "no_complete_step", "gives none that can be read"),
         ("! DLPNO-CCSD(T)\n* xyzfile -1 2 start.xyz", "not_dft", "wave-function"),
     ],
 )
