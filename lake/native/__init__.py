@@ -71,8 +71,13 @@ def address(values: NDArray[np.generic]) -> int:
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(values))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # read-only, or empty
-        place: int = values.__array_interface__["data"][0]
-        return place
+        return address_in(values)
+
+
+def address_in(values: NDArray[np.generic]) -> int:
+    """Return where the numbers of an array begin that may be a part of another; slower."""
+    place: int = values.__array_interface__["data"][0]
+    return place
 
 
 def beginning(buffer: bytes | bytearray) -> bytes | int:
@@ -226,15 +231,9 @@ def vectors_apart(a: Floats, b: Floats) -> Floats | None:
     n, rows = a.shape[:2]
     steps, out = np.array([*a.strides, *b.strides]) // 8, np.empty((2, n))
     first = address(steps)
-    places = (_beginning(a), first, _beginning(b), first + 3 * steps.itemsize)
+    places = (address_in(a), first, address_in(b), first + 3 * steps.itemsize)
     made.vectors_apart(*places, n, rows, address(out))
     return out
-
-
-def _beginning(values: Floats) -> int:
-    """Return where the numbers of an array begin that may be a part of another."""
-    place: int = values.__array_interface__["data"][0]
-    return place
 
 
 def label_numbers(forces: Floats, stress: Floats) -> Floats | None:
@@ -298,7 +297,7 @@ def outcar_contradicts(cell: Floats, stress: Floats, beside: Floats, less: float
     made = loops()
     if made is None or cell.strides[2] != 8 or stress.strides[1] != 8:
         return None
-    steps = (_beginning(cell), cell.strides[0] // 8, cell.strides[1] // 8, _beginning(stress), stress.strides[0] // 8, address(beside))
+    steps = (address_in(cell), cell.strides[0] // 8, cell.strides[1] // 8, address_in(stress), stress.strides[0] // 8, address(beside))
     return bool(made.outcar_contradictions(*steps, len(cell), less, *most))
 
 

@@ -64,11 +64,6 @@ def pressure(step: Step) -> float:
     return float(-np.trace(step.stress)) / 3.0 if step.stress is not None else float("nan")
 
 
-def mean_stress(step: Step) -> float:
-    """Return a third of the trace of the stress, eV/Å³; NaN without a stress."""
-    return -pressure(step)
-
-
 def largest_component(step: Step) -> float:
     """Return the largest component of a force, eV/Å; NaN without forces."""
     return float(np.abs(step.forces).max()) if step.forces is not None else float("nan")

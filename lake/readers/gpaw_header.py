@@ -16,7 +16,6 @@ ROW: Final = re.compile(rb"\n +\d+ +([A-Z][a-z]?) +(-?[0-9.]+) +(-?[0-9.]+) +(-?
 
 _XC: Final = re.compile(rb"\n +Using the (\S+) Exchange-[Cc]orrelation functional|\nXC parameters: (\S+)[^\n]*|\n +xc: (\S+) *(?=\n)")
 _CUTOFF: Final = re.compile(rb"\n +Cutoff energy: +(\S+) eV")
-_SPACING: Final = re.compile(rb"\nEffective grid spacing [^=\n]*= +(\S+)")
 _MESH: Final = re.compile(rb"\n\d+ k-points?: (\d{1,4}) x (\d{1,4}) x (\d{1,4}) Monkhorst-Pack")
 _IRREDUCIBLE: Final = re.compile(rb"\n(\d{1,7}) k-points? in the irreducible part")
 _POINTS: Final = re.compile(rb"\n(\d{1,7}) k-points?(?:: |\n)")

@@ -37,9 +37,9 @@ class OpenRun:
         self.lost = 0
         self._steps = StepTable()
         self._read: list[Tables] = []
-        self._samples: list[bytes] = []
-        """How each of the tables begins."""
         """Cells, positions, forces and stress as compiled loops read them."""
+        self._samples: list[bytes] = []
+        """How each of these tables begins."""
         self._batches: Sequence[BlockBatch] = ()
         """The same as Python reads them, from the first step on that compiled loops do not."""
         self._taken = 0
