@@ -22,9 +22,9 @@ from lake.grouping import Output
 from lake.metadata import FILE_NAMES, MAX_BYTES, parse_metadata, together
 from lake.readers import find_reader
 from lake.readers.base import PushReader, ReaderSpec, takes_companions
-from lake.readers.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
-from lake.readers.openmx_given import OpenmxInput, read_given, recognises_input
-from lake.readers.vasp_inputs import VaspInput, input_kind, read_input
+from lake.readers.collections.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
+from lake.readers.openmx.given import OpenmxInput, read_given, recognises_input
+from lake.readers.vasp.inputs import VaspInput, input_kind, read_input
 from schemas.errors import UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
 from schemas.sources import Rejection

@@ -70,8 +70,8 @@ def readers_page() -> str:
         "for rows with three or more numbers. A lost line that alone announces a step shows by the words of two steps in one and by the",
         "numbers that codes give their steps. Where a number is printed twice (volume and vectors of the cell, pressure and stress,",
         "largest or total force and table, terms and sum of an energy) both places are compared; where they differ the frame is flagged",
-        "`contradictory_values`, with both values in the notes (`tests/lake/test_cross_checks.py`). Not told is a digit that became",
-        "another digit where nothing repeats it; the XML of pw.x and the .md of OpenMX repeat little.",
+        "`contradictory_values`, with both values in the notes (`tests/lake/readers/test_cross_checks.py`). Not told is a digit that",
+        "became another one where nothing repeats it; the XML of pw.x and the .md of OpenMX repeat little.",
         "",
         *_table(("reader", "code", "rank"), [(spec.name, spec.code, str(spec.rank)) for spec in READERS]),
     ]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lake.checks import check
 from lake.identity import calculation_id
 from lake.readers.base import ReaderSpec
-from lake.readers.openmx_given import OpenmxInput, with_given
-from lake.readers.vasp_inputs import VaspInput, inputs_of, with_inputs
+from lake.readers.openmx.given import OpenmxInput, with_given
+from lake.readers.vasp.inputs import VaspInput, inputs_of, with_inputs
 from lake.same_steps import Indices, same_steps, taken, vectors_apart
 from schemas.calculations import Calculation, Run
 from schemas.frames import FrameBlock

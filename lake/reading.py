@@ -20,8 +20,8 @@ from lake.grouping import group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata, together, withheld
 from lake.readers import READERS
 from lake.readers.base import ReaderSpec
-from lake.readers.openmx_given import OpenmxInput
-from lake.readers.vasp_inputs import VaspInput
+from lake.readers.openmx.given import OpenmxInput
+from lake.readers.vasp.inputs import VaspInput
 from schemas.calculations import Calculation
 from schemas.errors import ObjectMissing, StoreError, UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings

@@ -6,33 +6,33 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from lake.readers.abacus import ABACUS_LOG
-from lake.readers.abinit import ABINIT_LOG, ABINIT_OUTPUT
-from lake.readers.abinit_netcdf import ABINIT_GSR, ABINIT_HIST
-from lake.readers.ase_database import ASE_DATABASE
-from lake.readers.ase_json import ASE_JSON
-from lake.readers.ase_trajectory import ASE_TRAJECTORY
+from lake.readers.abacus.log import ABACUS_LOG
+from lake.readers.abinit.netcdf import ABINIT_GSR, ABINIT_HIST
+from lake.readers.abinit.text import ABINIT_LOG, ABINIT_OUTPUT
 from lake.readers.base import PushReader, ReaderSpec
-from lake.readers.castep import CASTEP_OUTPUT
-from lake.readers.castep_trajectory import CASTEP_TRAJECTORY
-from lake.readers.cp2k import CP2K_LOG
-from lake.readers.deepmd import DEEPMD_NPY
-from lake.readers.elk import ELK_INFO
-from lake.readers.extxyz import EXTXYZ
-from lake.readers.fhi_aims import FHI_AIMS_OUTPUT
+from lake.readers.castep.output import CASTEP_OUTPUT
+from lake.readers.castep.trajectory import CASTEP_TRAJECTORY
+from lake.readers.collections.ase_database import ASE_DATABASE
+from lake.readers.collections.ase_json import ASE_JSON
+from lake.readers.collections.ase_trajectory import ASE_TRAJECTORY
+from lake.readers.collections.deepmd import DEEPMD_NPY
+from lake.readers.collections.extxyz import EXTXYZ
+from lake.readers.collections.runner_data import RUNNER_DATA
+from lake.readers.cp2k.log import CP2K_LOG
+from lake.readers.elk.info import ELK_INFO
+from lake.readers.fhi_aims.output import FHI_AIMS_OUTPUT
 from lake.readers.gaussian import GAUSSIAN_LOG
-from lake.readers.gpaw import GPAW_TEXT
-from lake.readers.gpaw_file import GPAW_FILE
-from lake.readers.nwchem import NWCHEM_LOG
-from lake.readers.openmx import OPENMX_MD, OPENMX_OUTPUT
+from lake.readers.gpaw.file import GPAW_FILE
+from lake.readers.gpaw.text import GPAW_TEXT
+from lake.readers.nwchem.log import NWCHEM_LOG
+from lake.readers.openmx.output import OPENMX_MD, OPENMX_OUTPUT
 from lake.readers.orca import ORCA_OUTPUT
-from lake.readers.outcar import OUTCAR
-from lake.readers.qe_text import PW_STDOUT
-from lake.readers.qe_xml import PW_XML
-from lake.readers.runner_data import RUNNER_DATA
-from lake.readers.siesta import SIESTA_OUTPUT
-from lake.readers.vasp_xml import VASPRUN_XML
-from lake.readers.vaspout import VASPOUT
+from lake.readers.qe.text import PW_STDOUT
+from lake.readers.qe.xml import PW_XML
+from lake.readers.siesta.output import SIESTA_OUTPUT
+from lake.readers.vasp.outcar import OUTCAR
+from lake.readers.vasp.vaspout import VASPOUT
+from lake.readers.vasp.xml import VASPRUN_XML
 
 READERS: Final[tuple[ReaderSpec, ...]] = (
     VASPRUN_XML,

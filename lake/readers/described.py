@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from lake.readers.described_abacus_elk import ABACUS_DOC, ELK_DOC
+from lake.readers.abacus.described import ABACUS_DOC
+from lake.readers.collections.described import COLLECTION_DOCS
+from lake.readers.cp2k.described import CP2K_DOC
 from lake.readers.described_binary import BINARY_DOCS
-from lake.readers.described_collections import COLLECTION_DOCS
-from lake.readers.described_cp2k import CP2K_DOC
-from lake.readers.described_vasp import OUTCAR_DOC, VASPRUN_DOC
+from lake.readers.elk.described import ELK_DOC
 from lake.readers.reader_doc import ReaderDoc, Trap
+from lake.readers.vasp.described import OUTCAR_DOC, VASPRUN_DOC
 
 _PW_STDOUT: Final = ReaderDoc(
     name="pw.x stdout",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lake.readers import find_reader
-from lake.readers.cp2k_run import Log, LogBuilder
+from lake.readers.cp2k.run import Log, LogBuilder
 from lake.readers.text_steps import Cutter
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput

@@ -9,7 +9,7 @@ from made_up_collections import CELL, extxyz_of, made_frames, numbers
 from lake.collections.answers import Answers, read_answers, section_of
 from lake.collections.proposals import NeedsUnits, settled
 from lake.collections.records import Collection
-from lake.readers.extxyz import ExtxyzReader
+from lake.readers.collections.extxyz import ExtxyzReader
 from lake.theory import theory_key, verdict
 from schemas.errors import QueryError, UnreadableOutput
 from schemas.flags import DISQUALIFYING

@@ -11,7 +11,7 @@ from made_up_readings import LDA, PBE, made_block
 
 from lake.grouping import Output, group
 from lake.identity import calculation_id
-from lake.readers.ase_trajectory import ASE_TRAJECTORY
+from lake.readers.collections.ase_trajectory import ASE_TRAJECTORY
 from schemas.calculations import Calculation, Run
 from schemas.frames import FrameBlock
 from schemas.theory import U_NOT_TOLD, LevelOfTheory

@@ -25,11 +25,11 @@ from lake.distances import smallest_distances
 from lake.identity import configuration_hashes
 from lake.readers import find_reader
 from lake.readers.anchors import seek
-from lake.readers.extxyz import ExtxyzReader
+from lake.readers.collections.extxyz import ExtxyzReader
 from lake.readers.rows import cast_fields, number
 from lake.readers.tokens import read_table
-from lake.readers.vasp_rows import FORCE_TABLE, LATTICE, SIX, VARRAY, BlockBatch, Layout
-from lake.readers.vasp_xml import VASPRUN_XML
+from lake.readers.vasp.rows import FORCE_TABLE, LATTICE, SIX, VARRAY, BlockBatch, Layout
+from lake.readers.vasp.xml import VASPRUN_XML
 from lake.reading import read_stream
 from lake.rows import calculation_rows, frame_rows
 from lake.same_steps import vectors_apart

@@ -1,0 +1,1 @@
+"""Outputs and trajectories of CASTEP."""

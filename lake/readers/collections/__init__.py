@@ -1,0 +1,1 @@
+"""Formats that hold frames of any source: extxyz, ASE, RuNNer, DeePMD."""

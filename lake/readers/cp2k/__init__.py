@@ -1,0 +1,1 @@
+"""Logs of CP2K with their inputs and trajectories."""

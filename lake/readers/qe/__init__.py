@@ -1,0 +1,1 @@
+"""Standard output and XML of pw.x of Quantum ESPRESSO."""

@@ -1,0 +1,1 @@
+"""vasprun.xml, OUTCAR and vaspout.h5 of VASP."""
