@@ -21,7 +21,7 @@ VERSIONS: Final = {
     "elk": 4,
     "extxyz": 1,
     "fhi-aims": 5,
-    "gaussian": 5,
+    "gaussian": 6,
     "gpaw": 3,
     "nwchem": 5,
     "openmx": 4,

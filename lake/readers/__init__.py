@@ -21,7 +21,7 @@ from lake.readers.collections.runner_data import RUNNER_DATA
 from lake.readers.cp2k.log import CP2K_LOG
 from lake.readers.elk.info import ELK_INFO
 from lake.readers.fhi_aims.output import FHI_AIMS_OUTPUT
-from lake.readers.gaussian import GAUSSIAN_LOG
+from lake.readers.gaussian.log import GAUSSIAN_LOG
 from lake.readers.gpaw.file import GPAW_FILE
 from lake.readers.gpaw.text import GPAW_TEXT
 from lake.readers.nwchem.log import NWCHEM_LOG

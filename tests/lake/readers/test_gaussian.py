@@ -18,10 +18,10 @@ from made_up_rare_logs import (
 )
 
 from lake.readers import find_reader
-from lake.readers.gaussian import GAUSSIAN_LOG
+from lake.readers.gaussian.log import GAUSSIAN_LOG
 from schemas.errors import UnreadableOutput
 from schemas.theory import LevelOfTheory
-from schemas.units import HARTREE, HARTREE_PER_BOHR
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 
 def test_reads_what_is_printed() -> None:
@@ -188,3 +188,162 @@ def test_options_that_change_the_functional_are_in_the_level() -> None:
     assert level(b"int=(grid=ultrafine,dkh2) iop(6/7=3)") == replace(level(b"int=grid=ultrafine"), extra=(("hamiltonian", "DKH"),))
     with pytest.raises(UnreadableOutput, match="point charges"):
         level(b"charge nosymm")
+
+
+ROUTE = b"#p opt pbepbe/6-31g* EmpiricalDispersion=GD3BJ"
+
+
+@pytest.mark.parametrize(
+    ("route", "reason"),
+    [
+        (b"#p opt oniom(mn15/def2svp:hf/def2svp:uff)", "not_dft"),
+        (b"# MP4(SDQ)/STO-3G", "not_dft"),
+        (b"#t rccsd(t)/cc-pvtz scf=(tight, direct) opt", "not_dft"),
+        (b"#p cbs-qb3 scf=(xqc, maxcycle = 200)", "not_dft"),
+        (b"# opt external='gau_xtb'", "not_dft"),
+        (b"# b3lyp/6-31g(d) scf=(tight) td=(nstates=5,root=1) opt", "not_energies"),
+        (b"# b3lyp/6-31g(d) counterpoise=2", "not_energies"),
+        (b"# b3lyp/6-31g(d) massage", "not_dft"),
+    ],
+)
+def test_a_route_to_another_energy_is_refused_before_that_is_printed(route: bytes, reason: str) -> None:
+    """A cut log of ONIOM, coupled clusters or excited states has energies of self-consistency alone, of one layer or the ground state."""
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(gaussian_text(make_steps(1)).replace(ROUTE, route))
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("method", ["RB2PLYPD3", "RDSDPBEP86", "RPDDG"])
+def test_a_method_that_is_no_functional_is_refused_by_its_name(method: str) -> None:
+    with pytest.raises(UnreadableOutput):
+        read(gaussian_text(make_steps(1), method=method))
+
+
+def _repeated(text: bytes, between: bytes, energy: bytes) -> bytes:
+    """Return a log whose last energy is printed again, with another value, behind what stands between."""
+    start = text.rindex(b" SCF Done:")
+    end = text.index(b"\n", text.index(b"Conv=", start)) + 1
+    first = text[start:end]
+    again = first.replace(first.partition(b" = ")[2].split()[0], energy)
+    return text[:end] + between + again + text[end:]
+
+
+@pytest.mark.parametrize("between", [b" >>>>>>>>>> Convergence criterion not met.\n", b" The wavefunction has an internal instability.\n"])
+def test_of_several_energies_of_one_geometry_the_last_counts(between: bytes) -> None:
+    """scf=xqc goes on where the first cycle gave up, stable=opt leaves the state that it found unstable."""
+    text = _repeated(gaussian_text(make_steps(2)), between, b"-77.5")
+    (run,) = read(text)
+    assert run.frames.energy.tolist() == [make_steps(2)[0].energy * HARTREE, -77.5 * HARTREE]
+    assert (run.frames.step.tolist(), run.n_malformed_steps, run.flags) == ([0, 1], 0, ())
+    assert np.isfinite(run.frames.forces).all()
+    (cut,) = read(text[: text.rindex(b" SCF Done:") + 30])
+    assert cut.frames.energy.tolist() == [make_steps(2)[0].energy * HARTREE]
+
+
+def test_an_energy_in_another_field_basis_or_solvent_is_left_out() -> None:
+    """Derivatives by finite fields print energies of the same atoms; 'method/large//method/small' ends with another basis."""
+    text, (first, second) = gaussian_text(make_steps(2)), make_steps(2)
+    field = b" The following finite field(s) will be applied:\n An electric field of              0.0019  0.0000  0.0000\n"
+    (run,) = read(_repeated(text, field, b"-77.5"))
+    assert run.frames.energy.tolist() == [first.energy * HARTREE, second.energy * HARTREE]
+    assert run.flags == ("malformed_steps",)
+    place = text.rindex(b" Standard basis: 6-31G(d)")
+    (run,) = read(text[:place] + text[place:].replace(b"6-31G(d)", b"6-311G(d)"))
+    assert (run.frames.energy.tolist(), run.flags) == ([first.energy * HARTREE], ("malformed_steps",))
+    (run,) = read(text[:place] + _continuum(b"Water", b"78.3") + text[place:])
+    assert run.frames.energy.tolist() == [first.energy * HARTREE]
+
+
+def _continuum(name: bytes, eps: bytes) -> bytes:
+    return (
+        b" Polarizable Continuum Model (PCM)\n =================================\n Model                : PCM.\n"
+        b" Atomic radii         : SMD-Coulomb.\n Solvent              : %s, Eps= %s Eps(inf)=   1.777849\n"
+        b" ------------------------------------------------------------------------------\n Spheres list:\n" % (name, eps)
+    )
+
+
+def test_the_solvent_is_the_printed_one() -> None:
+    """'scrf=(smd,read)' and 'scrf=check' do not tell it; the order of options is no other solvent."""
+
+    def level(words: bytes, block: bytes) -> LevelOfTheory:
+        text = gaussian_text(make_steps(1)).replace(b"EmpiricalDispersion=GD3BJ", words)
+        return read(text.replace(b" Standard basis", block + b" Standard basis"))[0].level_of_theory
+
+    water, other = _continuum(b"Water", b"78.3"), _continuum(b"Water", b"20.0")
+    assert level(b"scrf=(smd,solvent=water)", water) == level(b"SCRF=(Solvent=Water,SMD)", water) == level(b"scrf=check", water)
+    assert level(b"scrf=(smd,read)", water) != level(b"scrf=(smd,read)", other)
+    assert level(b"scrf=check", b"") != level(b"scrf=check", b" another run\n")
+
+
+GENERAL = b""" General basis read from cards:  (5D, 7F)
+ Centers:   1
+ lanl2dz
+ ****
+ Centers:   1
+ f 1 1.00
+     Exponent=  3.5250000000D+00 Coefficients=  1.0000000000D+00
+ ****
+ Centers:   2
+ 6-31g(d)
+ ****
+"""
+PRINTED = b""" General basis read from cards:  (5D, 7F)
+ AO basis set in the form of general basis input (Overlap normalization):
+      1 0
+ S   1 1.00       0.000000000000
+      0.1687144782D+00  0.1000000000D+01
+ ****
+      2 0
+ S   1 1.00       0.000000000000
+      0.4380000000D-01  0.1000000000D+01
+ ****
+
+"""
+CORES = b"""                                       Pseudopotential Parameters
+ ======================================================================================================
+  Center     Atomic      Valence      Angular      Power
+  Number     Number     Electrons     Momentum     of R      Exponent        Coefficient   SO-Coeffient
+ ======================================================================================================
+    1         12           2
+                                      D and up
+                                                     1      511.9951763      -10.00000000    0.00000000
+    2          8
+                                   No pseudopotential on this center.
+ ======================================================================================================
+"""
+
+
+def test_a_general_basis_is_known_by_its_functions() -> None:
+    """Basis sets read from cards are equal where their names or functions are; one that is not printed is equal to no other."""
+    text = gaussian_text(make_steps(1))
+
+    def bases(block: bytes, *, run: bytes = b"") -> dict[str, str]:
+        made = text.replace(b" Standard basis: 6-31G(d) (6D, 7F)\n", run + block)
+        return dict(read(made)[0].level_of_theory.pseudopotentials)
+
+    assert bases(GENERAL)["O"] == "General basis 6-31g(d) (5D, 7F)"
+    assert bases(GENERAL)["Mg"].startswith("General basis lanl2dz + functions ")
+    assert bases(GENERAL, run=b" 7\n") == bases(GENERAL) != bases(GENERAL.replace(b"3.525", b"3.526"))
+    assert bases(PRINTED, run=b" 7\n") == bases(PRINTED) != bases(PRINTED.replace(b"0.4380", b"0.4381"))
+    assert bases(PRINTED)["Mg"] == bases(PRINTED.replace(b"0.4380", b"0.4381"))["Mg"]
+    assert bases(GENERAL + CORES)["Mg"].endswith(", 2 electrons")
+    assert bases(GENERAL + CORES)["Mg"] != bases(GENERAL + CORES.replace(b"-10.0", b"-11.0"))["Mg"]
+    hidden = b" General basis read from cards:  (5D, 7F)\n"
+    assert bases(hidden) == bases(hidden) != bases(hidden, run=b" 7\n")
+    assert bases(b"") == {"Mg": "keyword 6-31g*", "O": "keyword 6-31g*"}
+
+
+def test_a_state_of_several_unpaired_electrons_is_in_the_level() -> None:
+    (run,) = read(gaussian_text(make_steps(1)).replace(b"Multiplicity = 2", b"Multiplicity = 4"))
+    assert run.level_of_theory.extra == (("multiplicity", "4"),)
+
+
+def test_nuclei_that_repel_each_other_otherwise_are_those_of_another_step() -> None:
+    """Logs that somebody shortened by hand have energies behind other atoms."""
+    text = gaussian_text(make_steps(1)).replace(b"         12           0", b"          6           0")
+    (step,) = make_steps(1)
+    own = 6 * 8 * BOHR / float(np.linalg.norm(step.positions[1] - step.positions[0]))
+    for shown, flags in ((own, ()), (own + 0.01, ("contradictory_values",))):
+        line = f"       nuclear repulsion energy {shown:18.10f} Hartrees.\n".encode()
+        (run,) = read(text.replace(b" Requested convergence", line + b" Requested convergence"))
+        assert run.frames.flags == (flags,)
