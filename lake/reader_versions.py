@@ -25,7 +25,7 @@ VERSIONS: Final = {
     "gpaw": 3,
     "nwchem": 5,
     "openmx": 4,
-    "orca": 4,
+    "orca": 5,
     "qe": 6,
     "runner": 1,
     "siesta": 4,

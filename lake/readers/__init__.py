@@ -26,7 +26,7 @@ from lake.readers.gpaw.file import GPAW_FILE
 from lake.readers.gpaw.text import GPAW_TEXT
 from lake.readers.nwchem.log import NWCHEM_LOG
 from lake.readers.openmx.output import OPENMX_MD, OPENMX_OUTPUT
-from lake.readers.orca import ORCA_OUTPUT
+from lake.readers.orca.output import ORCA_OUTPUT
 from lake.readers.qe.text import PW_STDOUT
 from lake.readers.qe.xml import PW_XML
 from lake.readers.siesta.output import SIESTA_OUTPUT

@@ -16,7 +16,7 @@ from made_up_rare_logs import (
 )
 
 from lake.readers import find_reader
-from lake.readers.orca import ORCA_OUTPUT
+from lake.readers.orca.output import ORCA_OUTPUT
 from schemas.errors import UnreadableOutput
 from schemas.theory import LevelOfTheory
 from schemas.units import HARTREE, HARTREE_PER_BOHR
@@ -176,3 +176,121 @@ def test_dummies_are_no_atoms() -> None:
 def test_the_geometrical_counterpoise_correction_is_in_the_level() -> None:
     (run,) = read(orca_text(make_steps(1)).replace(b"CPCM(water)", b"gCP(DFT/SVP)"))
     assert run.level_of_theory.extra == (("geometrical_counterpoise", "GCP(DFT/SVP)"),)
+
+
+KEYWORDS = b"|  1> ! PBE0 D3BJ def2-SVP opt CPCM(water)"
+
+
+def _with_input(keywords: str, *block: str, text: bytes = b"") -> bytes:
+    lines = "\n".join(f"|  {k + 1}> {words}" for k, words in enumerate((f"! {keywords}", *block)))
+    return (text or orca_text(make_steps(1))).replace(KEYWORDS, lines.encode())
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (("PBE0 def2-SVP", "%tddft nroots 4 iroot 1 end"), "not_energies"),
+        (("HF 6-31G(d)", "%cis nroots 5 end"), "not_energies"),
+        (("PBE0 def2-SVP DeltaSCF",), "not_energies"),
+        (("B2PLYP def2-TZVP opt",), "not_dft"),
+        (("RI-PWPB95 def2-TZVP def2-TZVP/C",), "not_dft"),
+        (("HF Extrapolate(2/3,cc)",), "not_dft"),
+        (("QM/XTB PBE def2-SVP opt",), "not_dft"),
+        (("PBE def2-SVP", '%pointcharges"around.pc"'), "not_dft"),
+    ],
+)
+def test_an_input_for_another_energy_is_refused_before_that_is_printed(lines: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UnreadableOutput) as refusal:
+        read(_with_input(*lines))
+    assert refusal.value.reason == reason
+
+
+def test_energies_of_excited_states_are_not_those_of_the_ground_state() -> None:
+    """`%cis` of Hartree-Fock has another heading than time-dependent functionals; the final energy is that of the root."""
+    text = orca_text(make_steps(1))
+    with pytest.raises(UnreadableOutput, match="excited"):
+        read(text.replace(b"FINAL SINGLE", b"CIS/TD-DFT TOTAL ENERGY\n    E(tot)  =  -337.7 Eh\n\nFINAL SINGLE"))
+
+
+def test_a_script_of_several_jobs_is_refused() -> None:
+    """`%compound` runs other basis sets behind the first, each with an input of its own."""
+    text = orca_text(make_steps(2))
+    place = text.rindex(b"         *                GEOMETRY")
+    listing = b"                                       INPUT FILE\n======\n|  1> ! HF pc-1\n"
+    with pytest.raises(UnreadableOutput, match="several jobs"):
+        read(text[:place] + listing + text[place:])
+    with pytest.raises(UnreadableOutput, match="several jobs"):
+        read(text.replace(KEYWORDS, listing + listing))
+
+
+def test_composites_and_printed_dispersion_are_in_the_level() -> None:
+    def level(keywords: str, told: bytes = b"", *block: str, hf: bool = False) -> LevelOfTheory:
+        text = _with_input(keywords, *block).replace(b"Your calculation utilizes the basis", told + b"Your calculation utilizes the basis")
+        old, new = b"Density Functional     Method          .... DFT", b"Ab initio Hamiltonian  Method          .... Hartree-Fock"
+        return read(text.replace(old, new) if hf else text)[0].level_of_theory
+
+    told = b"Your calculation utilizes the atom-pairwise dispersion correction\nbased on tight binding partial charges (D4)\n"
+    assert level("HF-3c", hf=True).functional == "HF-3c"
+    assert (level("wB97X-3c", told).functional, level("wB97X-3c", told).dispersion) == ("wB97X-3c", "")
+    assert level("TPSSh def2-SVP", told).dispersion == "D4"
+    assert level("PBE D3 def2-SVP ABC").extra == (("three_body", "ABC"),)
+    assert dict(level("PBE D3 def2-SVP", b"", "%method D3S6 0.64 end").extra) == {"method_block": "d3s6 0.64"}
+    assert level("PBE def2-SVP FOD").extra == (("fractional_occupation", "FOD"),)
+    assert level("PBE def2-SVP", b"", "%scf SmearTemp 5000 end").smearing == "fermi-dirac"
+
+
+def test_a_continuum_is_named_by_keyword_and_block() -> None:
+    """'CPCM' alone stands for a conductor, COSMO and SMD, as the block says."""
+    levels = {
+        read(_with_input("PBE0 def2-SVP CPCM", block, "end"))[0].level_of_theory
+        for block in ('%cpcm smd true smdsolvent "toluene"', "%cpcm epsilon 2.37 fepstype cpcm", "%cpcm epsilon 2.37 fepstype cosmo")
+    }
+    assert len(levels) == 3
+
+
+def test_a_basis_is_named_with_its_additions() -> None:
+    """ORCA 3 names 6-31G and 6-31G* alike but for a line on polarisation; one that is not named is equal to no other."""
+    name = b"Your calculation utilizes the basis: def2-SVP\n"
+
+    def bases(told: bytes, *block: str, keywords: str = "PBE0 opt") -> dict[str, str]:
+        text = orca_text(make_steps(1)).replace(name, told)
+        return dict(read(_with_input(keywords, *block, text=text))[0].level_of_theory.pseudopotentials)
+
+    polarised = name + b"Your calculation utilizes pol. fcns from basis: Ahlrichs polarization\n"
+    assert bases(polarised)["O"] == "def2-SVP + Ahlrichs polarization"
+    assert bases(b"", keywords="PBE0 def2-TZVP def2/J")["O"] == "keyword DEF2-TZVP"
+    assert bases(b"") == bases(b"") != bases(b"another run\n")
+    own = [bases(name, f'%basis newgto Mg "{other}" end end') for other in ("def2-TZVP", "def2-QZVP")]
+    assert own[0] != own[1]
+    assert all(each["O"].startswith("def2-SVP input ") for each in own)
+
+
+@pytest.mark.parametrize(("block", "extra"), [("", (("multiplicity", "3"),)), ("%scf brokensym 1,1 end", (("broken_symmetry", "1,1"),))])
+def test_states_of_several_unpaired_electrons_are_in_the_level(block: str, extra: tuple[tuple[str, str], ...]) -> None:
+    text = orca_text(make_steps(1), settings=(" Multiplicity           Mult            ....    3",))
+    assert read(_with_input("PBE0 def2-SVP", block, text=text))[0].level_of_theory.extra == extra
+
+
+def test_a_gradient_of_zero_along_constraints_leaves_the_forces_out() -> None:
+    warning = b"------------------\n\nWARNING: THERE ARE 5 CONSTRAINED CARTESIAN COORDINATES\n"
+    (run,) = read(orca_text(make_steps(1)).replace(b"------------------\n\n", warning))
+    assert np.isnan(run.frames.forces).all()
+    assert (run.frames.flags, run.n_malformed_steps) == (((),), 0)
+    assert "constrained" in run.notes[0]
+
+
+def test_a_final_energy_that_nothing_explains_is_flagged() -> None:
+    """The final energy is that of self-consistency with the corrections that are printed."""
+    (step,) = make_steps(1)
+
+    def flags(total: float, *corrections: float) -> tuple[str, ...]:
+        rows = [f"Total Energy       :   {total:.8f} Eh", *(f"Dispersion correction       {value:.9f}" for value in corrections)]
+        return read(orca_text([step], settings=tuple(rows)))[0].frames.flags[0]
+
+    assert flags(step.energy) == flags(step.energy + 0.01, -0.01) == ()
+    assert flags(step.energy - 0.2) == flags(step.energy + 0.01, -0.02) == ("contradictory_values",)
+
+
+def test_potentials_of_the_optimiser_alter_the_energy() -> None:
+    (run,) = read(_with_input("PBE0 def2-SVP opt", "%geom SpherePot 8.0", "end"))
+    assert run.frames.flags == (("altered_potential",),)
