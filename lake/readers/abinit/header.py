@@ -44,6 +44,9 @@ def gsr_variables(data: Netcdf) -> tuple[Variables, int]:
     mesh = data.floats("monkhorst_pack_folding", (3,))
     if "kptrlatt" not in words and mesh is not None and bool((mesh > 0).all()):
         words["ngkpt"] = tuple(repr(value).encode() for value in mesh.tolist())
+    occupations = data.floats("occupations")
+    if occupations is not None and occupations.ndim == 3 and bool(np.isfinite(occupations).all()):
+        words |= {"occ": tuple(repr(value).encode() for value in occupations.ravel().tolist()), "nband": (b"%d" % occupations.shape[2],)}
     words |= {name: (str(value).encode(),) for name, value in _spins(data).items()}
     return Variables(words), dataset
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from lake.readers.abinit.occupations import held_occupations
 from lake.readers.qe.level import mesh_spacing
 from lake.readers.rows import number
 from schemas.elements import SYMBOLS
@@ -126,7 +127,7 @@ def level_of_theory(variables: Variables, dataset: int, pseudos: Mapping[int, st
         smearing_width=variables.value("tsmear", dataset, 0.01) * HARTREE if smearing != "none" else None,
         spin=_spin(variables, dataset),
         charge=charge,
-        extra=_fields(variables, dataset),
+        extra=(*_fields(variables, dataset), *held_occupations(variables, dataset)),
     )
 
 

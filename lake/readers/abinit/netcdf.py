@@ -40,7 +40,7 @@ _LABELS: Final = (
 _HEADER: Final = (
     "input_string", "ixc", "occopt", "tsmear", "ecut", "kinetic_energy_cutoff", "pawecutdg", "usepaw", "kptrlatt", "charge", "codvsn",
     "monkhorst_pack_folding", "reduced_coordinates_of_kpoints", "number_of_states", "pseudopotential_types", "title", "md5_pseudos",
-    "number_of_components", "number_of_spinor_components", "e_vdw_dftd",
+    "number_of_components", "number_of_spinor_components", "e_vdw_dftd", "occupations",
 )  # fmt: skip
 _STEPS: Final = ("etotal", "rprimd", "xred", "fcart", "strten", "typat", "znucl", "ekin")
 
