@@ -100,19 +100,39 @@ def _mass(numbers: bytes, kind: str) -> float:
 
 
 def check(run: Run) -> Run:
-    """Return the run with flags for missing labels, forces that do not add up, huge forces and atoms too close."""
+    """Return the run with flags for missing labels, forces that do not add up or hold constraints, huge ones, and atoms too close."""
     frames = run.frames
     derived = derive(frames)
     over = derived.of_labels > _LIMITS
     found = dict(zip(_OVER, over, strict=True)) if over.any() else {}
     found["missing_energy"] = np.isnan(frames.energy)
     found["atoms_too_close"] = derived.min_distance < CLOSE_LIMIT
+    if "net_force" in found and found["net_force"].any():
+        found["constrained_forces"] = _held_still(frames, found["net_force"])
     raised = {name: mask for name, mask in found.items() if mask.any()}
     if not raised:
         return run
     flagged = replace(frames, flags=_with_flags(frames.flags, raised))
     _DERIVED[flagged] = derived
     return replace(run, frames=flagged)
+
+
+def _held_still(frames: FrameBlock, doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (n,) where atoms without any force stand beside others whose forces do not add up to zero.
+
+    An atom on which symmetry leaves no force does not hold the others back: what they lack was taken from the atoms that are held.
+    """
+    still = np.zeros(frames.count, dtype=np.bool_)
+    still[doubtful] = (frames.forces[doubtful] == 0.0).all(axis=2).any(axis=1)
+    return still
+
+
+def held_zero(frames: FrameBlock) -> NDArray[np.bool_]:
+    """Return (n,) where every coordinate that is held fixed has a force of exactly zero, and another has one."""
+    if frames.fixed is None or not bool(frames.fixed.any()):
+        return np.zeros(frames.count, dtype=np.bool_)
+    zero = frames.forces == 0.0
+    return np.asarray(zero[:, frames.fixed].all(axis=1) & (np.isfinite(frames.forces) & ~zero).any(axis=(1, 2)))
 
 
 def _with_flags(flags: tuple[tuple[str, ...], ...], raised: Mapping[str, NDArray[np.bool_]]) -> tuple[tuple[str, ...], ...]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-SHARED: Final = 1
+SHARED: Final = 2
 """What comes after every reader: grouping of outputs, checks and flags, keys of theory, formulas, identities."""
 VERSIONS: Final = {
     "abacus": 4,
-    "abinit": 4,
-    "ase": 2,
-    "castep": 3,
+    "abinit": 5,
+    "ase": 3,
+    "castep": 4,
     "cp2k": 4,
     "deepmd": 1,
     "elk": 4,

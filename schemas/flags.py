@@ -35,6 +35,12 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "A restraint, a constrained density or an external potential is in the energy or the forces, which are not those of the"
         " functional alone; the notes say what.",
     ),
+    Flag(
+        "constrained_forces",
+        True,
+        "Forces on some atoms are exactly zero and those on the others do not add up to zero, or a collection has zeros for all atoms that"
+        " it holds fixed: a constraint was applied to the forces.",
+    ),
     Flag("final_scf_other_basis", True, "Last SCF of a variable-cell run: same structure, another plane-wave set."),
     Flag("pulay_suspect", False, "The cell changed while the plane-wave set stayed that of the first cell: stress and energy drift."),
     Flag("pressure_in_energy", True, "The printed energy holds a PV term that could not be taken out."),

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.checks import held_zero
 from lake.collections.answers import COMPRESSION, TENSION, Answers
 from lake.collections.label_names import Candidates, candidates, is_gradient, no_label, stem
 from lake.collections.records import Collection, Column, Series
@@ -114,10 +115,19 @@ def label(collection: Collection, answers: Answers, chosen: Chosen) -> tuple[Run
         for charge in np.unique(charges):
             part = np.flatnonzero(charges == charge)
             block = _block(collection, series, part, answers, chosen)
-            frames = replace(block, fixed=collection.fixed.get(index))
+            frames = _flag_constrained(replace(block, fixed=collection.fixed.get(index)))
             level = level_of(collection, answers, index)
             runs.append(words.run(frames, level, float(charge), first=not runs))
     return tuple(runs)
+
+
+def _flag_constrained(frames: FrameBlock) -> FrameBlock:
+    """Flag frames whose atoms that are held fixed have no force: `get_forces` of ASE makes it zero unless it is told not to."""
+    held = held_zero(frames)
+    if not held.any():
+        return frames
+    flags = zip(frames.flags, held.tolist(), strict=True)
+    return replace(frames, flags=tuple(tuple(sorted({*names, "constrained_forces"})) if zero else names for names, zero in flags))
 
 
 @dataclass(frozen=True)

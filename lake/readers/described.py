@@ -80,6 +80,7 @@ _ABINIT: Final = ReaderDoc(
         Trap("toldfe must be met twice", "test_abinit::test_a_small_difference_of_energy_must_come_twice"),
         Trap("datasets that are no ground state", "test_abinit::test_datasets_that_give_no_ground_state_are_refused"),
         Trap("penalties, positrons, jellium", "test_abinit::test_what_is_in_the_energy_beside_the_functional_is_flagged"),
+        Trap("occupations that the input gives", "test_abinit::test_occupations_of_an_excited_state_are_another_level"),
         Trap("forces zeroed or projected by constraints", "test_abinit::test_forces_that_constraints_changed_are_left_out"),
         Trap("a cut output", "test_abinit::test_a_cut_output_gives_the_first_steps"),
     ),

@@ -83,6 +83,10 @@ _CASTEP_TRAJECTORY: Final = ReaderDoc(
     proof="test_golden_long_tail::test_geom_of_castep_agrees_with_its_castep",
     traps=(
         Trap(
+            "forces with those of a thermostat",
+            "test_castep_trajectory::test_forces_of_dynamics_are_taken_where_they_do_the_work_of_the_energy",
+        ),
+        Trap(
             "Hamiltonian and kinetic energy beside the DFT energy",
             "test_castep_trajectory::test_dynamics_take_the_first_energy_and_no_stress",
         ),

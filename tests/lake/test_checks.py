@@ -49,6 +49,16 @@ def test_each_flag_is_raised_where_it_belongs_and_others_stay() -> None:
     assert check(made_run(frames)).frames.energy is frames.energy
 
 
+def test_atoms_without_force_beside_forces_that_do_not_add_up_were_held() -> None:
+    forces = np.zeros((6, 4, 3))
+    forces[0, :2] = [[0.5, 0, 0], [0, 0.2, 0]]  # two atoms of a slab that is held below them
+    forces[1, :2] = [[0.5, 0, 0], [-0.5, 0, 0]]  # symmetry leaves the others no force
+    forces[2] = [[0.5, 0, 0], [0, 0.2, 0], [0, 0, 0.1], [0, 0.0, 0.001]]  # they do not add up, and nobody is held
+    frames = replace(BLOCK, forces=forces)
+    flagged = [("constrained_forces" in flags, "net_force" in flags) for flags in check(made_run(frames)).frames.flags]
+    assert flagged == [(True, True), (False, False), (False, True), *[(False, False)] * 3]
+
+
 def test_derived_numbers() -> None:
     stress = np.zeros((1, 3, 3))
     stress[0, 0, 0] = 0.3

@@ -1,7 +1,7 @@
 """Occupations that an ABINIT input gives (occopt 0 and 2): those of an excited state are another level of theory than the ground state.
 
-With these two options nothing orders the states by their energies: `occ` holds electrons where the input puts them (constrained occupations,
-ΔSCF). Lists that are full up to one band and empty above it are those of the ground state of an insulator.
+With these two options nothing orders the states by their energies: `occ` holds electrons where the input puts them (constrained
+occupations, ΔSCF). Lists that are full up to one band and empty above it are those of the ground state of an insulator.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Variables(Protocol):
 
 
 def held_occupations(variables: _Variables, dataset: int) -> tuple[tuple[str, str], ...]:
-    """Return what given occupations add to the level of theory: a moment that they fix, or the occupations where they are no ground state's."""
+    """Return what given occupations add to the level of theory: the moment they fix, or all where they are no ground state's."""
     occopt = variables.integer("occopt", dataset, 1)
     if occopt not in _GIVEN:
         return ()

@@ -3,14 +3,16 @@
 Everything is in atomic units, each line marked (`<-- E` energies, h cell, S stress, R positions, V velocities, F forces; page ".md file"
 of the CASTEP documentation, tcm.phy.cam.ac.uk/castep/MD). The first energy is that of DFT, to which the forces belong, with the constant
 for the finite basis where the run has one, which the .castep states apart; behind it stand the enthalpy or the Hamiltonian, and the
-kinetic energy. The stress of a .md holds the kinetic part of the ions and is left out. Neither file names a functional.
+kinetic energy. The stress of a .md holds the kinetic part of the ions and is left out. Its forces hold friction and random forces where the
+thermostat is Langevin's, which the file does not name (seen: CASTEP 16.1, whose .castep has other forces in the same steps): they are taken
+only where they do the work that the energy loses. Neither file names a functional.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -30,6 +32,14 @@ _HEAD: Final = re.compile(rb"\s*BEGIN header[\s\S]*?END header\s*\n(?:[ \t]*\n)*
 _MARK: Final = re.compile(r"<-- (\S+)\s*$")
 _MOVED: Final = 1e-6
 """bohr"""
+_WORK_MISSED: Final = 0.05
+"""Share of the change of energy by which the work of forces may miss it; in usual dynamics the mean of two steps bends by a tenth of it."""
+_NOISE: Final = 1e-4
+"""eV an atom, by which energies of a dynamics may be off"""
+_NOT_PLAIN: Final = (
+    "the forces of this .md do not do the work that its energy loses, or that cannot be told: those of a Langevin thermostat are in such"
+    " files; they are left out, the .castep has the forces"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +147,9 @@ class CastepTrajectoryReader:
         moving = any("pulay_suspect" in step.flags for step in steps)
         kind = "md" if dynamics else "relax"
         notes = ["a trajectory of CASTEP names no functional: deposit the .castep of the run too"]
+        if dynamics and any(step.forces is not None for step in steps) and (moving or not _do_the_work(steps)):
+            steps = [replace(step, forces=None) for step in steps]
+            notes.append(_NOT_PLAIN)
         if dynamics and snapshots[0].stress is not None:
             notes.append("the stress of a .md holds the kinetic part of the ions and is left out")
         flags = {"truncated": not complete, "malformed_steps": torn > 0}
@@ -155,6 +168,25 @@ class CastepTrajectoryReader:
             n_malformed_steps=torn,
         )
         return (run,)
+
+
+def _do_the_work(steps: list[Step]) -> bool:
+    """Return whether the forces of a dynamics in one cell do the work that its energy loses; False for a single step."""
+    cell = steps[0].cell
+    if len(steps) < 2 or any(step.forces is None for step in steps) or abs(np.linalg.det(cell)) < 1e-6:
+        return False
+    energy = np.array([step.energy for step in steps])
+    places, forces = (np.array([getattr(step, name) for step in steps]) for name in ("positions", "forces"))
+    moves = np.diff(places, axis=0)
+    moves -= np.rint(moves @ np.linalg.inv(cell)) @ cell
+    work = -(moves * (forces[1:] + forces[:-1]) / 2).sum(axis=(1, 2))
+    change = np.diff(energy)
+    missed, scale = _rms(change - work), max(_rms(change), _rms(work))
+    return missed <= max(_WORK_MISSED * scale, _NOISE * len(places[0]))
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _step(k: int, snapshot: Snapshot, first: Snapshot, *, dynamics: bool) -> Step:

@@ -62,6 +62,7 @@ _TRAJECTORY: Final = ReaderDoc(
     traps=(
         Trap("calculators that are not DFT", "test_ase_files::test_energies_of_calculators_that_are_not_dft_are_refused"),
         Trap("forces without the constraints of the run", "test_ase_files::test_constraints_are_kept_apart_from_the_forces"),
+        Trap("forces that a constraint made zero", "test_ase_files::test_forces_that_a_constraint_made_zero_are_flagged"),
         Trap("a cut file", "test_ase_files::test_a_cut_trajectory_gives_the_first_frames"),
         Trap("energies that belong to no force", "test_ase_files::test_the_free_energy_is_the_label_and_the_other_is_sigma0"),
     ),

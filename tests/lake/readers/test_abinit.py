@@ -182,25 +182,19 @@ def test_fields_and_a_fixed_moment_are_in_the_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("occopt", "bands", "spins", "occupations", "told"),
     [
-        ("occopt           1", ()),
-        ("occopt           0\n            nband           6\n              occ      2.0 2.0\n                       2.0 2.0 0.0 0.0", ()),
-        (
-            "occopt           2\n            nband           6\n              occ      2.0 2.0\n                       2.0 1.0 1.0 0.0",
-            (("occupations", "occopt 2: 3*2 2*1"),),
-        ),
-        (
-            "occopt           2\n            nband           3  3\n           nsppol           2\n              occ      1.0 1.0 1.0 1.0 0.0 0.0",
-            (("total_moment", "2"),),
-        ),
-        (
-            "occopt           2\n            nband           3  3\n           nsppol           2\n              occ      1.0 0.0 1.0 1.0 1.0 0.0",
-            (("occupations", "occopt 2: 1 0 1; 2*1"),),
-        ),
-        ("occopt           2\n            nband           6\n              occ      2.0 2.0 2.0", (("occupations", "occopt 2, of the input"),)),
+        (1, "6", 1, "2.0 2.0 2.0 1.0 1.0 0.0", ()),
+        (0, "6", 1, "2.0 2.0\n                       2.0 2.0 0.0 0.0", ()),
+        (2, "6", 1, "2.0 2.0\n                       2.0 1.0 1.0 0.0", (("occupations", "occopt 2: 3*2 2*1"),)),
+        (2, "3  3", 2, "1.0 1.0 1.0 1.0 0.0 0.0", (("total_moment", "2"),)),
+        (2, "3  3", 2, "1.0 0.0 1.0 1.0 1.0 0.0", (("occupations", "occopt 2: 1 0 1; 2*1"),)),
+        (2, "6", 1, "2.0 2.0 2.0", (("occupations", "occopt 2, of the input"),)),
     ],
 )
-def test_occupations_of_an_excited_state_are_another_level(given: str, told: tuple[tuple[str, str], ...]) -> None:
-    (run,) = read(abinit_text([make_steps(1)], extra=f"           {given}"))
+def test_occupations_of_an_excited_state_are_another_level(
+    occopt: int, bands: str, spins: int, occupations: str, told: tuple[tuple[str, str], ...]
+) -> None:
+    words = {"occopt": occopt, "nband": bands, "nsppol": spins, "occ": occupations}
+    (run,) = read(abinit_text([make_steps(1)], extra="\n".join(f"{name:>17}      {value}" for name, value in words.items())))
     assert run.level_of_theory.extra == told

@@ -114,6 +114,16 @@ def test_constraints_are_kept_apart_from_the_forces(tmp_path: Path) -> None:
         assert np.array_equal(run.frames.forces[0], FRAMES[0].forces)
 
 
+def test_forces_that_a_constraint_made_zero_are_flagged(tmp_path: Path) -> None:
+    atoms = atoms_of(FRAMES[0])
+    atoms.set_constraint(FixAtoms([0, 2]))
+    raw, zeroed = atoms.copy(), atoms.copy()
+    raw.calc = SinglePointCalculator(raw, energy=-1.0, forces=atoms.get_forces(apply_constraint=False))
+    zeroed.calc = SinglePointCalculator(zeroed, energy=-1.0, forces=atoms.get_forces())
+    (run,) = read(trajectory(tmp_path / "a.traj", [raw, zeroed]))
+    assert ["constrained_forces" in flags for flags in run.frames.flags] == [False, True]
+
+
 def test_images_of_different_atoms_are_runs_at_their_places(tmp_path: Path) -> None:
     other = made_frames(1, symbols=("O", "O"))[0]
     first, second = read(trajectory(tmp_path / "a.traj", [atoms_of(FRAMES[0]), atoms_of(other), atoms_of(FRAMES[1])]))

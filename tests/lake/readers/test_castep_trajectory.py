@@ -74,6 +74,36 @@ def test_dynamics_take_the_first_energy_and_no_stress() -> None:
     assert any("kinetic" in note for note in run.notes)
 
 
+def dynamics_of_a_spring(noise: float, *, steps: int = 12, moving: bool = False) -> str:
+    """Return the .md of two atoms on a spring (atomic units), whose forces hold a random part."""
+    rng, labels = np.random.default_rng(3), ["N               1", "N               2"]
+    text = " BEGIN header\n \n END header\n \n"
+    for k in range(steps):
+        stretch = 0.2 * np.cos(0.3 * k)
+        places = np.array([[0.1, 5.0, 5.0], [12.1 + stretch, 5.0, 5.0]])  # over the face of the cell
+        force = np.array([[0.5 * stretch, 0.0, 0.0], [-0.5 * stretch, 0.0, 0.0]]) + noise * rng.normal(size=(2, 3))
+        text += f"   {40.0 * k:23.16E}\n" + rows(np.array([[-20.0 + 0.25 * stretch**2, -19.9, 0.1]]), "E")
+        cell = np.diag([14.0 + (0.1 * k if moving else 0.0)] * 3)
+        text += rows(cell, "h") + rows(places, "R", labels) + rows(force * 0, "V", labels) + rows(force, "F", labels) + "\n"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (dynamics_of_a_spring(0.0), True),
+        (dynamics_of_a_spring(0.02), False),
+        (dynamics_of_a_spring(0.0, steps=1), False),
+        (dynamics_of_a_spring(0.0, moving=True), False),
+    ],
+)
+def test_forces_of_dynamics_are_taken_where_they_do_the_work_of_the_energy(text: str, kept: bool) -> None:
+    """A Langevin thermostat writes its friction and random forces into the .md, and the .castep has none of them."""
+    run = read(text)
+    assert (bool(np.isfinite(run.frames.forces).all()), any("thermostat" in note for note in run.notes)) == (kept, not kept)
+    assert np.isfinite(run.frames.energy).all()
+
+
 @pytest.mark.parametrize(("offset", "disagrees"), [(0.0, False), (1e-2, True)])
 def test_a_trajectory_of_other_energies_disagrees(offset: float, disagrees: bool) -> None:
     """A constant apart is the unit factor or the correction for the finite basis; energies that go apart are of another run."""
