@@ -258,6 +258,10 @@ _ORCA: Final = ReaderDoc(
         Trap("high spin, broken symmetry", "test_orca::test_states_of_several_unpaired_electrons_are_in_the_level"),
         Trap("a gradient of zero along constraints", "test_orca::test_a_gradient_of_zero_along_constraints_leaves_the_forces_out"),
         Trap("terms that nothing explains", "test_orca::test_a_final_energy_that_nothing_explains_is_flagged"),
+        Trap(
+            "UseSym of ORCA 2 and 3 when atoms leave the symmetry",
+            "test_orca::test_orbitals_held_in_a_symmetry_that_the_atoms_have_left_alter_the_energy",
+        ),
         Trap("walls of the optimiser", "test_orca::test_potentials_of_the_optimiser_alter_the_energy"),
         Trap("no coordinates printed", "test_orca::test_a_single_point_without_coordinates_has_those_of_its_input"),
         Trap("charges, embedding potentials and ghosts", "test_orca::test_centres_that_are_no_atoms_are_not_passed_over"),

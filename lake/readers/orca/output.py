@@ -17,6 +17,7 @@ from lake.readers.cross_checks import CrossCheck, norm_of_forces
 from lake.readers.orca.given import GIVEN, PLACES, given_places, read_given
 from lake.readers.orca.level import read_level
 from lake.readers.orca.others import METHOD, altered, foreign_input, foreign_method, foreign_text, several_jobs
+from lake.readers.orca.symmetry import has_left, imposed
 from lake.readers.rows import number
 from lake.readers.step_log import Heading, LogReader, RunLog, as_numbers
 from lake.readers.text_steps import NAN, Step, as_floats, even_decimals, lines_after, numbered, token_table
@@ -33,6 +34,7 @@ _PLACE: Final = re.compile(rb"\n +([A-Z][a-z]?|-) +(-?\d+\.\d+) +(-?\d+\.\d+) +(
 _NO_ATOM: Final = re.compile(rb"Q[,:]?|[A-Z][a-z]?[>:]")
 _ENERGY: Final = re.compile(rb"\nFINAL SINGLE POINT ENERGY(?: \([^)\n]*\))? +(\S+)([^\n]*)(?=\n)")
 _GRADIENT: Final = re.compile(rb"\nCARTESIAN GRADIENT(?: \(NUMERICAL\))?\n-+\n\n(WARNING: THERE ARE \d+ CONSTRAINED[^\n]*\n)?")
+_HELD: Final = "orbitals are held in the symmetry of the first step, which the atoms have left (UseSym)"
 _CONSTRAINED: Final = "the printed gradient is zero along constrained coordinates: the forces are left out"
 _CYCLES: Final = re.compile(rb"SCF CONVERGED AFTER +(\d{1,5}) CYCLES")
 _CHANGE: Final = re.compile(rb"\n +Last Energy change +\.\.\. +(\S+) +Tolerance : +(\S+)")
@@ -73,6 +75,8 @@ class OrcaRun(RunLog):
         self._self_consistent = False
         self._symbols: list[str] = []
         self._found = 0
+        self._operations: tuple[Floats, ...] | None = None
+        """Of the symmetry that the orbitals keep."""
 
     def read_heading(self, text: bytes) -> Heading | None:
         """Return nothing: atoms and settings are printed with the first step."""
@@ -131,7 +135,6 @@ class OrcaRun(RunLog):
         """Return the step; raises UnreadableOutput where the energy is not that of density-functional theory."""
         stop = _STOPS.search(piece)
         own = piece if stop is None else piece[: stop.start()]
-        del heading
         _raise(foreign_text(own) or several_jobs(piece, 0))
         energy = next(reversed(list(_ENERGY.finditer(own))), None)
         if energy is None:
@@ -146,7 +149,7 @@ class OrcaRun(RunLog):
             self.lost += 1
             return None
         cycles, change = _CYCLES.findall(own), _CHANGE.findall(own)
-        met = bool(cycles) and b"not fully converged" not in energy.group(2) and b"SCF NOT CONVERGED" not in own
+        met = bool(cycles) and b"not fully converged" not in energy.group() and b"SCF NOT CONVERGED" not in own
         met = met and all(abs(number(value)) <= 1.05 * number(limit) for value, limit in change[-1:])
         return Step(
             number=self._found - 1,
@@ -156,8 +159,19 @@ class OrcaRun(RunLog):
             forces=self._forces(own),
             converged=int(met),
             n_scf=int(cycles[-1]) if cycles else -1,
+            flags=self._symmetry(own, heading, positions),
             contradictions=_other_total(own[: energy.start()], number(energy.group(1))),
         )
+
+    def _symmetry(self, text: bytes, heading: Heading, positions: Floats) -> tuple[str, ...]:
+        """Return a flag for a step whose atoms have left the symmetry in which the orbitals are held."""
+        if self._operations is None:
+            self._operations = imposed(text, heading.numbers, positions)
+        if not self._operations or not has_left(self._operations, heading.numbers, positions):
+            return ()
+        if _HELD not in self.notes:
+            self.notes.append(_HELD)
+        return ("altered_potential",)
 
     def _forces(self, text: bytes) -> Floats | None:
         """Return the forces of a step; none where constraints of the optimiser are projected out of the printed gradient."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -294,3 +296,18 @@ def test_a_final_energy_that_nothing_explains_is_flagged() -> None:
 def test_potentials_of_the_optimiser_alter_the_energy() -> None:
     (run,) = read(_with_input("PBE0 def2-SVP opt", "%geom SpherePot 8.0", "end"))
     assert run.frames.flags == (("altered_potential",),)
+
+
+def test_orbitals_held_in_a_symmetry_that_the_atoms_have_left_alter_the_energy() -> None:
+    """ORCA 3 keeps the point group of the first step; its forces then do half of the work that the energy loses."""
+    first, second = make_steps(2)
+    line = replace(first, positions=np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]))
+    bent = replace(second, positions=np.array([[0.0, 0.1, -1.0], [0.0, -0.1, 1.0]]))
+    longer = replace(second, positions=np.array([[0.0, 0.0, -1.1], [0.0, 0.0, 1.1]]))
+    on = (" Symmetry handling      UseSym         .... ON",)
+    for steps, printed, flags in (
+        ([line, bent], on, ((), ("altered_potential",))),
+        ([line, longer], on, ((), ())),
+        ([line, bent], (), ((), ())),
+    ):
+        assert read(orca_text(steps, settings=printed))[0].frames.flags == flags
