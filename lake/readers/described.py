@@ -35,12 +35,12 @@ _PW_STDOUT: Final = ReaderDoc(
         Trap("T24: messages that name a block", "test_qe_text::test_messages_that_name_a_block_are_not_one"),
         Trap("T25: 'converged' above the threshold", "test_qe_text::test_unconverged_steps_that_the_code_calls_converged"),
         Trap("T25: JOB DONE proves nothing", "test_qe_text::test_failed_scf_is_no_step_and_job_done_is_no_proof"),
-        Trap("glued and overflowed fields", "test_qe_text::test_glued_and_overflowed_fields"),
-        Trap("several runs in one log", "test_qe_text::test_several_runs_in_one_log"),
+        Trap("glued and overflowed fields", "test_qe_text_damaged::test_glued_and_overflowed_fields"),
+        Trap("several runs in one log", "test_qe_text_damaged::test_several_runs_in_one_log"),
         Trap("zeros in the stress of a screened slab", "test_qe_text::test_stress_of_a_screened_slab_has_zeros_that_are_none"),
-        Trap("external forces in the energy", "test_qe_text::test_parts_of_the_energy_tell_what_the_header_does_not"),
-        Trap("images of neb.x: PW.out without a banner", "test_qe_text::test_an_image_of_neb_x_is_a_run_without_banner_and_end"),
-        Trap("a cut file", "test_qe_text::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
+        Trap("external forces in the energy", "test_qe_text_level::test_parts_of_the_energy_tell_what_the_header_does_not"),
+        Trap("images of neb.x: PW.out without a banner", "test_qe_text_damaged::test_an_image_of_neb_x_is_a_run_without_banner_and_end"),
+        Trap("a cut file", "test_qe_text_damaged::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
     ),
 )
 _PW_XML: Final = ReaderDoc(
@@ -280,8 +280,14 @@ _NWCHEM: Final = ReaderDoc(
     forces="test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy",
     traps=(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
-        Trap("plane waves: lower cutoffs before", "test_nwchem::test_plane_waves_at_a_lower_cutoff_before_are_a_run_of_their_own"),
-        Trap("plane waves: atoms that others moved", "test_nwchem::test_plane_waves_without_a_geometry_of_their_own_are_counted"),
+        Trap(
+            "plane waves: lower cutoffs before",
+            "test_nwchem_plane_waves::test_plane_waves_at_a_lower_cutoff_before_are_a_run_of_their_own",
+        ),
+        Trap(
+            "plane waves: atoms that others moved",
+            "test_nwchem_plane_waves::test_plane_waves_without_a_geometry_of_their_own_are_counted",
+        ),
         Trap("QM/MM, ONIOM, counterpoise", "test_nwchem::test_energies_of_a_part_of_the_atoms_are_refused"),
         Trap("the optimiser's energy has more in it", "test_nwchem::test_another_energy_of_the_optimiser_is_flagged"),
         Trap("restraints are in the optimiser's energy", "test_nwchem::test_springs_of_restraints_are_in_the_optimisers_energy_alone"),

@@ -28,7 +28,9 @@ TRAPS: Final[tuple[KnownTrap, ...]] = (
         "test_outcar::test_t5_one_exact_step_is_no_failure",
     ),
     trap(
-        "T6", "parameters of one name, the second of another part of the code", "test_vasp_xml::test_t6_first_of_repeated_parameters_stands"
+        "T6",
+        "parameters of one name, the second of another part of the code",
+        "test_vasp_xml_level::test_t6_first_of_repeated_parameters_stands",
     ),
     trap(
         "T7",
@@ -47,18 +49,18 @@ TRAPS: Final[tuple[KnownTrap, ...]] = (
     trap(
         "T12",
         "several processes in one file, XML that is none",
-        "test_vasp_xml::test_t12_steps_outside_are_stray",
-        "test_vasp_xml::test_t12_head_that_is_no_xml",
+        "test_vasp_xml_damaged::test_t12_steps_outside_are_stray",
+        "test_vasp_xml_damaged::test_t12_head_that_is_no_xml",
     ),
-    trap("T13", "a cut run", "test_vasp_xml::test_t13_last_step_counts_when_its_energy_is_closed"),
+    trap("T13", "a cut run", "test_vasp_xml_damaged::test_t13_last_step_counts_when_its_energy_is_closed"),
     trap(
         "T14",
         "`****` and NaN",
-        "test_vasp_xml::test_t14_overflowed_field_is_null_and_flagged",
+        "test_vasp_xml_damaged::test_t14_overflowed_field_is_null_and_flagged",
         "test_outcar::test_t14_overflowed_energy_is_null_and_flagged",
     ),
-    trap("T15", "X for Xe, r for Zr", "test_vasp_xml::test_t15_element_of_title_symbol_and_mass"),
-    trap("T16", "one element in two POTCAR blocks", "test_vasp_xml::test_t16_element_in_two_blocks"),
+    trap("T15", "X for Xe, r for Zr", "test_vasp_xml_level::test_t15_element_of_title_symbol_and_mass"),
+    trap("T16", "one element in two POTCAR blocks", "test_vasp_xml_level::test_t16_element_in_two_blocks"),
     trap("T17", "a cell turned into a triangle is no reference", "test_traps::test_t17_cell_and_forces_are_not_turned"),
     trap(
         "T18",

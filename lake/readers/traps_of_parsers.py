@@ -35,7 +35,7 @@ TRAPS_OF_PARSERS: Final[tuple[KnownTrap, ...]] = (
     trap(
         "E10",
         "GW and BSE have no energy; rows of a database without one",
-        "test_vasp_xml::test_beyond_the_ground_state_is_refused",
+        "test_vasp_xml_level::test_beyond_the_ground_state_is_refused",
         "test_golden_collections::test_qm9_has_its_numbers_in_the_data",
     ),
     trap("S1", "sign, unit and order of each code's stress", "test_golden_work::test_every_code_with_a_stress_has_its_proof"),
@@ -69,12 +69,15 @@ TRAPS_OF_PARSERS: Final[tuple[KnownTrap, ...]] = (
     ),
     trap("F3", "JOB DONE behind an SCF that failed", "test_qe_text::test_failed_scf_is_no_step_and_job_done_is_no_proof"),
     trap(
-        "F4", "a cut vasprun.xml", "test_vasp_xml::test_any_prefix_gives_the_prefix_of_frames", "test_vasp_xml::test_t13_no_complete_step"
+        "F4",
+        "a cut vasprun.xml",
+        "test_vasp_xml_damaged::test_any_prefix_gives_the_prefix_of_frames",
+        "test_vasp_xml_damaged::test_t13_no_complete_step",
     ),
     trap(
         "F5",
         "`******` of an integer in the head, numbers for names",
-        "test_vasp_xml::test_t12_head_that_is_no_xml",
+        "test_vasp_xml_damaged::test_t12_head_that_is_no_xml",
         "test_golden_vasp::test_equals_raw_text",
     ),
     trap(
@@ -96,7 +99,7 @@ TRAPS_OF_PARSERS: Final[tuple[KnownTrap, ...]] = (
         "test_grouping::test_another_run_beside_it_is_a_calculation_of_its_own",
         "test_golden_sources::test_the_xml_of_another_run_is_not_merged",
         "test_abinit::test_each_dataset_is_a_run",
-        "test_qe_text::test_several_runs_in_one_log",
+        "test_qe_text_damaged::test_several_runs_in_one_log",
     ),
     trap("F10", "frames that parsers of CASTEP, NWChem and Gaussian lose", "test_golden_long_tail::test_dft"),
     trap(
@@ -105,17 +108,17 @@ TRAPS_OF_PARSERS: Final[tuple[KnownTrap, ...]] = (
         "test_golden_other_codes::test_dft",
         "test_golden_long_tail::test_dft",
     ),
-    trap("F12", "finite differences look like dynamics", "test_vasp_xml::test_kind_of_run", "test_golden_vasp::test_kinds_and_flags"),
+    trap("F12", "finite differences look like dynamics", "test_vasp_xml_level::test_kind_of_run", "test_golden_vasp::test_kinds_and_flags"),
     trap(
         "F13", "the last SCF of a vc-relax is the same structure again", "test_qe_xml::test_output_that_repeats_the_last_step_is_one_frame"
     ),
     trap(
         "A1",
         "X and Z for elements",
-        "test_vasp_xml::test_t15_unknown_element_is_refused",
-        "test_vasp_xml::test_t15_element_of_title_symbol_and_mass",
+        "test_vasp_xml_level::test_t15_unknown_element_is_refused",
+        "test_vasp_xml_level::test_t15_element_of_title_symbol_and_mass",
     ),
-    trap("A2", "virtual crystals: two atoms on a site", "test_vasp_xml::test_virtual_crystal"),
+    trap("A2", "virtual crystals: two atoms on a site", "test_vasp_xml_level::test_virtual_crystal"),
     trap(
         "A3",
         "repeated blocks of an element, labels of CP2K and aims",
@@ -132,7 +135,7 @@ TRAPS_OF_PARSERS: Final[tuple[KnownTrap, ...]] = (
         "A5",
         "spellings of booleans; GGA tags; dispersion without a GGA tag",
         "test_vasp_inputs::test_incar_as_vasp_reads_it",
-        "test_vasp_xml::test_functional",
+        "test_vasp_xml_level::test_functional",
     ),
     trap(
         "A6",

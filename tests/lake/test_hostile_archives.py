@@ -1,4 +1,4 @@
-"""Archives that were made to harm, and rare but honest ones: what is taken, what is refused with which words, and what it costs."""
+"""Archives that were made to harm, and rare but honest ones: zips, compressed streams and nests; what is taken and what it costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,174 +20,11 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_archives import LIMITS, ONE, header, old_sparse_map, refused, taken
 from made_up_outputs import tar_of
 
-from lake.archives import File, Withdrawn, walk
 from lake.collected import REJECTIONS_OF_A_KIND
-from lake.decompress import Budget
 from lake.reading import read_stream
-from schemas.errors import UnreadableArchive
-from schemas.settings import LimitSettings
-from schemas.sources import REASON_CODES, Rejection
-
-LIMITS = LimitSettings()
-ONE = {"pw.out": b"energy\n" * 300}
-
-
-def taken(data: bytes, limits: LimitSettings = LIMITS, name: str = "a.tar.gz") -> tuple[dict[str, bytes], list[Rejection]]:
-    """Return the files that are believed in the end, whole ones only, and the rejections."""
-    files: dict[str, bytes] = {}
-    rejections: list[Rejection] = []
-    for found in walk(name, io.BytesIO(data), Budget(limits)):
-        if isinstance(found, File):
-            try:
-                files.setdefault(found.path, b"".join(found.chunks()))
-            except UnreadableArchive:
-                continue
-        elif isinstance(found, Withdrawn):
-            files, rejections = {}, []
-        else:
-            rejections.append(found)
-    assert all(each.reason in REASON_CODES and each.detail and each.remedy for each in rejections)
-    return files, rejections
-
-
-def refused(data: bytes, limits: LimitSettings = LIMITS) -> tuple[str, str]:
-    """Return why nothing was taken: the code and what was found."""
-    files, (rejection,) = taken(data, limits)
-    assert files == {}
-    return rejection.reason, rejection.detail
-
-
-def header(name: str, kind: bytes, size: int, form: int = tarfile.GNU_FORMAT) -> bytes:
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.size = kind, size
-    return entry.tobuf(form)
-
-
-def padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 512)
-
-
-def pax_record(key: bytes, value: bytes) -> bytes:
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body) + 1
-    while len(str(length)) + len(body) != length:
-        length = len(str(length)) + len(body)
-    return str(length).encode() + body
-
-
-def pax(kind: bytes, *records: bytes) -> bytes:
-    text = b"".join(records)
-    return header("pax", kind, len(text), tarfile.USTAR_FORMAT) + padded(text)
-
-
-def long_names(count: int) -> bytes:
-    return (header("././@LongLink", tarfile.GNUTYPE_LONGNAME, 10) + padded(b"x" * 10)) * count + tar_of(ONE)
-
-
-def sparse_map(entries: int) -> bytes:
-    """Return a tar whose member begins with a map of that many holes, two lines each."""
-    words = [(b"major", b"1"), (b"minor", b"0"), (b"name", b"pw.out"), (b"realsize", b"100")]
-    text = b"%d\n" % entries + b"0\n" * (2 * entries)
-    extended = pax(tarfile.XHDTYPE, *(pax_record(b"GNU.sparse." + key, value) for key, value in words))
-    return extended + header("pw.out", tarfile.REGTYPE, len(text)) + padded(text) + bytes(1024)
-
-
-def old_sparse_map(blocks: int) -> bytes:
-    first = bytearray(header("pw.out", tarfile.GNUTYPE_SPARSE, 0))
-    first[482] = 1
-    first[148:156] = b"%06o\0 " % (256 + sum(first[:148]) + sum(first[156:]))
-    return bytes(first) + (b"%011o %011o " % (5, 5) * 21 + b"\1" + bytes(7)) * blocks + bytes(1536)
-
-
-def test_endless_headers_of_a_tar_are_refused_before_they_cost_anything() -> None:
-    assert refused(long_names(3000)) == ("corrupt_archive", "a tar header is damaged: more than 16 headers in front of one member")
-    for data in (sparse_map(800_000), old_sparse_map(4000)):
-        reason, found = refused(gzip.compress(data, 1))
-        assert (reason, "bytes of headers in front of one member" in found) == ("corrupt_archive", True)
-    members = [pax(tarfile.XGLTYPE, pax_record(b"k%d" % i, random.Random(i).randbytes(200_000).hex().encode())) for i in range(6)]
-    globals_ = b"".join(each + tar_of({f"f{i}": b""})[:512] for i, each in enumerate(members)) + bytes(1024)
-    assert refused(globals_) == ("corrupt_archive", "its global headers say more than 1048576 bytes; the last member begun is 'f1'")
-
-
-def test_sparse_files_and_long_names_of_honest_archives_are_read() -> None:
-    text = b"2\n0\n5\n10\n3\n"
-    words = [(b"major", b"1"), (b"minor", b"0"), (b"name", b"run/pw.out"), (b"realsize", b"20")]
-    extended = pax(tarfile.XHDTYPE, *(pax_record(b"GNU.sparse." + key, value) for key, value in words))
-    stored = padded(text) + b"HEADEnd"[:5] + b"end"
-    data = extended + header("pw.out", tarfile.REGTYPE, len(stored)) + padded(stored) + bytes(1024)
-    assert taken(data)[0] == {"run/pw.out": b"HEADE" + bytes(5) + b"end" + bytes(7)}
-    deep = "/".join(["a folder with a long name"] * 30) + "/pw.out"
-    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
-            entry = tarfile.TarInfo(deep)
-            entry.size = 1
-            tar.addfile(entry, io.BytesIO(b"x"))
-        assert taken(gzip.compress(buffer.getvalue())) == ({deep: b"x"}, [])
-
-
-def test_a_name_beyond_all_measure_is_shortened_where_it_is_told() -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(tarfile.TarInfo("x" * 500_000))
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "y" * 500_000
-        tar.addfile(link)
-    files, rejections = taken(buffer.getvalue())
-    assert (files, [each.reason for each in rejections]) == ({}, ["unsafe_member"] * 2)
-    assert rejections[0].detail.startswith("a name of 500000 characters")
-    assert all(len(each.member) + len(each.detail) < 600 for each in rejections)
-
-
-@pytest.mark.parametrize("claim", [-1, -1024, 2**62])
-def test_a_size_that_cannot_be(claim: int) -> None:
-    data = tar_of(ONE)
-    end = data.index(b"\0" * 1024, 512 + 2100) // 512 * 512 + 512
-    bad = bytearray(header("b/pw.out", tarfile.REGTYPE, 0))
-    bad[124:136] = (256**12 + claim if claim < 0 else 0x80 << 88 | claim).to_bytes(12, "big")
-    bad[148:156] = b"%06o\0 " % (256 + sum(bad[:148]) + sum(bad[156:]))
-    for pack in (bytes, gzip.compress):
-        files, rejections = taken(pack(data[:end] + bytes(bad) + bytes(2048)), name="a.tar")
-        assert set(files) <= set(ONE)
-        assert rejections[0].reason in {"corrupt_archive", "too_large"}
-
-
-HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from([tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, b"Z"]),
-        st.one_of(
-            st.binary(max_size=700),
-            st.lists(
-                st.tuples(
-                    st.sampled_from(
-                        [b"path", b"size", b"hdrcharset", b"GNU.sparse.map", b"GNU.sparse.major", b"GNU.sparse.size", b"mtime"]
-                    ),
-                    st.sampled_from([b"", b"1", b"-1", b"0,1", b"99999999999", b"\xff\xfe", b"BINARY", b"1e9", b"../x", b"a\0b", b"1,,2"]),
-                ).map(lambda pair: pax_record(*pair)),
-                max_size=4,
-            ).map(b"".join),
-        ),
-        st.integers(0, 511),
-        st.integers(0, 255),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(parts=HEADERS, pack=st.sampled_from([bytes, gzip.compress]))
-def test_no_header_of_a_tar_escapes(parts: list[tuple[bytes, bytes, int, int]], pack: Callable[[bytes], bytes]) -> None:
-    data = b""
-    for kind, text, place, byte in parts:
-        block = bytearray(header("run/pw.out", kind, len(text)))
-        block[place] = byte
-        block[148:156] = b"%06o\0 " % (256 + sum(block[:148]) + sum(block[156:]))
-        data += bytes(block) + padded(text)
-    files, rejections = taken(pack(data + tar_of(ONE)), name="a.tar")
-    assert files or rejections
 
 
 @settings(max_examples=150, deadline=None)

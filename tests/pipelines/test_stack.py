@@ -1,9 +1,9 @@
+"""The local stack: its processes, services and credentials, and what a user of it meets."""
+
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import stat
 import sys
 import time
@@ -18,11 +18,11 @@ import pytest
 from lake.store import connect
 from pipelines import processes, seaweedfs
 from pipelines import stack as stack_module
-from pipelines.ports import GRPC_ABOVE, is_free, ports_of, with_free_ports
+from pipelines.ports import is_free, with_free_ports
 from pipelines.processes import MARK, Place, Recipe
 from pipelines.services import NAMES, Service, external, services, to_write
 from pipelines.stack import down, status, up
-from schemas.errors import PortTaken, ServiceFailed, SettingsError, StoreError
+from schemas.errors import ServiceFailed, StoreError
 from schemas.settings import PrefectSettings, Settings, StoreSettings, load, merge
 
 SLEEPER = (sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)")
@@ -30,15 +30,6 @@ STUBBORN = (
     sys.executable, "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('awake', flush=True); time.sleep(600)",
 )  # fmt: skip
-
-
-@contextlib.contextmanager
-def listener(port: int) -> Iterator[None]:
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("127.0.0.1", port))
-        server.listen()
-        yield
 
 
 def pids(settings: Settings) -> dict[str, int | None]:
@@ -59,48 +50,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path, "sleeper")
     yield place
     processes.end(processes.marked(place), 0.1)
-
-
-# Ports
-
-
-@pytest.mark.parametrize("above", [0, GRPC_ABOVE])
-def test_taken_port_is_named_with_its_holder_and_the_setting(empty_home: Settings, above: int) -> None:
-    port = empty_home.stack.s3_port + above
-    with listener(port), pytest.raises(PortTaken) as caught:
-        up(empty_home)
-    message = str(caught.value)
-    assert message.startswith(f"seaweedfs needs port {port} ")
-    assert f"process {os.getpid()}" in message
-    assert "ATOMLAKE_STACK_S3_PORT=" in message
-    suggested = int(message.split("ATOMLAKE_STACK_S3_PORT=")[1].split(maxsplit=1)[0])
-    assert is_free(suggested)
-    assert marked(empty_home) == [], "nothing is started where a port is taken"
-    assert not empty_home.stack_file.exists()
-
-
-def test_every_port_is_checked_and_can_be_moved(empty_home: Settings) -> None:
-    ports = [port for service in services(empty_home) for port in service.ports]
-    assert {port.setting for port in ports} == set(vars(empty_home.stack)), "each setting of a port belongs to a service"
-    assert len({port.number for port in ports}) == len(ports)
-    for port in ports:
-        assert load({"ATOMLAKE_HOME": "/nowhere", port.variable: "1234"}).stack != Settings().stack
-
-
-def test_port_without_room_for_grpc_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"stack\.s3_port is 60000, expected 1 to 55535; set ATOMLAKE_STACK_S3_PORT"):
-        ports_of(merge(Settings(), {"stack": {"s3_port": 60_000}}, where="test"), "s3_port")
-
-
-def test_taken_ports_alone_are_moved(empty_home: Settings) -> None:
-    assert with_free_ports(empty_home) == empty_home
-    with listener(empty_home.stack.prefect_port):
-        moved = with_free_ports(empty_home)
-        assert moved.stack.prefect_port != empty_home.stack.prefect_port
-        assert replace(moved.stack, prefect_port=empty_home.stack.prefect_port) == empty_home.stack
-
-
-# Processes
 
 
 def test_recycled_process_id_is_not_believed(place: Place) -> None:
@@ -164,9 +113,6 @@ def test_recipe_has_another_digest_when_anything_in_it_changes(tmp_path: Path) -
     assert recipe.digest() == Recipe(SLEEPER, tmp_path, {"A": "1"}).digest()
 
 
-# What is left running
-
-
 def sleeper(place: Place, fault: str, command: tuple[str, ...] = SLEEPER) -> Service:
     return Service(place, Recipe(command, place.home), "", (), lambda _: fault, start_seconds=0.0)
 
@@ -203,9 +149,6 @@ def test_flow_runs_outlive_a_flow_server_that_is_started_again(place: Place, mon
     stack_module._clear([service])
     (child,) = processes.marked(place)
     assert child.pid != running.pid
-
-
-# What is ours
 
 
 def test_endpoints_of_others_are_not_started(empty_home: Settings) -> None:
@@ -251,9 +194,6 @@ def test_credentials_are_random_kept_and_private(empty_home: Settings, tmp_path:
     assert len(pair.secret_key) == 40
     assert pair.secret_key not in repr(pair)
     assert all(pair.secret_key not in " ".join(service.recipe.command) for service in services(empty_home))
-
-
-# The stack
 
 
 @pytest.mark.stack

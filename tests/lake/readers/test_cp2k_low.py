@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,90 +12,14 @@ import pytest
 from both_ways import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_cp2k_low import INPUT, input_text, low_text, read, refused
 from made_up_logs import Made, cp2k_text, make_steps, xyz_text
 
-from lake.readers.cp2k.log import Cp2kReader, is_companion
+from lake.readers.cp2k.log import Cp2kReader
 from lake.torn_steps import without_torn_steps
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
-
-INPUT = """&GLOBAL ! names
-  PROJECT X
-  RUN_TYPE {run}
-  PRINT_LEVEL LOW
-&END GLOBAL
-@SET EDGE 4.25
-{motion}
-&FORCE_EVAL
-  &DFT
-    CHARGE 0
-    &MGRID
-      CUTOFF 400
-    &END
-    &XC
-      &XC_FUNCTIONAL PBE
-      &END XC_FUNCTIONAL
-      &VDW_POTENTIAL
-        POTENTIAL_TYPE PAIR_POTENTIAL
-        &PAIR_POTENTIAL
-          TYPE DFTD3(BJ)
-        &END
-      &END
-    &END XC
-  &END DFT
-  &SUBSYS
-    &CELL
-      ABC [angstrom] ${{EDGE}} $EDGE \\
-        4.25
-    &END CELL
-    {atoms}
-    &KIND Mg
-      BASIS_SET DZVP-MOLOPT-SR-GTH
-      POTENTIAL GTH-PBE-q6
-    &END KIND
-    &KIND O1
-      ELEMENT O
-      BASIS_SET DZVP-MOLOPT-SR-GTH
-      POTENTIAL GTH-PBE-q10
-    &END KIND
-  &END SUBSYS
-&END FORCE_EVAL
-"""
-
-
-def low_text(steps: Sequence[Made], run: str, *, atoms: int = 2, electrons: int = 16) -> bytes:
-    """Return a log that prints energies, numbers of atoms and electrons, and little else."""
-    text = re.sub(rb"\n MODULE QUICKSTEP.*?\n\n   Atom.*?\n\n.*?\n\n", b"\n", cp2k_text(steps, run=run), flags=re.DOTALL)
-    text = re.sub(rb"\n ATOMIC FORCES.*?SUM OF ATOMIC FORCES[^\n]*|\n STRESS\|[^\n]*", b"", text, flags=re.DOTALL)
-    text = re.sub(
-        rb"\n (?:CELL|DFT|FUNCTIONAL)\|[^\n]*|\n +\d\. Atomic kind.*|\n +(?:Orbital Basis|GTH Pot).*|\n QS\| Dens[^\n]*", b"", text
-    )
-    names = "\n CP2K| Input file name     x.inp\n GLOBAL| Project name    X\n"
-    head = f"{names}       - Atoms:      {atoms}\n Number of electrons:   {electrons}\n"
-    return text.replace(b"\n GLOBAL| Run", head.encode() + b" GLOBAL| Run", 1)
-
-
-def input_text(step: Made, run: str, *, motion: str = "", unit: str = "") -> bytes:
-    rows = "\n".join(f"{label} {' '.join(map(str, row))}" for label, row in zip(("Mg", "O1"), step.positions.tolist(), strict=True))
-    return INPUT.format(run=run, motion=motion, atoms=f"&COORD\n{unit}\n{rows}\n&END COORD").encode()
-
-
-def read(log: bytes, **beside: bytes) -> Run:
-    reader = Cp2kReader()
-    reader.feed(log)
-    for name, text in beside.items():
-        full = {"inp": "x.inp", "restart": "X-1.restart", "pos": "X-pos-1.xyz", "frc": "X-frc-1.xyz", "cell": "X-1.cell"}.get(name, name)
-        assert is_companion(full)
-        reader.take_companion(full, text)
-    (run,) = reader.close()
-    return run
-
-
-def refused(log: bytes, **beside: bytes) -> UnreadableOutput:
-    with pytest.raises(UnreadableOutput) as refusal:
-        read(log, **beside)
-    return refusal.value
 
 
 def test_a_single_point_has_the_places_of_its_input() -> None:
@@ -238,101 +160,6 @@ def test_tables_that_a_single_point_wrote_beside_its_log() -> None:
     np.testing.assert_allclose(forces, step.forces * HARTREE_PER_BOHR, rtol=1e-14)
     for other in (table + table, table.replace(b" Mg ", b" Ca ")):
         assert np.isnan(read(log, inp=inp, **{"X-1_0.xyz": other}).frames.forces).all()
-
-
-RESTRAINT = b"\n RESTRAINT| Active restraint on COLVAR section Nr.1. K [a.u.]= 0.100000\n"
-
-
-def test_restraints_are_in_energies_and_forces() -> None:
-    steps = make_steps(2)
-    log = cp2k_text(steps).replace(b"\n CELL| Volume", RESTRAINT + b" CELL| Volume")
-    run = read(log)
-    assert run.frames.flags == (("altered_potential",),)
-    assert any("restraint on COLVAR" in note for note in run.notes)
-
-
-@pytest.mark.parametrize(
-    ("section", "altered"),
-    [
-        ("&EXTERNAL_POTENTIAL\nFUNCTION A*X^2\n&END", True),
-        ("&RESCALE_FORCES\nMAX_FORCE 1\n&END", True),
-        ("&PRINT\n&FORCES ON\n&END\n&END", False),
-    ],
-)
-def test_potentials_that_only_the_input_tells_of(section: str, altered: bool) -> None:
-    (step,) = make_steps(1)
-    text = input_text(step, "ENERGY").replace(b"&FORCE_EVAL\n", f"&FORCE_EVAL\n{section}\n".encode(), 1)
-    run = read(low_text([step], "ENERGY"), inp=text)
-    assert any("altered_potential" in flags for flags in run.frames.flags) == altered
-
-
-def test_ghost_atoms_are_no_atoms() -> None:
-    text = cp2k_text(make_steps(1)).replace(
-        b"\n  2. Atomic kind", b"\n     The atoms of this atomic kind are GHOST atoms!\n  2. Atomic kind"
-    )
-    with pytest.raises(UnreadableOutput) as refusal:
-        read(text)
-    assert refusal.value.reason == "not_energies"
-
-
-@pytest.mark.parametrize(
-    "told",
-    [b"RT_PROPAGATION", b"EHRENFEST_DYN", b"ENERGY_FORCE\n !--------------------------- Excited State Energy -----------------------!"],
-)
-def test_energies_that_are_not_of_the_ground_state(told: bytes) -> None:
-    with pytest.raises(UnreadableOutput) as refusal:
-        read(cp2k_text(make_steps(1)).replace(b" ENERGY_FORCE", b" " + told, 1))
-    assert refusal.value.reason == "not_energies"
-
-
-def test_fields_solvents_and_correlation_are_in_the_level_of_theory() -> None:
-    (step,) = make_steps(1)
-    log = low_text([step], "ENERGY")
-    lines = {
-        b" PERIODIC_EFIELD| Polarisation vector:       x                      0.000000E+00\n"
-        b" PERIODIC_EFIELD| Intensity List [a.u.]          1                  1.000000E-03\n": (
-            "electric_field",
-            "0.000000E+00 1.000000E-03",
-        ),
-        b"  Electric field interaction energy:     0.01\n": ("electric_field", "of a strength that is not told"),
-        b" SCCS| Relative permittivity of the solvent (medium)       78.36\n": ("solvent", "SCCS 78.36"),
-        b"   Second order perturbation energy  =    -0.1\n": ("correlation", "MP2"),
-    }
-    for line, pair in lines.items():
-        assert read(cp2k_text([step]).replace(b" CELL| Volume", line + b" CELL| Volume", 1)).level_of_theory.extra == (pair,)
-    field = b"&DFT\n&PERIODIC_EFIELD\nINTENSITY 0.001\nPOLARISATION 1 0 0\n&END\n"
-    given = read(log, inp=input_text(step, "ENERGY").replace(b"&DFT\n", field, 1))
-    assert given.level_of_theory.extra == (("electric_field", "0.001 1 0 0"),)
-
-
-def test_zero_forces_of_fixed_atoms_in_a_trajectory() -> None:
-    steps = make_steps(2)
-    for step in steps:
-        step.forces[0] = 0.0
-    log = re.sub(rb"\n ATOMIC FORCES.*?SUM OF ATOMIC FORCES[^\n]*", b"", cp2k_text(steps, run="MD"), flags=re.DOTALL)
-    run = read(log, pos=xyz_text(steps, [0, 1]), frc=xyz_text(steps, [0, 1], forces=True))
-    assert np.isnan(run.frames.forces).all()
-    assert run.frames.fixed is not None
-    assert run.frames.fixed.tolist() == [[True] * 3, [False] * 3]
-
-
-def test_a_single_component_may_be_fixed() -> None:
-    (step,) = make_steps(1)
-    step.forces[0, 2] = 0.0
-    run = read(cp2k_text([step]))
-    assert np.isnan(run.frames.forces).all()
-    assert run.frames.fixed is not None
-    assert run.frames.fixed.tolist() == [[False, False, True], [False] * 3]
-
-
-def test_plumed_that_only_measures_biases_nothing() -> None:
-    steps = make_steps(2)
-    motion = "&MOTION\n&FREE_ENERGY\n&METADYN\nUSE_PLUMED\nPLUMED_INPUT_FILE ./plumed.dat\n&END\n&END\n&END"
-    beside = {"inp": input_text(steps[0], "MD", motion=motion), "pos": xyz_text(steps, [0, 1]), "frc": xyz_text(steps, [0, 1], forces=True)}
-    log, measured = low_text(steps, "MD"), b"# METAD later\nphi: TORSION ATOMS=1,2,3,4\nPRINT ARG=phi\n"
-    assert np.isfinite(read(log, **beside, **{"plumed.dat": measured}).frames.forces).all()
-    assert np.isnan(read(log, **beside, **{"plumed.dat": measured + b"b: BIASVALUE ARG=phi\n"}).frames.forces).all()
-    assert np.isnan(read(log, **beside).frames.forces).all()
 
 
 @settings(max_examples=40, deadline=None)
