@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-from lake.decompress import GZIP, PIECE_BYTES, Budget, Inflate, Readable, Rewound, drain, find_codec, read_up_to
+from lake.budget import Budget
+from lake.codecs import GZIP, find_codec
+from lake.decompress import PIECE_BYTES, Inflate, Readable, Rewound, drain, read_up_to
 from lake.members import Member, is_tar, tar_members
 from lake.small_tars import MORE_BYTES, small_tar
 from lake.zip_members import is_zip, zip_members

@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
-import zstandard
-from isal import igzip_lib
-
+from lake.budget import Budget, corrupt, truncated
+from lake.codecs import DAMAGE, DEFLATE, Codec
 from schemas.errors import UnreadableArchive
-from schemas.settings import LimitSettings
 
 PIECE_BYTES: Final = 2**20
 """Inflated bytes handed on at once."""
 STORED_BYTES: Final = 2**18
 """Stored bytes read at once."""
-RATIO_FREE_BYTES: Final = 32 * 2**20
-"""Inflated bytes after which the inflate ratio is looked at."""
-_XZ_MEMORY: Final = 192 * 2**20
-_ZSTD_WINDOW: Final = 2**27
-DAMAGE: Final = (cast(type[Exception], igzip_lib.IsalError), lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
-"""What decompressors raise where the data are damaged."""
-_ZSTD_MAGIC: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
-"""A frame, or one that is passed over, as parallel and seekable writers put them in front or behind."""
-_ZSTD_PIECE: Final = 2048
-"""A zstd block of 4 bytes can hold 128 KiB and the decoder gives no bound: 2 KiB make 64 MiB at most."""
-
-
-class Decompressor(Protocol):
-    """What bz2, lzma and isal have in common."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the end of the compressed stream was reached and its checksum was right."""
-        ...
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether more compressed bytes are needed before more comes out."""
-        ...
-
-    @property
-    def unused_data(self) -> bytes:
-        """Bytes behind the end of the stream."""
-        ...
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Return up to about max_length inflated bytes."""
-        ...
 
 
 class Readable(Protocol):
@@ -61,113 +21,6 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return the next bytes, at most size, none at the end."""
         ...
-
-
-@dataclass(frozen=True)
-class Codec:
-    """One kind of compression."""
-
-    name: str
-    recognises: Callable[[bytes], bool]
-    """Whether a stream begins like this kind."""
-    open: Callable[[], Decompressor]
-
-
-class Budget:
-    """What reading one source has cost so far; raises UnreadableArchive('too_large') over a limit."""
-
-    def __init__(self, limits: LimitSettings) -> None:
-        self.limits = limits
-        self.inflated = 0
-        self.members = 0
-
-    def spend(self, count: int) -> None:
-        """Add inflated bytes."""
-        self.inflated += count
-        if self.inflated > self.limits.max_total_bytes:
-            raise too_large(f"it unpacks to more than {self.limits.max_total_bytes} bytes", "limits.max_total_bytes")
-
-    def add_member(self) -> None:
-        """Add a member."""
-        self.members += 1
-        if self.members > self.limits.max_members:
-            raise too_large(f"it has more than {self.limits.max_members} members", "limits.max_members")
-
-    def check_ratio(self, inflated: int, stored: int) -> None:
-        """Look at the bytes that one compressed stream has given so far."""
-        if inflated > RATIO_FREE_BYTES and inflated > self.limits.max_ratio * max(1, stored):
-            found = f"{stored} stored bytes unpack to {inflated} bytes or more, over {self.limits.max_ratio} for each stored byte"
-            raise too_large(found, "limits.max_ratio")
-
-
-def too_large(found: str, setting: str) -> UnreadableArchive:
-    """Return the error of a limit that was passed."""
-    return UnreadableArchive("too_large", found, f"pack only the outputs, or raise the setting {setting} if you trust the source")
-
-
-def corrupt(found: str) -> UnreadableArchive:
-    """Return the error of damaged data."""
-    return UnreadableArchive("corrupt_archive", found, "upload it again from the original; compare checksums before and after")
-
-
-def truncated(found: str) -> UnreadableArchive:
-    """Return the error of data that ends early."""
-    return UnreadableArchive("truncated_archive", found, "upload it again: the transfer or the packing was probably cut off")
-
-
-class _Zstd:
-    """zstandard's decompressor with the manners of the others."""
-
-    def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        self._pending = b""
-        self._place = 0
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return self._place >= len(self._pending)
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data + self._pending[self._place :]
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: ARG002
-        if data:
-            self._pending = self._pending[self._place :] + data
-            self._place = 0
-        piece = self._pending[self._place : self._place + _ZSTD_PIECE]
-        self._place += len(piece)
-        return self._inner.decompress(piece)
-
-
-CODECS: Final[tuple[Codec, ...]] = (
-    Codec(
-        "gzip",
-        lambda head: head.startswith(b"\x1f\x8b\x08"),
-        lambda: cast(Decompressor, igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)),
-    ),
-    Codec("bzip2", lambda head: head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"), bz2.BZ2Decompressor),
-    Codec(
-        "xz",
-        lambda head: head.startswith(b"\xfd7zXZ\x00"),
-        lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
-    ),
-    Codec("zstd", lambda head: _ZSTD_MAGIC.match(head) is not None, _Zstd),
-)
-"""Compressions that are read, recognised by their first bytes."""
-
-DEFLATE: Final = Codec("deflate", lambda _: False, lambda: cast(Decompressor, igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)))
-"""Deflate without a header, as zip has it."""
-GZIP, BZIP2, ZSTD = CODECS[0], CODECS[1], CODECS[3]
-
-
-def find_codec(head: bytes) -> Codec | None:
-    """Return the compression that a stream begins with, or None."""
-    return next((codec for codec in CODECS if codec.recognises(head)), None)
 
 
 class ForwardReader(io.RawIOBase):

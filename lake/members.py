@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-from lake.decompress import PIECE_BYTES, Budget, ForwardReader, Readable, corrupt, too_large, truncated
+from lake.budget import Budget, corrupt, too_large, truncated
+from lake.decompress import PIECE_BYTES, ForwardReader, Readable
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection
 

@@ -10,11 +10,11 @@ from functools import partial
 from typing import BinaryIO, Final, Protocol
 
 from lake.archives import walk
+from lake.budget import Budget
 from lake.collected import REJECTIONS_OF_A_KIND, Collected
 from lake.collections.answers import NO_ANSWERS, Answers
 from lake.collections.depositor import SUFFIX, answers_in
 from lake.collections.depositor import Waiting as Unanswered
-from lake.decompress import Budget
 from lake.feeding import our_fault
 from lake.grouping import group
 from lake.metadata import FILE_NAMES, MAX_BYTES, from_object, parse_metadata, together, withheld

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 
 from isal import isal_zlib
 
-from lake.decompress import DAMAGE, STORED_BYTES, Budget
+from lake.budget import Budget
+from lake.codecs import DAMAGE
+from lake.decompress import STORED_BYTES
 from lake.members import tidy, unsafe
 from lake.zip_members import is_zip
 

@@ -11,7 +11,9 @@ from typing import BinaryIO, Final, cast
 
 from isal import isal_zlib
 
-from lake.decompress import BZIP2, DEFLATE, PIECE_BYTES, ZSTD, Budget, ForwardReader, Inflate, Readable, corrupt, too_large, truncated
+from lake.budget import Budget, corrupt, too_large, truncated
+from lake.codecs import BZIP2, DEFLATE, ZSTD
+from lake.decompress import PIECE_BYTES, ForwardReader, Inflate, Readable
 from lake.members import Member, member_too_large, tidy, unsafe, unsafe_member
 from schemas.errors import UnreadableArchive
 from schemas.sources import Rejection

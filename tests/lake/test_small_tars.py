@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lake import archives
 from lake.archives import File, walk
-from lake.decompress import Budget
+from lake.budget import Budget
 from lake.small_tars import INFLATED_BYTES, MORE_BYTES, small_tar
 from schemas.errors import UnreadableArchive
 from schemas.settings import LimitSettings

@@ -8,7 +8,7 @@ import tarfile
 from made_up_outputs import tar_of
 
 from lake.archives import File, Withdrawn, walk
-from lake.decompress import Budget
+from lake.budget import Budget
 from schemas.errors import UnreadableArchive
 from schemas.settings import LimitSettings
 from schemas.sources import REASON_CODES, Rejection

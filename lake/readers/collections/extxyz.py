@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lake.collections.answers import Answers, read_answers
 from lake.collections.records import Collection
 from lake.readers.base import ReaderSpec
+from lake.readers.collections.extxyz_columns import elements, units_of_columns, unknown_label
 from lake.readers.collections.extxyz_comment import (
     Layout,
     atomic,
@@ -29,7 +29,7 @@ from lake.readers.collections.extxyz_comment import (
 )
 from lake.readers.key_store import KeyStore
 from lake.readers.series_store import Periodic, SeriesStore
-from lake.readers.species import number_of, numbers_of
+from lake.readers.species import number_of
 from lake.readers.tokens import Table, read_table
 from lake.readers.unlabelled import Unlabelled
 from schemas.errors import QueryError, UnreadableOutput
@@ -45,7 +45,6 @@ _ROWS_COMPARED: Final = 100
 """Rows that the last row of a file is compared to, where no end of line is behind it."""
 _DIGIT: Final = re.compile(rb"\d")
 _HEAD: Final = re.compile(rb"[ \t]*(\d{1,9})[ \t]*\r?\n([^\n]*)\n([^\n]+)(\n|\Z)")
-
 _LONG: Final = re.compile(rb"[ \t]*[1-9]\d{0,8}[ \t]*\r?\n(?=[^\n]*\bLattice=)(?=[^\n]*\bProperties=)[^\n]{4096,}\Z")
 """A comment that is longer than the head of a file that is looked at."""
 
@@ -212,7 +211,7 @@ class ExtxyzReader(Unlabelled):
             self._decode()
         self._frames.append(frame)
         others = [(name, value) for name, value in pairs if name.lower() not in (b"properties", b"lattice", b"pbc")]
-        others += _units_of_columns(layout, natoms, rows) if layout.units else []
+        others += units_of_columns(layout, natoms, rows) if layout.units else []
         self._keys.add(place, others if lattice is None else [*others, (b"Lattice", lattice)])
 
     def _decode(self) -> None:
@@ -246,11 +245,11 @@ class ExtxyzReader(Unlabelled):
     def _take(self, frames: Sequence[_Frame], table: Table) -> None:
         layout, n, natoms = frames[0].layout, len(frames), frames[0].natoms
         values = table.numbers.reshape(n, natoms, layout.columns)
-        numbers = _elements(layout, table, values)
+        numbers = elements(layout, table, values)
         positions = values[:, :, layout.position : layout.position + 3]
         good = np.isfinite(positions).all(axis=(1, 2)) & (numbers > 0).all(axis=1)
         for i in np.flatnonzero(~good).tolist():
-            what = "a position is no number" if not np.isfinite(positions[i]).all() else _unknown_label(layout, table, i, natoms)
+            what = "a position is no number" if not np.isfinite(positions[i]).all() else unknown_label(layout, table, i, natoms)
             self._tell(f"frame {frames[i].place}: {what}")
         kept = np.flatnonzero(good).tolist()
         vectors = {name: values[kept, :, first : first + 3] for name, first in layout.vectors}
@@ -265,16 +264,6 @@ class ExtxyzReader(Unlabelled):
         self._n_malformed += 1
         if len(self._malformed) < _TOLD:
             self._malformed.append(words)
-
-
-def _units_of_columns(layout: Layout, natoms: int, rows: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the units that columns name, as pairs like those of the comment; of a column with several words both."""
-    lines = [line.split() for line in rows.split(b"\n")[:natoms]]
-    found = []
-    for name, column in layout.units:
-        words = {line[column] for line in lines if len(line) > column}
-        found.append((name.encode(), b" or ".join(sorted(words))))
-    return found
 
 
 def _ends_alike(text: bytes) -> bool:
@@ -306,31 +295,6 @@ def _next_count(text: bytes, ends: list[int], line: int) -> int:
         if i + 2 >= len(ends) or len(text[ends[i + 1] + 1 : ends[i + 2]].split()) >= 4:
             return i
     return len(ends)
-
-
-def _elements(layout: Layout, table: Table, values: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Return (n, natoms) atomic numbers, 0 where a label is no element or where label and number disagree."""
-    n, natoms = values.shape[:2]
-    given = None
-    if layout.number is not None:
-        raw = values[:, :, layout.number]
-        sound = np.isfinite(raw) & (raw == np.round(raw)) & (raw > 0) & (raw < 119)
-        given = np.where(sound, np.nan_to_num(raw), 0).astype(np.int16)
-    if layout.label is None:
-        assert given is not None
-        return given
-    labels = numbers_of(table.labels[:, layout.words.index(layout.label)]).reshape(n, natoms)
-    return labels if given is None else np.where(labels == given, labels, np.int16(0))
-
-
-def _unknown_label(layout: Layout, table: Table, i: int, natoms: int) -> str:
-    if layout.label is None:
-        return "an atomic number is none of an element"
-    labels = table.labels[i * natoms : (i + 1) * natoms, layout.words.index(layout.label)]
-    unknown = next((label for label in labels if number_of(bytes(label)) == 0), None)
-    if unknown is None:
-        return "label and atomic number (column Z) of an atom disagree"
-    return f"{bytes(unknown).decode('utf-8', 'replace')!r} is no element"
 
 
 def recognises(_name: str, head: bytes) -> bool:

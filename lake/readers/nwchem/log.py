@@ -8,32 +8,26 @@ kept. Plane waves (pspw, band, paw) are read by `nwchem_plane_waves`; wave-funct
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from lake.readers.base import ReaderSpec
 from lake.readers.cross_checks import notes_of
-from lake.readers.nwchem.functional import exact_share, functional_of
-from lake.readers.nwchem.geometry import Geometries, ghosts_of, read_basis, read_gradient
+from lake.readers.nwchem.geometry import Geometries, read_gradient
 from lake.readers.nwchem.others import (
     CHARGES,
-    HELD,
     OTHERS,
     SOLVATED,
     ZEROED,
-    hamiltonian_of,
-    has_cores,
     has_electrons,
-    in_field,
     other_energy,
     refuse_parts,
-    restrained,
-    solvent_of,
     without_zeroed,
 )  # fmt: skip
 from lake.readers.nwchem.plane_waves import MOVES, STARTS, count_energies, read_plane_waves
+from lake.readers.nwchem.settings import Settings, level_of, updated
 from lake.readers.rows import number
 from lake.readers.step_log import as_numbers
 from lake.readers.text_steps import NAN, Cutter, Step, make_frames
@@ -43,61 +37,19 @@ from schemas.theory import LevelOfTheory
 from schemas.units import HARTREE
 
 FORMAT: Final = "NWChem log"
-
 _ENERGY: Final = b"\n         Total DFT energy ="
 _GEOMETRY: Final = b"\n Output coordinates in "
 _TASK: Final = b"\n Task  times"
 _BANNER: Final = re.compile(rb"Northwest Computational Chemistry Package \(NWChem\) (\S+)")
 _VALUE: Final = re.compile(rb"\n +Total DFT energy = +(\S+) *(?=\n)")
-_ROW: Final = re.compile(rb"\n d= *\d+,ls=[0-9.]+,diis +(\d{1,5}) +\S+ +(\S+) +(\S+) ")
-_WANTED: Final = re.compile(rb"\n +Convergence on (energy|density) requested: +(\S+)")
-_CHARGE: Final = re.compile(rb"\n +Charge +: +(-?\d{1,4}) *\n")
-_ELECTRONS: Final = re.compile(rb"\n +No\. of electrons +: +(\d{1,6}) *\n")
-_SMEARED: Final = re.compile(rb"\n +Smearing applied: +(\S+) +\(hartree\)")
-_SHELL: Final = re.compile(rb"\n +Wavefunction type: +([^\n]*?)\. *\n")
-_XC: Final = re.compile(rb"\n +XC Information\n +-+\n((?: +\S[^\n]*\n)+)")
-_BASIS: Final = re.compile(rb"\n +Tag +Description +Shells[^\n]*\n[- ]+\n((?: \S+ +\S[^\n]*\n)+)")
 _OPTIMISES: Final = b"NWChem Geometry Optimization"
 _RESPONSE: Final = (b"NWChem Analytic Hessian", b"NWChem Finite-difference Hessian", b"NWChem Nuclear Hessian and Frequency")
 _AGREES: Final = 2e-5
 """Å; the table of the gradient has places with six decimals of a bohr."""
-
-_MODEL: Final = re.compile(rb"\n(?: +DFT-|\+ )(D\w+(?= Model)|XDM(?=:))")
-_MODELS: Final = {b"D3": "D3(0)", b"D3BJ": "D3(BJ)"}
 _DISPERSED: Final = b"\n    Dispersion correction = "
 """Stands among the parts of an energy that has one."""
 _DOUBLE_HYBRID: Final = b"Total DFT+MP2 energy"
 """The total DFT energy above it lacks the part of second order."""
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What was printed last, before an energy."""
-
-    shell: str = "closed shell"
-    charge: float = 0.0
-    xc: tuple[str, ...] = ()
-    basis: tuple[tuple[str, str], ...] = ()
-    dispersion: str = ""
-    solvent: tuple[tuple[str, str], ...] = ()
-    smeared: float = NAN
-    """Hartree"""
-    hamiltonian: tuple[tuple[str, str], ...] = ()
-    """Range of the exchange and relativistic terms"""
-    limits: tuple[float, float] = (NAN, NAN)
-    """Criteria of energy and density."""
-    converged: int = -1
-    n_scf: int = -1
-    electrons: float = NAN
-    """Those that are computed, without the ones that core potentials replace."""
-    held: bool = False
-    """The task lists atoms that it holds fixed."""
-    restrained: bool = False
-    charged: bool = False
-    """The task stands in the field of point charges."""
-    cores: bool = False
-    """Core potentials stand around the atoms."""
-    ghosts: tuple[tuple[str, str], ...] = ()
 
 
 def recognises(name: str, head: bytes) -> bool:
@@ -153,8 +105,8 @@ class NwchemReader:
         self._solved: list[LevelOfTheory] = []
         """Levels of plane waves that have an energy of the geometry."""
         self._task = _Task()
-        self._settings = _Settings()
-        self._waiting: tuple[bytes, _Settings] | None = None
+        self._settings = Settings()
+        self._waiting: tuple[bytes, Settings] | None = None
         self._runs: list[Run] = []
         self._cores = False
         self._other = b""
@@ -202,7 +154,7 @@ class NwchemReader:
         self._task.lost += max(stray, 0)
         if piece.startswith((_ENERGY, *STARTS)):
             self._waiting = (piece, self._settings)
-        self._settings = _updated(self._settings, piece)
+        self._settings = updated(self._settings, piece)
         self._geometries.follow(piece)
         if self._waiting is None:
             self._move(piece)
@@ -258,7 +210,7 @@ class NwchemReader:
         self._runs += [run] if run is not None else []
         self._task = _Task()
 
-    def _add(self, piece: bytes, settings: _Settings) -> None:
+    def _add(self, piece: bytes, settings: Settings) -> None:
         """Read one energy; its geometry was printed since the one before, or stands in the table of its gradient."""
         task, value = self._task, _VALUE.match(piece)
         geometry, fresh = self._geometries.current, self._fresh
@@ -271,7 +223,7 @@ class NwchemReader:
             task.lost += 1
             return
         if task.level is None:
-            level = _level(settings, dispersed=_DISPERSED in piece)
+            level = level_of(settings, dispersed=_DISPERSED in piece)
             task.level = replace(level, extra=(*settings.ghosts, *settings.hamiltonian, *(settings.solvent if SOLVATED in piece else ())))
             task.symbols = geometry.symbols if geometry is not None else []
         if value is None or geometry is None or geometry.symbols != task.symbols or _DOUBLE_HYBRID in piece:
@@ -298,55 +250,6 @@ class NwchemReader:
             contradictions=other_energy(piece, value.group(1)) if told else (),
         )
         task.steps.append(step)
-
-
-def _updated(known: _Settings, text: bytes) -> _Settings:
-    """Return the settings with what a text prints of them."""
-    shell, charge, xc, basis = _SHELL.search(text), _CHARGE.search(text), _XC.search(text), _BASIS.findall(text)
-    wanted = {name: number(value) for name, value in _WANTED.findall(text)}
-    limits = (wanted.get(b"energy", known.limits[0]), wanted.get(b"density", known.limits[1]))
-    electrons, smeared = _ELECTRONS.search(text), _SMEARED.findall(text)
-    rows, model = _ROW.findall(text), _MODEL.findall(text)
-    converged = known.converged
-    if rows:
-        change = [abs(number(field)) for field in rows[-1][1:]]
-        met = all(value <= 1.05 * limit for value, limit in zip(change, limits, strict=True) if not np.isnan(limit))
-        converged = -1 if np.isnan(limits).all() else int(met and b"Calculation failed to converge" not in text)
-    return _Settings(
-        shell=shell.group(1).decode("latin-1") if shell else known.shell,
-        charge=float(charge.group(1)) if charge else known.charge,
-        xc=tuple(" ".join(line.decode("latin-1").split()) for line in xc.group(1).split(b"\n") if line.strip()) if xc else known.xc,
-        basis=read_basis(basis[-1]) if basis else known.basis,
-        dispersion=_MODELS.get(model[-1], model[-1].decode("latin-1")) if model else known.dispersion,
-        solvent=solvent_of(text) or known.solvent,
-        hamiltonian=hamiltonian_of(text) if xc else known.hamiltonian,
-        smeared=number(smeared[-1]) if smeared else NAN if shell else known.smeared,
-        limits=limits,
-        converged=converged,
-        n_scf=int(rows[-1][0]) if rows else known.n_scf,
-        electrons=float(electrons.group(1)) if electrons else known.electrons,
-        held=known.held or HELD in text,
-        restrained=known.restrained or restrained(text),
-        charged=known.charged or CHARGES in text or in_field(text),
-        cores=known.cores or has_cores(text),
-        ghosts=ghosts_of(basis[-1]) if basis else known.ghosts,
-    )
-
-
-def _level(settings: _Settings, *, dispersed: bool) -> LevelOfTheory:
-    exact = exact_share(settings.xc)
-    return LevelOfTheory(
-        code="nwchem",
-        functional=functional_of(settings.xc),
-        dispersion=(settings.dispersion or "unnamed") if dispersed else "",
-        exact_exchange=exact if exact > 0 else None,
-        basis="GTO",
-        pseudopotentials=settings.basis,
-        smearing="gaussian" if settings.smeared > 0 else "none",
-        smearing_width=settings.smeared * HARTREE if settings.smeared > 0 else None,
-        spin="none" if settings.shell.startswith("closed") else "collinear",
-        charge=settings.charge,
-    )
 
 
 NWCHEM_LOG: Final = ReaderSpec(name=FORMAT, code="nwchem", recognises=recognises, open=NwchemReader, rank=0)
