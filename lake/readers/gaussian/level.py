@@ -40,8 +40,10 @@ _FUNCTIONALS: Final = {
     "PBEPBE": "PBE", "PBE1PBE": "PBE0", "HSEH1PBE": "HSE06", "TPSSTPSS": "TPSS", "SVWN": "LDA-VWN", "SVWN5": "LDA-VWN", "B-LYP": "BLYP",
     "PBE-PBE": "PBE", "S-VWN": "LDA-VWN", "PBEH1PBE": "PBEh", "REVPBEPBE": "revPBE", "PW91PW91": "PW91", "BP86": "BP86",
     "CAM-B3LYP": "CAM-B3LYP", "B-P86": "BP86", "B+HF-LYP": "B3LYP", "B+HF-PW91": "B3PW91", "B+HF-P86": "B3P86", "M062X": "M06-2X",
-    "M06L": "M06-L", "WB97X": "wB97X", "WB97XD": "wB97X-D", "WB97": "wB97",
+    "M06L": "M06-L", "WB97X": "wB97X", "WB97XD": "wB97X-D", "WB97": "wB97", "O-LYP": "OLYP",
 }  # fmt: skip
+_OPTX: Final = re.compile(r"O-|O3LYP|O(?:V?LYP|V5LYP|PBE|V?P86|V5P86|PW91|TPSS|B95|PL|KCIS|BRC|TPSSH?)\Z")
+"""Functionals with the exchange of Handy and Cohen, whose names begin as those of restricted open shells do."""
 _EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "B3LYP": 0.2, "HF": 1.0, "MN15": 0.44, "M06-2X": 0.54, "M06": 0.27, "B3PW91": 0.2}
 _DISPERSION: Final = (("gd3bj", "D3(BJ)"), ("gd3", "D3(0)"), ("gd2", "D2"), ("pfd", "PFD"))
 _DISPERSION_LINES: Final = {b"Grimme-D3(BJ)": "D3(BJ)", b"Grimme-D3": "D3(0)", b"Grimme-D2": "D2"}
@@ -72,17 +74,19 @@ def kind_of(route: str) -> str:
 
 def with_method(level: LevelOfTheory, method: str) -> LevelOfTheory:
     """Return a level with the functional and spin that a method 'RPBEPBE' names; raises UnreadableOutput for what is no functional."""
-    spin, name = _split(method)
+    restricted, name = _split(method)
     refuse_method(name)
     functional = _FUNCTIONALS.get(name, name)
-    return replace(level, functional=functional, spin=spin, exact_exchange=_EXCHANGE.get(functional))
+    extra = tuple(sorted({*level.extra, ("open_shells", "restricted")})) if restricted == "RO" else level.extra
+    spin = "none" if restricted in ("R", "") else "collinear"
+    return replace(level, functional=functional, spin=spin, exact_exchange=_EXCHANGE.get(functional), extra=extra)
 
 
 def _split(method: str) -> tuple[str, str]:
-    """Return the spin and the name of a method: 'UMN15' is MN15 with two spins."""
-    if method.startswith("RO"):
-        return "collinear", method[2:]
-    return ("collinear" if method.startswith("U") else "none"), method[1:] if method[:1] in ("R", "U") else method
+    """Return 'R', 'U', 'RO' or '', and the name of a method: 'UMN15' and 'ROMN15' are of MN15, 'RO-LYP' is R and O-LYP."""
+    if method.startswith("RO") and not _OPTX.match(method[1:]):
+        return "RO", method[2:]
+    return (method[0], method[1:]) if method[:1] in ("R", "U") else ("", method)
 
 
 def read_level(text: bytes, route: str, geometry: Geometry) -> LevelOfTheory:

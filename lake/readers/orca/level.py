@@ -56,7 +56,7 @@ def read_level(head: bytes, piece: bytes, given: Given, symbols: list[str]) -> L
         settings.setdefault(" ".join(name.decode("latin-1").split()), value.decode("latin-1"))
     fraction = number(settings.get("Fraction HF Exchange ScalHFX", "").encode("latin-1"))
     charge = number(settings.get("Total Charge Charge", "").encode("latin-1"))
-    spin = "none" if settings.get("Hartree-Fock type HFTyp", "RHF") in ("RHF", "RKS") else "collinear"
+    hftyp = settings.get("Hartree-Fock type HFTyp", "RHF")
     dft = "Density Functional Method" in settings
     functional = _functional(settings, given) if dft else ("HF-3c" if "HF-3C" in given.keywords else "HF")
     multiplicity = settings.get("Multiplicity Mult", "1")
@@ -68,13 +68,13 @@ def read_level(head: bytes, piece: bytes, given: Given, symbols: list[str]) -> L
         basis="GTO",
         pseudopotentials=_bases(head, piece, given, symbols),
         smearing="fermi-dirac" if _smearing(given) else "none",
-        spin=spin,
+        spin="none" if hftyp in ("RHF", "RKS") else "collinear",
         charge=charge if np.isfinite(charge) else 0.0,
-        extra=_extra(piece, given, int(multiplicity) if multiplicity.isdigit() else 1),
+        extra=_extra(piece, given, hftyp, int(multiplicity) if multiplicity.isdigit() else 1),
     )
 
 
-def _extra(piece: bytes, given: Given, multiplicity: int) -> tuple[tuple[str, str], ...]:
+def _extra(piece: bytes, given: Given, hftyp: str, multiplicity: int) -> tuple[tuple[str, str], ...]:
     """Return what changes energies beside the functional, and the state where it is not the lowest."""
     keywords = given.keywords
     solvent = next((word for word in keywords if word.startswith(("CPCM", "SMD", "ALPB", "COSMO", "C-PCM", "DDCOSMO"))), "")
@@ -91,6 +91,7 @@ def _extra(piece: bytes, given: Given, multiplicity: int) -> tuple[tuple[str, st
         ("hamiltonian", next((start for word in keywords for start in _RELATIVISTIC if word.startswith(start)), "")),
         ("method_block", " ".join(method.split()) if any(word.startswith(_OF_FUNCTIONAL) for word in method.split()) else ""),
         ("multiplicity", str(multiplicity) if multiplicity > 2 and not broken else ""),
+        ("open_shells", "restricted" if hftyp.startswith("RO") else ""),
         ("solvent", " ".join(part for part in (solvent, block) if part)),
         ("three_body", "ABC" if "ABC" in keywords else ""),
     )

@@ -120,11 +120,12 @@ def test_an_energy_without_a_geometry_before_it_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "functional", "exact"), [("RB+HF-LYP", "B3LYP", 0.2), ("RB-P86", "BP86", None), ("RM062X", "M06-2X", 0.54)]
+    ("method", "functional", "exact"),
+    [("RB+HF-LYP", "B3LYP", 0.2), ("RB-P86", "BP86", None), ("RM062X", "M06-2X", 0.54), ("RO-LYP", "OLYP", None), ("ROLYP", "OLYP", None)],
 )
 def test_a_functional_has_the_name_that_other_codes_give_it(method: str, functional: str, exact: float | None) -> None:
-    (run,) = read(gaussian_text(make_steps(1), method=method))
-    assert (run.level_of_theory.functional, run.level_of_theory.exact_exchange) == (functional, exact)
+    level = read(gaussian_text(make_steps(1), method=method))[0].level_of_theory
+    assert (level.functional, level.exact_exchange, level.spin) == (functional, exact, "none")
 
 
 def test_an_unrestricted_method_has_two_spins() -> None:
@@ -336,6 +337,8 @@ def test_a_general_basis_is_known_by_its_functions() -> None:
 def test_a_state_of_several_unpaired_electrons_is_in_the_level() -> None:
     (run,) = read(gaussian_text(make_steps(1)).replace(b"Multiplicity = 2", b"Multiplicity = 4"))
     assert run.level_of_theory.extra == (("multiplicity", "4"),)
+    (run,) = read(gaussian_text(make_steps(1), method="ROB3LYP"))
+    assert (run.level_of_theory.functional, run.level_of_theory.extra) == ("B3LYP", (("open_shells", "restricted"),))
 
 
 def test_nuclei_that_repel_each_other_otherwise_are_those_of_another_step() -> None:

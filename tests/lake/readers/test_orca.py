@@ -271,6 +271,8 @@ def test_a_basis_is_named_with_its_additions() -> None:
 def test_states_of_several_unpaired_electrons_are_in_the_level(block: str, extra: tuple[tuple[str, str], ...]) -> None:
     text = orca_text(make_steps(1), settings=(" Multiplicity           Mult            ....    3",))
     assert read(_with_input("PBE0 def2-SVP", block, text=text))[0].level_of_theory.extra == extra
+    restricted = _with_input("PBE0 def2-SVP", block, text=text.replace(b".... UKS", b".... ROKS"))
+    assert set(read(restricted)[0].level_of_theory.extra) == {*extra, ("open_shells", "restricted")}
 
 
 def test_a_gradient_of_zero_along_constraints_leaves_the_forces_out() -> None:
