@@ -24,6 +24,7 @@ from lake.readers import find_reader
 from lake.readers.base import PushReader, ReaderSpec, takes_companions
 from lake.readers.collections.deepmd import DEEPMD_NPY, Systems, folder_of, read_system
 from lake.readers.openmx.given import OpenmxInput, read_given, recognises_input
+from lake.readers.unread import UnreadOutput, unread_output
 from lake.readers.vasp.inputs import VaspInput, input_kind, read_input
 from schemas.errors import UnreadableArchive, UnreadableOutput
 from schemas.settings import LimitSettings
@@ -233,6 +234,8 @@ class Collected:
             words = f"it begins with {_beginning(file.head)}, which is no archive"
             member = "" if file.is_source else file.path
             self.reject(Rejection(member, "not_an_archive", words, "look at the file: a failed download is often an HTML page"))
+        elif (known := unread_output(file.name, file.head)) is not None:
+            self._unread(file.path, known)
         elif not _promises(file.name):
             return
         elif not file.head:
@@ -240,6 +243,14 @@ class Collected:
         else:
             words = f"no reader knows it; it begins with {_beginning(file.head)}"
             self.reject(Rejection(file.path, "unknown_format", words, "look whether it is the output of the run"))
+
+    def _unread(self, path: str, known: UnreadOutput) -> None:
+        """Tell of an output that is not read; one that is not of DFT, as dynamics that chose structures, only where nothing else is."""
+        rejection = Rejection(path, known.reason, f"an output of {known.what}, which is not read", known.remedy)
+        if known.reason != "not_dft":
+            self.reject(rejection)
+        elif len(self.structures) < REJECTIONS_OF_A_KIND:
+            self.structures.append(rejection)
 
     def _depositor(self, file: File) -> None:
         text = b""

@@ -11,6 +11,7 @@ from lake.readers.base import ReaderSpec
 from lake.readers.described import READER_DOCS
 from lake.readers.reader_doc import ReaderDoc
 from lake.readers.traps import TRAPS
+from lake.readers.unread import ALL_UNREAD
 
 _NONE = "none is printed"
 
@@ -78,6 +79,14 @@ def readers_page() -> str:
     for spec in READERS:
         if spec.name in described:
             lines += _section(spec, described[spec.name])
+    lines += [
+        "## Recognised, and not read",
+        "",
+        "Such a file is refused by the name of its program. Where it is `not_dft` and the source has calculations",
+        "of DFT, nothing is said of it: it may be the dynamics that chose the structures.",
+        "",
+    ]
+    lines += _table(("output of", "reason", "what to do"), [(each.what, f"`{each.reason}`", each.remedy) for each in ALL_UNREAD])
     lines += ["## Traps", "", "All traps of the list, each with the tests that show that no reader is caught in it.", ""]
     lines += _table(("trap", "what misleads", "tests"), [(t.number, t.words, ", ".join(f"`{test}`" for test in t.tests)) for t in TRAPS])
     lines += ["## Levels of theory", "", "How two levels are compared, and by which rules, is in [theory.md](theory.md).", ""]

@@ -70,6 +70,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("too_large", "A limit on bytes, on the inflate ratio or on the number of members was passed."),
     Reason("nested_too_deep", "Archives inside archives beyond the limit."),
     Reason("unknown_format", "No reader knows the bytes, though the name promises an output of a DFT code."),
+    Reason("unsupported_format", "An output of a known program, which the detail names, that no reader reads."),
     Reason("unreadable_output", "A reader knows the format but the content contradicts it."),
     Reason("no_complete_step", "The run has no ionic step with an energy (crash, stopped in the first SCF, failed SCF)."),
     Reason("not_dft", "Energies do not come from DFT (force field, semi-empirical, learned potential)."),
