@@ -19,6 +19,7 @@ ELK_DOC: Final = ReaderDoc(
         Trap("sign and unit of the forces", "test_stress_derivative::test_forces_are_minus_the_derivative_of_the_energy"),
         Trap("the entropic term is in the total energy", "test_elk::test_reads_what_is_printed"),
         Trap("fields and fixed moments", "test_elk::test_fields_and_fixed_moments_are_in_the_level"),
+        Trap("fields on atoms", "test_elk::test_fields_on_atoms_and_the_moments_that_are_fixed_are_in_the_level"),
         Trap("later steps have no positions", "test_elk::test_later_steps_have_no_positions"),
         Trap(
             "a geometry is written after the update of its step",

@@ -59,9 +59,15 @@ _FIELDS: Final = (
     ("vector_potential", re.compile(rb"\nConstant A-field applied across unit cell\n field strength : ([^\n]+)")),
     ("magnetic_field", re.compile(rb"\n global magnetic field \(Cartesian\) : ([^\n]+)")),
     ("fixed_moment", re.compile(rb"\n fixed spin moment \(FSM\) calculation, type : ([^\n]+)")),
+    ("fixed_total_moment", re.compile(rb"\n  fixing total moment to \(Cartesian\) :\n([^\n]+)")),
+    ("fixed_tensor_moment", re.compile(rb"\n fixed tensor moment \(FTM\) calculation, type : ([^\n]+)")),
+    ("scaled_exchange_of_spins", re.compile(rb"\n scaled spin exchange-correlation \(SSXC\) enabled\n +scaling factor : ([^\n]+)")),
     ("spin_spiral", re.compile(rb"\n spin-spiral state assumed\n +q-vector \(lattice\) +: ([^\n]+)")),
 )
 """As routine writeinfo prints them."""
+_FIELDS_OF_ATOMS: Final = re.compile(rb"\n atomic positions \([^)\n]*\), magnetic fields \(Cartesian\) :\n((?: +\d+ : [^\n]*\n)+)")
+_MOMENTS_OF_ATOMS: Final = re.compile(rb"\n  fixing local muffin-tin moments to \(Cartesian\) :\n((?:  [^\n]*\n)+)")
+_VECTOR_OF_ATOM: Final = re.compile(rb"(?:^|\n) +\d+(?: : +\S+ +\S+ +\S+)? +([-+.\dE]+ +[-+.\dE]+ +[-+.\dE]+)(?= *\n)")
 _FUNCTIONALS: Final = {2: "LDA", 3: "LDA-PW92", 4: "Xalpha", 5: "LDA-vBH", 20: "PBE", 21: "revPBE", 22: "PBEsol", 26: "WC", 30: "AM05"}
 """Names by Elk's numbers (manual of Elk 8.4, variable xctype)."""
 
@@ -265,9 +271,21 @@ def _level(text: bytes, cell: Floats) -> LevelOfTheory:
 
 
 def _fields(text: bytes) -> tuple[tuple[str, str], ...]:
-    """Return outer fields (atomic units), a fixed moment and the vector of a spin spiral, where INFO.OUT names them."""
-    found = [(name, " ".join(match.group(1).decode("latin-1").split())) for name, pattern in _FIELDS if (match := pattern.search(text))]
-    return tuple((name, words) for name, words in found if any(number(word.encode("latin-1")) != 0.0 for word in words.split()))
+    """Return outer fields (atomic units), also those on atoms, fixed moments and the vector of a spin spiral, where INFO.OUT names them."""
+    found = [(name, _words(match.group(1))) for name, pattern in _FIELDS if (match := pattern.search(text))]
+    blocks = [*_FIELDS_OF_ATOMS.findall(text), *_MOMENTS_OF_ATOMS.findall(text)]
+    local = dict.fromkeys(_words(vector) for block in blocks for vector in _VECTOR_OF_ATOM.findall(block))
+    told = "; ".join(words for words in local if _is_any(words))
+    return (*((name, words) for name, words in found if _is_any(words)), *((("local_fields_or_moments", told),) if told else ()))
+
+
+def _words(text: bytes) -> str:
+    return " ".join(text.decode("latin-1").split())
+
+
+def _is_any(words: str) -> bool:
+    """Return whether one of some numbers is not zero."""
+    return any(number(word.encode("latin-1")) != 0.0 for word in words.split())
 
 
 def _identities(text: bytes) -> tuple[tuple[str, str], ...]:

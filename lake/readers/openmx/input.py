@@ -22,8 +22,18 @@ from schemas.units import BOHR, BOLTZMANN, RYDBERG
 _VERSION: Final = re.compile(rb"performed by OpenMX Ver\. *(\S+)")
 _FUNCTIONALS: Final = {"LDA": "LDA", "LSDA-CA": "LDA", "LSDA-PW": "LDA-PW92", "GGA-PBE": "PBE"}
 _SHELLS: Final = "spdf"
-_PENALTY: Final = "scf.constraint.nc.spin"
-"""Its energy Ucs is a part of Utot (routine Occupation_Number_LDA_U.c)."""
+_PENALTIES: Final = (
+    ("scf.constraint.nc.spin", "a penalty on the directions of spins"),
+    ("scf.core.hole", "a penalty that keeps a core hole"),
+)
+"""Their energies Ucs and Uch are parts of Utot (DFT.c of OpenMX 3.9)."""
+_SWITCHES: Final = (
+    ("scf.partialcorecorrection", "on"), ("scf.coulomb.cutoff", "off"), ("scf.generalized.bloch", "off"), ("esm.switch", "off"),
+    ("esm.wall.switch", "off"), ("orbitalopt.method", "off"),
+)  # fmt: skip
+"""Switches that change energies, with their defaults (Input_std.c of OpenMX 3.9)."""
+_OF_U: Final = (("scf.dftu.type", "1"), ("scf.hubbard.occupation", "dual"), ("scf.yukawa", "off"))
+"""Ways of counting with a U, with their defaults."""
 _MOTIONS: Final[tuple[tuple[str, str], ...]] = (
     ("nomd", "static"), ("optc", "vc-relax"), ("rfc", "vc-relax"), ("opt", "relax"), ("diis", "relax"), ("bfgs", "relax"), ("rf", "relax"),
     ("ef", "relax"), ("npt", "vc-md"), ("nv", "md"), ("neb", "neb"),
@@ -49,6 +59,8 @@ class Input:
     level: LevelOfTheory
     altered: tuple[str, ...] = ()
     """What is in energies and forces beside the functional"""
+    solver: str = ""
+    """scf.EigenvalueSolver in small letters"""
 
 
 def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
@@ -80,7 +92,8 @@ def read_input(text: bytes, cell: Floats | None = None) -> Input | None:
         criterion=_value(words, "scf.criterion", 1e-6),
         force_criterion=_value(words, "md.opt.criterion", 3e-4),
         level=_level(words, blocks, species, numbers, cell),
-        altered=() if _first(words, _PENALTY, "off").lower() == "off" else (f"a penalty on the directions of spins ({_PENALTY})",),
+        altered=tuple(f"{told} ({name})" for name, told in _PENALTIES if _first(words, name, "off").lower() != "off"),
+        solver=_first(words, "scf.eigenvaluesolver", "cluster").lower(),
     )
 
 
@@ -174,11 +187,15 @@ def _level(
 
 
 def _beyond(words: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
-    """Return the electric field, and the magnetic fields (tesla) on spins and orbits, where there are any."""
+    """Return electric field, magnetic fields (tesla) on spins and orbits, and switches that are not as by default."""
     found = [("electric_field", " ".join(words["scf.electric.field"]))] if any(_field(words)) else []
     for kind in ("spin", "orbital"):
         if _first(words, f"scf.nc.zeeman.{kind}", "off").lower() == "on":
             found.append((f"magnetic_field_{kind}", _first(words, f"scf.nc.mag.field.{kind}", "0.0")))
+    with_u = _first(words, "scf.hubbard.u", "off").lower() == "on"
+    for name, default in (*_SWITCHES, *(_OF_U if with_u else ())):
+        value = _first(words, name, default).lower()
+        found += [(name.removeprefix("scf."), value)] if value != default else []
     return tuple(found)
 
 

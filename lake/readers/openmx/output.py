@@ -28,7 +28,7 @@ from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 FORMAT: Final = "OpenMX output"
 
-_VECTORS: Final = re.compile(rb"<Atoms\.UnitVectors|Atoms\.UnitVectors>", re.I)
+_VECTORS: Final = re.compile(rb"^[^#\n]*(?:<Atoms\.UnitVectors|Atoms\.UnitVectors>)", re.I | re.M)
 _HISTORY: Final = b"\n                  SCF history at MD="
 _RESULT: Final = b"\n       xyz-coordinates (Ang) and forces (Hartree/Bohr)"
 _NUMBER: Final = re.compile(rb"\n +SCF history at MD= *(\d{1,9})")
@@ -108,6 +108,9 @@ class OpenmxReader:
             raise UnreadableOutput(
                 "unreadable_output", "the output of OpenMX repeats no input with a geometry", "deposit the file as OpenMX wrote it"
             )
+        if given.solver == "negf":
+            words = "the run has open boundaries (scf.EigenvalueSolver NEGF); the atoms of its leads are not in the geometry"
+            raise UnreadableOutput("not_energies", words, "deposit runs with periodic boundaries")
         torn = 0
         while self._cycles and self._cycles[-1] is None:
             self._cycles.pop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,3 +82,30 @@ def test_fields_and_fixed_moments_are_in_the_level() -> None:
 k-point grid"""
     (run,) = read(elk_text(make_steps(1)).replace(b"k-point grid", printed, 1))
     assert run.level_of_theory.extra == (("electric_field", "0.000000000 0.000000000 0.1000000000E-02"), ("fixed_moment", "1"))
+
+
+def test_fields_on_atoms_and_the_moments_that_are_fixed_are_in_the_level() -> None:
+    """Rows as routine writeinfo of Elk 8.4 prints them."""
+    plain = elk_text(make_steps(1))
+    row = re.search(rb"magnetic fields \(Cartesian\) :\n +1 : [^\n]*?( +0\.0+ +0\.0+ +0\.0+)\n", plain)
+    assert row is not None
+    field = plain[: row.start(1)] + b"    0.00000000  0.00000000 -0.50000000" + plain[row.end(1) :]
+    (held,) = read(field)
+    assert held.level_of_theory.extra == (("local_fields_or_moments", "0.00000000 0.00000000 -0.50000000"),)
+    printed = b""" fixed spin moment (FSM) calculation, type :    3
+  fixing total moment to (Cartesian) :
+     0.000000000       0.000000000       1.500000000
+  fixing local muffin-tin moments to (Cartesian) :
+  species :    1 (Fe)
+      1   0.000000000       0.000000000       2.000000000
+ scaled spin exchange-correlation (SSXC) enabled
+  scaling factor :  0.9000000000
+
+k-point grid"""
+    (run,) = read(plain.replace(b"k-point grid", printed, 1))
+    assert run.level_of_theory.extra == (
+        ("fixed_moment", "3"),
+        ("fixed_total_moment", "0.000000000 0.000000000 1.500000000"),
+        ("scaled_exchange_of_spins", "0.9000000000"),
+        ("local_fields_or_moments", "0.000000000 0.000000000 2.000000000"),
+    )

@@ -163,6 +163,36 @@ def test_a_molecule_without_vectors_is_read_without_a_cell() -> None:
     np.testing.assert_array_equal(run.frames.energy, read(openmx_text([step])).frames.energy)
 
 
+def test_vectors_in_a_comment_are_none() -> None:
+    text = openmx_text(make_steps(1))
+    block = re.search(rb"<Atoms\.UnitVectors\n.*?Atoms\.UnitVectors>\n", text, flags=re.S)
+    assert block is not None
+    commented = b"".join(b"#" + line for line in block.group().splitlines(keepends=True))
+    assert not read(text.replace(block.group(), commented)).frames.cell.any()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"ESM.switch  on3", ("esm.switch", "on3")),
+        (b"scf.coulomb.cutoff  on", ("coulomb.cutoff", "on")),
+        (b"orbitalOpt.Method  atoms", ("orbitalopt.method", "atoms")),
+        (b"scf.Hubbard.U  on\nscf.DFTU.Type  2", ("dftu.type", "2")),
+    ],
+)
+def test_switches_that_change_energies_are_in_the_level(line: bytes, told: tuple[str, str]) -> None:
+    run = read(openmx_text(make_steps(1)).replace(b"scf.Kgrid", line + b"\nscf.Kgrid"))
+    assert run.level_of_theory.extra == (told,)
+
+
+def test_a_core_hole_is_flagged_and_leads_are_refused() -> None:
+    text = openmx_text(make_steps(1))
+    hole = read(text.replace(b"scf.Kgrid", b"scf.core.hole  on\nscf.Kgrid"))
+    assert all("altered_potential" in flags for flags in hole.frames.flags)
+    with pytest.raises(UnreadableOutput, match="leads"):
+        read(text.replace(b"scf.EigenvalueSolver  band", b"scf.EigenvalueSolver  NEGF"))
+
+
 def test_a_penalty_on_spins_is_flagged_and_magnetic_fields_are_in_the_level() -> None:
     text = openmx_text(make_steps(1))
     held = read(text.replace(b"scf.Kgrid", b"scf.Constraint.NC.Spin  on\nscf.Kgrid"))
