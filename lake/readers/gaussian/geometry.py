@@ -22,7 +22,7 @@ _VECTOR: Final = b"-2"
 """The atomic number that a translation vector has in the tables."""
 _LENGTHS: Final = re.compile(rb"\n Lengths of translation vectors: +([^\n]*)")
 FIELD: Final = re.compile(rb"\n The following finite field\(s\) will be applied:((?:\n An? [^\n]*)+)")
-_REPULSION: Final = re.compile(rb"\n +nuclear repulsion energy +(\d+\.\d+) Hartrees\.")
+_REPULSION: Final = re.compile(rb" nuclear repulsion energy +(\d+\.\d+) Hartrees\.")
 _ALL_ELECTRON: Final = 10
 """The largest atomic number of which no common basis replaces electrons by a potential."""
 _REPULSION_TOLERANCE: Final = 2e-3

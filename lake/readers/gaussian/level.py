@@ -12,20 +12,20 @@ import numpy as np
 
 from lake.readers.gaussian.geometry import FIELD, Geometry
 from lake.readers.gaussian.others import keywords, refuse_method
+from lake.readers.words import plain_places
 from schemas.elements import SYMBOLS
 from schemas.theory import LevelOfTheory
 
 BASIS: Final = re.compile(
     rb"\n (?:Standard basis: ([^\n]*?)|(General basis) read from [^\n]*?:|(Basis read from chk)[^\n]*?) *(\(\dD, *\d+F\))? *(?=\n)"
 )
+_BASIS_WORDS: Final = (b" Standard basis: ", b" General basis read from ", b" Basis read from chk")
 _ROUTE: Final = re.compile(rb"\n -{4,}\n (#.*?)\n -{4,}(?=\n)", re.S)
 _STATE: Final = re.compile(rb"\n Charge = +(-?\d{1,4}) Multiplicity = +(\d{1,3})")
 _MESH: Final = re.compile(rb"\n Using k point mesh[^\n]*\n K space mesh: X= *(\d{1,5}) Y= *(\d{1,5}) Z= *(\d{1,5}) *(?=\n)")
 _POINTS: Final = re.compile(rb"\n CountK=T Total number of k points: +(\d{1,7}) *(?=\n)")
 _PRINTED_DISPERSION: Final = re.compile(rb"\n R6Disp: +(\S+) Dispersion energy=")
-_SOLVENT: Final = re.compile(
-    rb"\n Polarizable Continuum Model \(PCM\)\n =+\n(.*?)\n Spheres list|\n Polarizable Continuum Model \(PCM\)\n =+\n(.*?)\n -{9,}", re.S
-)
+_SOLVENT: Final = re.compile(rb"\n Polarizable Continuum Model \(PCM\)\n =+\n(.*?)\n (?:Spheres list|-{9})", re.S)
 _OF_SOLVENT: Final = re.compile(rb"(?:^|\n) (Model|Atomic radii|Cavity type) +: +([^\n]*)")
 _NAME: Final = re.compile(rb"\n Solvent +: +(.*)", re.S)
 _CENTRES: Final = re.compile(rb"((?:\n Centers: +[\d ]+)+)\n(.*?)\n \*{4}(?=\n)", re.S)
@@ -62,7 +62,7 @@ _KINDS: Final = (
 
 def route_of(text: bytes) -> str:
     """Return the route that is printed last in a text, in small letters, '' without one."""
-    found = _ROUTE.findall(text)
+    found = _ROUTE.findall(text) if b"\n #" in text else []
     return found[-1].decode("latin-1").replace("\n ", "").lower() if found else ""
 
 
@@ -137,18 +137,18 @@ def _options(route: str) -> str:
 
 def _printed_solvent(text: bytes) -> str:
     """Return model, radii, cavity, name and constants of the continuum that is printed last in a text."""
-    found = _SOLVENT.findall(text)
+    found = _SOLVENT.findall(text) if b"Polarizable Continuum" in text else []
     if not found:
         return ""
-    block = b"\n" + (found[-1][0] or found[-1][1])
+    block = b"\n" + found[-1]
     words = [value.decode("latin-1").strip(" .") for _, value in _OF_SOLVENT.findall(block)]
     name = _NAME.search(block)
-    words += [" ".join(line.split()) for line in name.group(1).decode("latin-1").split("\n") if not line.startswith(" -")] if name else []
+    words += [" ".join(line.split()) for line in name.group(1).decode("latin-1").split("\n")] if name else []
     return "; ".join(word for word in words if word)
 
 
 def _printed_field(text: bytes) -> str:
-    found = FIELD.findall(text)
+    found = FIELD.findall(text) if b"finite field(s)" in text else []
     return "; ".join(" ".join(line.split()) for line in found[-1].decode("latin-1").strip().split("\n")) if found else ""
 
 
@@ -171,8 +171,14 @@ def _mesh(text: bytes, route: str, geometry: Geometry) -> tuple[tuple[int, int, 
 
 def basis_name(text: bytes) -> bytes:
     """Return the line that names the basis last in a text, b'' without one, or where it is kept from the job before."""
-    found = [match for match in BASIS.finditer(text) if not match.group(3)]
+    found = [match for match in _bases_in(text) if not match.group(3)]
     return found[-1].group().strip() if found else b""
+
+
+def _bases_in(text: bytes) -> list[re.Match[bytes]]:
+    """Return the lines that name a basis, in order."""
+    starts = sorted(text.rfind(b"\n", 0, place) for word in _BASIS_WORDS for place in plain_places(text, word, 0, len(text)))
+    return [match for start in starts if start >= 0 and (match := BASIS.match(text, start)) is not None]
 
 
 def bases_of(text: bytes, route: str, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
@@ -182,7 +188,7 @@ def bases_of(text: bytes, route: str, numbers: Sequence[int]) -> tuple[tuple[str
     that is not printed is equal to no other.
     """
     symbols = {z: SYMBOLS[z] for z in numbers}
-    found = list(BASIS.finditer(text))
+    found = _bases_in(text)
     if found and found[-1].group(1):
         name = " ".join(b" ".join(part for part in found[-1].group(1, 4) if part).decode("latin-1").split())
         return tuple((symbol, name) for symbol in sorted(symbols.values()))

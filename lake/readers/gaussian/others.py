@@ -19,14 +19,16 @@ _DOUBLE: Final = "a double hybrid, whose perturbative part stands apart from the
 _EXCITED: Final = "excited states, whose forces do not belong to the ground-state energy"
 _FRAGMENTS: Final = "a counterpoise calculation of fragments"
 
-_TEXTS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
-    (re.compile(rb"EUMP[2-5] *= *-?\d|\n DE\(Corr\)= |\n Wavefunction amplitudes converged"), "not_dft", _CORRELATED),
-    (re.compile(rb"\n E2\("), "not_energies", _DOUBLE),
-    (re.compile(rb"\n ONIOM: "), "not_dft", _LAYERS),
-    (re.compile(rb"Excited State   1:"), "not_energies", _EXCITED),
-    (re.compile(rb"Counterpoise: "), "not_energies", _FRAGMENTS),
+_TEXTS: Final[tuple[tuple[bytes, re.Pattern[bytes], str, str], ...]] = (
+    (b"EUMP", re.compile(rb"EUMP[2-5] *= *-?\d"), "not_dft", _CORRELATED),
+    (b"\n DE(Corr)= ", re.compile(rb""), "not_dft", _CORRELATED),
+    (b"\n Wavefunction amplitudes converged", re.compile(rb""), "not_dft", _CORRELATED),
+    (b"\n E2(", re.compile(rb""), "not_energies", _DOUBLE),
+    (b"\n ONIOM: ", re.compile(rb""), "not_dft", _LAYERS),
+    (b"Excited State   1:", re.compile(rb""), "not_energies", _EXCITED),
+    (b"Counterpoise: ", re.compile(rb""), "not_energies", _FRAGMENTS),
 )
-"""What is printed behind an energy of self-consistency that is not the run's."""
+"""What is printed behind an energy of self-consistency that is not the run's: words, and what must stand there more closely."""
 _KEYWORDS: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = (
     (re.compile(r"oniom"), "not_dft", _LAYERS),
     (re.compile(r"external"), "not_dft", "energies of another program (External)"),
@@ -43,8 +45,8 @@ _INSIDE: Final = re.compile(r"\([^()]*\)")
 
 def refuse_text(text: bytes) -> None:
     """Raise UnreadableOutput where a text prints energies beside those of self-consistency, to which the forces belong."""
-    for pattern, reason, what in _TEXTS:
-        if pattern.search(text):
+    for word, pattern, reason, what in _TEXTS:
+        if word in text and pattern.search(text):
             raise UnreadableOutput(reason, f"the log of Gaussian has {what}", _REMEDY)
 
 
