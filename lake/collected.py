@@ -36,6 +36,21 @@ PROMISING: Final = re.compile(
     re.IGNORECASE,
 )
 """Names that promise an output of a DFT code that is read."""
+_MAGICS: Final = (
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"\x93NUMPY", "an array of NumPy"),
+    (b"\x80\x04\x95", "a pickle of Python, which is never opened"),
+    (b"\xff\xfe", "UTF-16: write it again as UTF-8"),
+    (b"\x89HDF\r\n", "HDF5 of a program that is not known"),
+)
+"""How files begin that people send, and what they are."""
+_OF_VASP: Final = re.compile(
+    r"(POSCAR|CONTCAR|XDATCAR|CHG|CHGCAR|AECCAR\d|WAVECAR|DOSCAR|EIGENVAL|PROCAR|LOCPOT|ELFCAR|IBZKPT|PCDAT|OSZICAR)"
+)
+_NAMED: Final = 5
+"""Files that are named where a source holds no output."""
 REJECTIONS_OF_A_KIND: Final = 200
 """More rejections of one source for one reason are summed up in one."""
 
@@ -65,6 +80,8 @@ class Collected:
     shelf: Shelf = field(init=False)
     companions: tuple[Callable[[str], bool], ...] = field(init=False)
     """What the readers that take files beside an output ask of their names."""
+    passed_over: list[str] = field(default_factory=list)
+    """What the first files are that are no outputs, in words."""
     n_files: int = 0
     n_bytes: int = 0
 
@@ -108,6 +125,24 @@ class Collected:
         self.outputs = [self.shelf.with_late_note(output) for output in self.outputs]
         taken = {path for output in self.outputs for path in output.companions}
         self.rejections = [each for each in self.rejections if each.member not in taken or each.reason == "duplicate_member"]
+
+    def nothing_read(self) -> Rejection:
+        """Return the rejection of a source that has no output: what its files are, and where it is told which are read."""
+        count = "1 file" if self.n_files == 1 else f"{self.n_files} files"
+        first = ", ".join(self.passed_over) + (", ..." if self.n_files > len(self.passed_over) else "")
+        verdict = "which is no output that is read" if self.n_files == 1 else "none of them an output that is read"
+        found = f"{count}, {verdict}{f': {first}' if self.passed_over else ''}"
+        remedy = "add the output of the code (of VASP vasprun.xml or OUTCAR, say), not only its inputs; docs/readers.md lists what is read"
+        return Rejection("", "no_calculation", found, remedy)
+
+    def _pass_over(self, file: File, what: str = "") -> None:
+        """Note what a file is that is no output, for the case that nothing is one; only the first files are looked at."""
+        if len(self.passed_over) >= _NAMED:
+            return
+        name = file.name if file.name.isprintable() else ascii(file.name)
+        if not what and _OF_VASP.fullmatch(file.name):
+            what = "a file of VASP without labels"
+        self.passed_over.append(f"{name} ({what or (f'it begins with {_beginning(file.head)}' if file.head else '0 bytes')})")
 
     def _settle(self) -> None:
         """Make outputs of the files without units; one that belongs to an output of its folder is none of its own."""
@@ -192,6 +227,7 @@ class Collected:
 
     def _input(self, file: File, kind: str) -> None:
         """Read an input file of VASP, or without a kind of OpenMX; one that is cut is passed over: a Rejection of its archive says so."""
+        self._pass_over(file, f"an input of {'VASP' if kind else 'OpenMX'}")
         with suppress(UnreadableArchive):
             given = read_input(file.path, kind, file.chunks()) if kind else read_given(file.path, file.chunks())
             if given is not None:
@@ -237,7 +273,7 @@ class Collected:
         elif (known := unread_output(file.name, file.head)) is not None:
             self._unread(file.path, known)
         elif not _promises(file.name):
-            return
+            self._pass_over(file)
         elif not file.head:
             self.reject(Rejection(file.path, "unreadable_output", "0 bytes", "upload it again if the run went on"))
         else:
@@ -286,6 +322,4 @@ def _beginning(head: bytes) -> str:
     start = head[:512].lstrip()
     if start[:14].lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
-    if start.startswith(b"%PDF"):
-        return "a PDF document"
-    return repr(head[:32])
+    return next((words for magic, words in _MAGICS if head.startswith(magic)), repr(head[:32]))

@@ -134,8 +134,7 @@ def read_parts(
             collected.reject(rejection)
     rejections = [*collected.rejections, *(() if calculations or collected.waiting else collected.structures)]
     if not calculations and all(rejection.reason in _BESIDE_THE_POINT for rejection in rejections):
-        found_here = f"{collected.n_files} files, none of them an output that is read ({', '.join(sorted({r.name for r in readers}))})"
-        rejections = [*rejections, Rejection("", "no_calculation", found_here, "add the output of the code, not only its inputs")]
+        rejections = [*rejections, collected.nothing_read()]
     bytes_read = max(budget.inflated, collected.n_bytes)
     return Contents(
         calculations, tuple(_summed_up(rejections, collected.n_rejections)), collected.metadata, bytes_read, tuple(collected.waiting)

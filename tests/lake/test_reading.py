@@ -254,3 +254,24 @@ def test_damaged_or_cut_bytes_never_raise_and_never_change_a_number(place: int, 
     for calculation in contents.calculations:
         assert set(calculation.run.frames.energy) <= {*BLOCK.energy, *made_block([12, 12, 8, 8], 3, 2).energy}
     assert contents.calculations or contents.rejections
+
+
+def test_a_source_without_an_output_says_what_its_files_are() -> None:
+    files = {
+        "run/INCAR": b"ENCUT = 500\n",
+        "run/POSCAR": b"MgO\n1.0\n",
+        "run/a.pdf": b"%PDF-1.7",
+        "run/b\x07": b"zz",
+        "c": b"",
+        "d": b"d",
+        "e": b"e",
+    }
+    (rejection,) = read_stream("a.tar", lambda: io.BytesIO(tar_of(files)), LimitSettings()).rejections
+    assert rejection.reason == "no_calculation"
+    assert rejection.detail.startswith(
+        "7 files, none of them an output that is read: INCAR (an input of VASP), POSCAR (a file of VASP without labels), "
+    )
+    assert "a.pdf (it begins with a PDF document), 'b\\x07' (it begins with b'zz'), c (0 bytes), ..." in rejection.detail
+    (rejection,) = read_stream("utf.out", lambda: io.BytesIO("Program PWSCF v.7.2".encode("utf-16")), LimitSettings()).rejections
+    assert rejection.detail.startswith("1 file, which is no output that is read: utf.out (it begins with UTF-16")
+    assert "vasprun.xml" in rejection.remedy

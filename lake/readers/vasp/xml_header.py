@@ -97,9 +97,10 @@ def _ions(section: bytes) -> tuple[tuple[IonType, ...], NDArray[np.int32]]:
     even = types is None or int(types.group(1)) == len(kinds)
     if not kinds or not indices or not even or (declared and int(declared.group(1)) != len(indices)):
         told = declared.group(1).decode() if declared else "no"
+        words = f"atominfo lists {len(listed)} ions of {len(kinds)} types, {told} ions are declared"
         raise UnreadableOutput(
             "unreadable_output",
-            f"atominfo lists {len(listed)} ions of {len(kinds)} types, {told} ions are declared",
+            words if listed or kinds else "vasprun.xml ends before the list of its ions, in what it tells of the run's input",
             "deposit the whole vasprun.xml, or the OUTCAR of the same run",
         )
     types_of_ions = np.array(indices, dtype=np.int32)
