@@ -29,7 +29,7 @@ VERSIONS: Final = {
     "qe": 6,
     "runner": 1,
     "siesta": 4,
-    "vasp": 5,
+    "vasp": 6,
 }
 """`ReaderSpec.code` -> version; 1 is what atomlake read before its readers had versions."""
 

@@ -55,7 +55,7 @@ _ABINIT_LOG: Final = ReaderDoc(
 
 _VASPOUT: Final = ReaderDoc(
     name="vaspout.h5",
-    file="`vaspout.h5`; INCAR, KPOINTS, POTCAR titles beside it",
+    file="`vaspout.h5`; OSZICAR, INCAR, KPOINTS, POTCAR titles beside it",
     reads="All steps, where neither vasprun.xml nor OUTCAR is there, else it checks them. Of its POTCAR only titles, valences and cutoffs.",
     versions="6.2 to 6.6 (seen: 6.4.3, seven files of sisl-files equal to the vasprun.xml of their runs; the tests are made up)",
     energy="`free energy TOTEN`, in a dynamics `ion-electron TOTEN`, by their names in energies_tags",
@@ -67,6 +67,8 @@ _VASPOUT: Final = ReaderDoc(
         Trap("ENMAX, the older name of ENCUT", "test_vaspout::test_the_older_name_of_the_cutoff_counts"),
         Trap("a stress of zeros that was not computed", "test_vaspout::test_a_stress_that_was_not_computed_is_null"),
         Trap("no cycles before 6.5, counts after", "test_vaspout::test_cycles_of_newer_versions_tell_convergence"),
+        Trap("convergence before 6.5", "test_vaspout::test_an_oszicar_beside_it_tells_how_the_cycles_ended"),
+        Trap("an OSZICAR of other steps", "test_vaspout::test_an_oszicar_of_other_steps_tells_nothing"),
         Trap("learned force fields and PSTRESS", "test_vaspout::test_what_the_file_does_not_tell_is_flagged"),
         Trap("GW, BSE, ACFDT", "test_vaspout::test_runs_beyond_the_ground_state_are_refused"),
         Trap("the potentials are in the file", "test_vaspout::test_the_potentials_leave_no_trace"),

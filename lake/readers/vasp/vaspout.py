@@ -2,13 +2,15 @@
 
 Layout: the definitions of py4vasp (vasp-dev/py4vasp, `_raw/definition.py`) and the page "vaspout.h5" of the VASP wiki. Steps are in
 intermediate/ion_dynamics: positions are fractional, forces eV/Å, stress kbar and positive under compression as `in kB` of the OUTCAR,
-energies named by energies_tags. Of input/potcar/content only titles, valences and cutoffs are looked at.
+energies named by energies_tags. Of input/potcar/content only titles, valences and cutoffs are looked at. Versions before 6.5 store
+nothing of the cycles of self-consistency: an OSZICAR of the same folder, with as many steps of the same energies, tells them.
 """
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import h5py
@@ -21,6 +23,8 @@ from lake.readers.in_memory import InMemoryReader
 from lake.readers.rows import number
 from lake.readers.vasp.frames import NAN, Criterion, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
 from lake.readers.vasp.level import Mesh
+from lake.readers.vasp.oszicar import NAME as OSZICAR
+from lake.readers.vasp.oszicar import Cycle, judged_by, read_cycles
 from lake.readers.vasp.species import IonType
 from lake.readers.vasp.tags import Tags
 from schemas.calculations import Run
@@ -49,14 +53,38 @@ def recognises(name: str, head: bytes) -> bool:
     return head.startswith(MAGIC) and (re.search(r"vaspout.*\.h5", name) is not None or b"ion_dynamics" in head)
 
 
-def read_vaspout(file: io.BytesIO) -> tuple[Run, ...]:
-    """Return the run of a vaspout.h5; raises UnreadableOutput where it has no step, no ions, or is none of DFT."""
-    with open_hdf5(file) as opened:
-        header = _header(opened)
-        return (_run(opened, header),)
+class VaspoutReader(InMemoryReader):
+    """Reader of a vaspout.h5, with the OSZICAR beside it."""
+
+    def __init__(self) -> None:
+        self._cycles: tuple[Cycle, ...] = ()
+        self._used = False
+        super().__init__(self._runs)
+
+    def take_companion(self, name: str, text: bytes) -> bool:
+        """Take the OSZICAR; returns whether it has a step."""
+        self._cycles = read_cycles(text) if name == OSZICAR else ()
+        return bool(self._cycles)
+
+    @property
+    def companions_used(self) -> tuple[str, ...]:
+        """Return the names of the files that the runs were read from."""
+        return (OSZICAR,) if self._used else ()
+
+    def _runs(self, file: io.BytesIO) -> tuple[Run, ...]:
+        with open_hdf5(file) as opened:
+            header = _header(opened)
+            run, self._used = _run(opened, header, self._cycles)
+            return (run,)
 
 
-def _run(opened: h5py.File, header: Header) -> Run:
+def is_companion(name: str) -> bool:
+    """Return whether a base name is that of a file which may tell the cycles of a vaspout.h5."""
+    return name == OSZICAR
+
+
+def _run(opened: h5py.File, header: Header, cycles: Sequence[Cycle]) -> tuple[Run, bool]:
+    """Return the run, and whether its cycles were told by those given."""
     energies, natoms = _energies(opened), header.natoms
     places = _steps(opened, "position_ions", (natoms, 3))
     cells = _steps(opened, "lattice_vectors", (3, 3))
@@ -69,7 +97,10 @@ def _run(opened: h5py.File, header: Header) -> Run:
     forces, stress = _steps(opened, "forces", (natoms, 3)), _steps(opened, "stress", (3, 3))
     table = StepTable()
     flags = _doubts(header.tags)
-    for k, judgement in enumerate(_judgements(opened, criterion_of(header.tags), n)):
+    criterion = criterion_of(header.tags)
+    judgements = _judgements(opened, criterion, n)
+    beside = judged_by(cycles, energies, criterion) if judgements is None and lengths == {n} else None
+    for k, judgement in enumerate(judgements or beside or [Judgement()] * n):
         table.add(k, energies[k], judgement, flags)
     forces, stress = _padded(forces, n, (natoms, 3)), _padded(stress, n, (3, 3))
     stress[(stress == 0.0).all(axis=(1, 2))] = NAN
@@ -82,6 +113,8 @@ def _run(opened: h5py.File, header: Header) -> Run:
         malformed=_torn(forces) | _torn(stress),
     )
     notes = ("the file does not tell whether the run came to its regular end", *_notes(header.tags))
+    if judgements is None and cycles and beside is None:
+        notes += (f"the OSZICAR beside the file has {len(cycles)} steps, not the {n} of the file with their energies, and was not used",)
     ending = Ending(
         format=FORMAT,
         energy_source="VASP free energy TOTEN",
@@ -90,7 +123,7 @@ def _run(opened: h5py.File, header: Header) -> Run:
         lost_steps=max(lengths) - n,
         notes=notes,
     )
-    return finish_run(header, table, geometry, ending)
+    return finish_run(header, table, geometry, ending), beside is not None
 
 
 def _header(opened: h5py.File) -> Header:
@@ -214,16 +247,16 @@ def _scale(opened: h5py.File, last: Floats) -> float:
     return scale
 
 
-def _judgements(opened: h5py.File, criterion: Criterion, n: int) -> list[Judgement]:
-    """Return how the cycle of each step ended: the rows of OSZICAR that newer versions (6.5) store tell it, older ones do not."""
+def _judgements(opened: h5py.File, criterion: Criterion, n: int) -> list[Judgement] | None:
+    """Return how the cycle of each step ended by the rows of OSZICAR that newer versions (6.5) store, None where there are none."""
     rows, words = read_array(opened, f"{_STEPS}/oszicar"), read_array(opened, f"{_STEPS}/electronic_step_converged")
     labels = read_array(opened, f"{_STEPS}/oszicar_label")
     names = [as_text(np.asarray(label)) for label in labels.ravel()] if labels is not None else []
     if rows is None or rows.ndim != 2 or rows.shape[1] != len(names) or not {"N", "dE"} <= set(names):
-        return [Judgement()] * n
+        return None
     starts = np.flatnonzero(rows[:, names.index("N")] == 1)
     if len(starts) != n or starts[0] != 0:
-        return [Judgement()] * n
+        return None
     unconverged = words.ravel() != 0 if words is not None and words.size == n else np.zeros(n, dtype=bool)
     cycles = np.split(rows, starts[1:])
     return [
@@ -263,7 +296,7 @@ def _whole(values: Floats) -> Floats:
 
 
 def _open() -> PushReader:
-    return InMemoryReader(read_vaspout)
+    return VaspoutReader()
 
 
-VASPOUT: Final = ReaderSpec(FORMAT, "vasp", recognises, _open, rank=2, in_memory=True)
+VASPOUT: Final = ReaderSpec(FORMAT, "vasp", recognises, _open, rank=2, companions=is_companion, in_memory=True)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from made_up_outputs import tar_of
-from made_up_vasp import make_run, xml_text
+from made_up_vasp import Made, make_run, xml_text
 from made_up_vaspout import STEPS, vaspout
 
 from lake.readers import find_reader
@@ -134,6 +134,44 @@ def test_other_energies_are_refused() -> None:
     tags = np.array(["step            STEP    ", "One el. energy  E1      ", "weight WEIGHT"], dtype="S")
     with pytest.raises(UnreadableOutput, match="not_energies"):
         read(vaspout(make_run(1), {f"{STEPS}/energies_tags": tags}))
+
+
+def oszicar(made: Made) -> bytes:
+    """Return the OSZICAR of a run, in the layout of VASP 5 and 6."""
+    text = ""
+    for n, step in enumerate(made.steps, 1):
+        text += "       N       E                     dE             d eps       ncg     rms          rms(c)\n"
+        for k in range(1, step.cycle + 1):
+            change = step.change if k == step.cycle else 0.5
+            text += f"DAV: {k:3d}    {step.free:17.12E}   {change:11.5E}   -0.69546E+00    24   0.165E+01\n"
+        text += f"{n:4d} F= {step.free:.7E} E0= {step.sigma0:.7E}  d E =0.000000E+00\n"
+    return text.encode()
+
+
+def test_an_oszicar_beside_it_tells_how_the_cycles_ended() -> None:
+    made = make_run(3)
+    most = replace(made, steps=[made.steps[0], replace(made.steps[1], cycle=60), replace(made.steps[2], change=0.2)])
+    (found,) = calculations({"r/vaspout.h5": vaspout(most), "r/OSZICAR": oszicar(most)})
+    frames = found.run.frames
+    assert (frames.n_scf_steps.tolist(), frames.scf_converged.tolist()) == ([made.steps[0].cycle, 60, made.steps[2].cycle], [1, 0, 0])
+    assert ["scf_unknown" in flags for flags in frames.flags] == [False] * 3
+    assert found.files == ("r/vaspout.h5", "r/OSZICAR")
+
+
+def test_an_oszicar_of_other_steps_tells_nothing() -> None:
+    made = make_run(3)
+    other = replace(made, steps=[replace(step, free=step.free + 0.001) for step in made.steps])
+    for text in (oszicar(other), oszicar(made)[:-200], oszicar(made) * 2):
+        (found,) = calculations({"vaspout.h5": vaspout(made), "OSZICAR": text})
+        assert found.run.frames.scf_converged.tolist() == [-1, -1, -1]
+        assert any("OSZICAR" in note and "was not used" in note for note in found.run.notes)
+        assert found.files == ("vaspout.h5",)
+
+
+def test_an_oszicar_stays_out_of_folders_that_are_not_its_own() -> None:
+    made = make_run(2)
+    (found,) = calculations({"a/vaspout.h5": vaspout(made), "b/OSZICAR": oszicar(made)})
+    assert found.run.frames.scf_converged.tolist() == [-1, -1]
 
 
 def test_steps_that_are_not_all_there_are_counted() -> None:
