@@ -86,7 +86,7 @@ class Collected:
     n_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.companions = tuple(each.companions for each in self.readers if each.companions is not None)
+        self.companions = _asking(tuple(self.readers))
         self.shelf = Shelf(self.limits.max_companion_bytes)
         self.systems = Systems(self.limits.max_in_memory_bytes)
 
@@ -303,6 +303,12 @@ class Collected:
             return
         except UnreadableOutput as error:
             self.reject(Rejection(file.path, error.reason, error.detail, error.remedy))
+
+
+@lru_cache(maxsize=16)
+def _asking(readers: tuple[ReaderSpec, ...]) -> tuple[Callable[[str], bool], ...]:
+    """Return what the readers that take files beside an output ask of their names."""
+    return tuple(each.companions for each in readers if each.companions is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
+from isal import isal_zlib
+
 from lake.budget import Budget, corrupt, too_large, truncated
 from lake.decompress import PIECE_BYTES, ForwardReader, Readable
 from schemas.errors import UnreadableArchive
@@ -49,8 +51,12 @@ def is_tar(head: bytes) -> bool:
     field = block[148:156].strip(b" \0")
     if not re.fullmatch(rb"[0-7]{1,8}", field):
         return False
-    plain = sum(block) - sum(block[148:156]) + 8 * 32
-    return int(field, 8) == plain
+    return int(field, 8) == sum_of(block) - sum(block[148:156]) + 8 * 32
+
+
+def sum_of(block: bytes) -> int:
+    """Return the sum of at most 512 bytes; of ASCII ones it is the lower half of their Adler-32 (RFC 1950) less one."""
+    return (isal_zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
 
 
 def unsafe(name: str) -> str | None:

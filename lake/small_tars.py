@@ -14,7 +14,7 @@ from isal import isal_zlib
 from lake.budget import Budget
 from lake.codecs import DAMAGE
 from lake.decompress import STORED_BYTES
-from lake.members import tidy, unsafe
+from lake.members import sum_of, tidy, unsafe
 from lake.zip_members import is_zip
 
 MORE_BYTES: Final = 7 * STORED_BYTES
@@ -95,7 +95,7 @@ def _header(block: bytes) -> tuple[str, int] | None:
         return None
     size, checksum, kind = match.groups()
     raw = block[:100].partition(b"\0")[0]
-    if sum(block) - sum(checksum) + 8 * 32 != int(checksum.rstrip(b" \0"), 8):
+    if sum_of(block) - sum(checksum) + 8 * 32 != int(checksum.rstrip(b" \0"), 8):
         return None
     if kind == b"5":
         return "", -1

@@ -46,6 +46,7 @@ def loops() -> ctypes.CDLL | None:
         "word_rows": (ctypes.c_char_p, _LONG, _LONG, _LONG, _VOID, _VOID, _VOID),
         "find_words": (_VOID, _LONG, _LONG, ctypes.c_char_p, _LONG, _LONG),
         "word_places": (_VOID, *(_LONG,) * 3, *(_VOID,) * 4, _LONG, _VOID),
+        "telling_lines": (_VOID, _LONG, _VOID, _LONG, _VOID, _VOID),
         "cp2k_atoms": (_VOID, *(_LONG,) * 3, _VOID, _VOID),
         "cp2k_forces": (_VOID, *(_LONG,) * 3, _VOID),
         "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
@@ -199,6 +200,19 @@ def find_words(text: bytearray | bytes, words: bytes, rare: int, start: int, end
     return int(made.find_words(beginning(text), start, end, words, len(words), rare))
 
 
+def telling_lines(text: bytes, places: Sequence[int], ranges: tuple[tuple[int, int], tuple[int, int]]) -> bytes:
+    """Return the lines of a text that hold one of some places, which are in order, or a '=' in one of two ranges, as words.c has it.
+
+    The whole text without a compiler.
+    """
+    made = loops()
+    if made is None:
+        return text
+    held, bounds = np.array(places, dtype=np.int64), np.array(ranges, dtype=np.int64)
+    out = np.empty(len(text) + 1, dtype=np.uint8)
+    return out[: made.telling_lines(text, len(text), address(held), len(held), address(bounds), address(out))].tobytes()
+
+
 def pair_squares(positions: Floats, cell: Floats, inverse: Floats, periodic: NDArray[np.bool_], shifts: Floats) -> Floats | None:
     """Return (n,) squares of the smallest distances of two different atoms; None where that is left to another way."""
     made = loops()
@@ -283,8 +297,8 @@ def outcar_steps(buffer: bytes | bytearray, at: int) -> tuple[NDArray[np.int64],
     """
     made = loops()
     if made is None:
-        return np.empty((0, 12), dtype=np.int64), np.empty((0, 6))
-    places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 6))
+        return np.empty((0, 12), dtype=np.int64), np.empty((0, 7))
+    places, numbers = np.empty((MOST_STEPS, 12), dtype=np.int64), np.empty((MOST_STEPS, 7))
     n = made.outcar_steps(beginning(buffer), at, len(buffer), MOST_STEPS, address(places), address(numbers))
     return places[:n], numbers[:n]
 

@@ -1,7 +1,7 @@
 /* Ionic steps of VASP that are written in the usual way, one after another; what is not is left to the readers in Python. */
 
 #define OUTCAR_PLACES 12
-#define OUTCAR_NUMBERS 6
+#define OUTCAR_NUMBERS 7
 #define ENERGY_BLOCK 2048
 
 /* Three energies of a step of OUTCAR from its `free  energy` on: free, internal, E(sigma->0). */
@@ -73,7 +73,7 @@ static int outcar_cycle(const byte *iteration, const byte *energy, long *places,
 }
 
 /* One step from at on; 1 where it is whole and usual. places: energy, end of energies, table from and to, lattice from and to, stress from
-   and to, then outcar_cycle's; numbers: free, internal, sigma0, last change, volume, pressure. */
+   and to, then outcar_cycle's; numbers: free, sigma0, internal, NAN, last change, volume, pressure. */
 static int outcar_step(const byte *buffer, const byte *at, const byte *stop, long *places, double *numbers)
 {
     const byte *energy = SEEK(at, stop, "free  energy ", 0);
@@ -101,11 +101,12 @@ static int outcar_step(const byte *buffer, const byte *at, const byte *stop, lon
     const byte *stress = SEEK_BACK(iteration, table, "\n  in kB", 7), *stress_end = stress ? line_end(stress + 1, table) : 0;
     if (points >= 6 || (stress && !stress_end))
         return 0;
-    if (!outcar_energies(energy, end, numbers, numbers + 1, numbers + 2) || !outcar_cycle(iteration, energy, places + 8, numbers + 3))
+    if (!outcar_energies(energy, end, numbers, numbers + 2, numbers + 1) || !outcar_cycle(iteration, energy, places + 8, numbers + 4))
         return 0;
-    if (!number_behind(SEEK_BACK(iteration, table, "volume of cell :", 0), 16, stop, numbers + 4)
-        || !number_behind(SEEK_BACK(iteration, table, "external pressure =", 1), 19, stop, numbers + 5))
+    if (!number_behind(SEEK_BACK(iteration, table, "volume of cell :", 0), 16, stop, numbers + 5)
+        || !number_behind(SEEK_BACK(iteration, table, "external pressure =", 1), 19, stop, numbers + 6))
         return 0;
+    numbers[3] = NAN;
     const byte *found[] = {energy, shut, dashes + 1, closing + 1, first + 1, last, stress ? stress + 1 : buffer,
                            stress ? stress_end + 1 : buffer};
     for (int i = 0; i < 8; i++)

@@ -35,3 +35,42 @@ long word_places(const byte *text, long start, long end, long window, const byte
 #undef PAIR
     return found;
 }
+
+/* Whether a line, which ends at its newline or at end, holds digits and blanks alone. */
+static int is_of_digits(const byte *p, const byte *end)
+{
+    while (p < end && (is_digit(*p) || *p == ' ' || *p == '\t' || *p == '\r'))
+        p++;
+    return p >= end || *p == '\n';
+}
+
+/* The lines of a text that hold one of n places, which are in order, or a '=' between one of two pairs of places; a line of digits and
+   blanks alone behind the line of a place goes on with it. Return how many bytes are in out, which has room for one more than the text;
+   each line ends with a newline. */
+long telling_lines(const byte *text, long size, const long *places, long n, const long *ranges, byte *out)
+{
+    long written = 0;
+    for (long at = 0, k = 0; at < size;) {
+        while (k < n && places[k] < at)
+            k++;
+        long next = k < n ? places[k] : size, told = next;
+        for (int r = 0; r < 2; r++) {
+            long from = ranges[2 * r] > at ? ranges[2 * r] : at, to = ranges[2 * r + 1] < next ? ranges[2 * r + 1] : next;
+            const byte *equals = from < to ? memchr(text + from, '=', to - from) : 0;
+            next = equals ? equals - text : next;
+        }
+        if (next >= size)
+            break;
+        const byte *before = memrchr(text + at, '\n', next - at), *last = line_end(text + next, text + size);
+        long from = before ? before + 1 - text : at, end = last ? last - text : size;
+        while (next == told && end < size && end + 1 < size && is_of_digits(text + end + 1, text + size)) {
+            last = line_end(text + end + 1, text + size);
+            end = last ? last - text : size;
+        }
+        memcpy(out + written, text + from, end - from);
+        written += end - from;
+        out[written++] = '\n';
+        at = end + 1;
+    }
+    return written;
+}

@@ -129,6 +129,10 @@ class Found:
     def __contains__(self, word: bytes) -> bool:
         return bool(self.all(word))
 
+    def places(self) -> list[int]:
+        """Return the places of all words that were looked for in one pass, in no order."""
+        return [place for places in (self._all or {}).values() for place in places]
+
     def line_end(self, place: int) -> int:
         """Return where the line of a place ends."""
         end = self.text.find(b"\n", place)

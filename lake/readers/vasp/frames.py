@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lake.readers.vasp.beyond import altered, asks_response, post_dft, remarks_on
 from lake.readers.vasp.checks import apart_from_cycle, other_energies, symmetric, without_pressure
-from lake.readers.vasp.level import Mesh, level_of_theory, mesh_spacing, no_cycle, run_kind, virtual_crystal
+from lake.readers.vasp.level import Mesh, level_of_theory, no_cycle, run_kind, virtual_crystal
 from lake.readers.vasp.species import IonType, element_of
 from lake.readers.vasp.tags import Tags
 from schemas.calculations import Run
@@ -60,6 +60,13 @@ class Header:
         return np.array([number for number, _ in self.elements], dtype=np.int16)
 
     @cached_property
+    def atoms(self) -> NDArray[np.int16]:
+        """(natoms,) atomic numbers, which runs with this head share."""
+        numbers = self.numbers[self.types]
+        numbers.flags.writeable = False
+        return numbers
+
+    @cached_property
     def criterion(self) -> Criterion:
         """When a cycle is converged."""
         return criterion_of(self.tags)
@@ -80,6 +87,17 @@ class Header:
         return asks_response(self.tags)
 
     @cached_property
+    def throughout(self) -> tuple[str, ...]:
+        """The flags of every step of a run with this head."""
+        found = {"virtual_crystal": virtual_crystal(self.tags), "altered_potential": bool(altered(self.tags))}
+        return tuple(name for name, holds in found.items() if holds)
+
+    @cached_property
+    def kind(self) -> str:
+        """Kind of run."""
+        return run_kind(self.tags)
+
+    @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What is noted of every run with this head, behind its own notes."""
         found = list(remarks_on(self.tags))
@@ -90,14 +108,16 @@ class Header:
 
     def level(self, cell: Floats) -> LevelOfTheory:
         """Return the level of theory of a run whose first cell is (3, 3) in Å."""
-        spacing = mesh_spacing(self.mesh, cell)
-        if spacing not in self._levels:
+        key = cell.tobytes()
+        if key not in self._levels:
+            self._levels.clear()
             numbers = [number for number, _ in self.elements]
-            self._levels[spacing] = level_of_theory(self.tags, self.kinds, numbers, mesh=self.mesh, cell=cell)
-        return self._levels[spacing]
+            self._levels[key] = level_of_theory(self.tags, self.kinds, numbers, mesh=self.mesh, cell=cell)
+        return self._levels[key]
 
     @cached_property
-    def _levels(self) -> dict[float | None, LevelOfTheory]:
+    def _levels(self) -> dict[bytes, LevelOfTheory]:
+        """The level of the run before, whose cell was mostly the same."""
         return {}
 
 
@@ -257,11 +277,10 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     own = energies[3] if foreign is None else np.where(foreign, NAN, energies[3])
     other, told = other_energies(made[0], own, table.steps)
     marks = _marks(geometry, made[0], verdicts) | {"pressure_in_energy": in_energy, "stray_step": foreign, "contradictory_values": other}
-    throughout = {"virtual_crystal": virtual_crystal(header.tags), "altered_potential": bool(altered(header.tags))}
-    marks |= {name: np.ones(len(counts), dtype=bool) for name, holds in throughout.items() if holds}
+    marks |= {name: np.ones(len(counts), dtype=bool) for name in header.throughout}
     source = ending.energy_source + ("" if made is energies else " less PSTRESS times volume")
     frames = FrameBlock(
-        numbers=header.numbers[header.types],
+        numbers=header.atoms,
         pbc=np.ones(3, dtype=bool),
         cell=geometry.cell,
         positions=geometry.positions,
@@ -283,7 +302,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     return Run(
         code="vasp",
         code_version=header.version,
-        kind=run_kind(header.tags),
+        kind=header.kind,
         format=ending.format,
         level_of_theory=header.level(geometry.cell[0]),
         frames=frames,
@@ -299,7 +318,7 @@ def _marks(geometry: Geometry, energy: Floats, verdicts: Sequence[int]) -> dict[
     marks: dict[str, NDArray[np.bool_] | None] = {}
     if geometry.malformed.any() or not isfinite(energy.sum()):
         marks["malformed_values"] = geometry.malformed | ~np.isfinite(energy)
-    if len(verdicts) > 1:
+    if geometry.cell.tobytes() != len(verdicts) * geometry.cell[:1].tobytes():
         marks["pulay_suspect"] = np.abs(geometry.cell - geometry.cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE
     if min(verdicts) < 1:
         marks["scf_not_converged"], marks["scf_unknown"] = np.equal(verdicts, 0), np.equal(verdicts, -1)
@@ -308,6 +327,8 @@ def _marks(geometry: Geometry, energy: Floats, verdicts: Sequence[int]) -> dict[
 
 def with_refusals(runs: Sequence[Run], refusals: Sequence[UnreadableOutput]) -> tuple[Run, ...]:
     """Return the runs of one file; the first is told of those that could not be made."""
+    if not refusals:
+        return tuple(runs)
     notes = tuple(f"another run in the same file was not taken: {refusal.detail}" for refusal in refusals)
     return (replace(runs[0], notes=runs[0].notes + notes), *runs[1:])
 
@@ -331,6 +352,8 @@ def _refuse_if_empty(header: Header, ending: Ending, *, n_steps: int) -> None:
 def _frame_flags(own: Sequence[tuple[str, ...]], marks: Mapping[str, NDArray[np.bool_] | None]) -> tuple[tuple[str, ...], ...]:
     """Return the sorted flags of each step: its own and those of marks; a machine-learned step has no cycle to judge."""
     met = {name: holds.tolist() for name, holds in marks.items() if holds is not None and holds.any()}
+    if not met and set(own) == {()}:
+        return tuple(own)
     found = []
     for k, flags in enumerate(own if met else ()):
         names = {name for name, holds in met.items() if holds[k]}
@@ -345,6 +368,6 @@ def _run_flags(header: Header, ending: Ending, lost: int) -> tuple[str, ...]:
         "truncated": not ending.complete,
         "malformed_steps": lost > 0,
         "linear_response_run": ending.linear_response or header.linear_response,
-        "virtual_crystal": virtual_crystal(header.tags),
+        "virtual_crystal": "virtual_crystal" in header.throughout,
     }
     return tuple(sorted(name for name, holds in found.items() if holds))

@@ -27,7 +27,7 @@ from lake.readers.vasp.frames import (
     with_refusals,
 )
 from lake.readers.vasp.outcar_checks import flag_contradictions, may_begin_with_energies, printed_beside
-from lake.readers.vasp.outcar_header import Head, read_header
+from lake.readers.vasp.outcar_header import head_of, read_header
 from lake.readers.vasp.outcar_step import ENERGY_BLOCK, energies, lattice, number_after, stress_line, table_bounds, tensor
 from lake.readers.vasp.rows import FORCE_TABLE, LATTICE, SAMPLE_BYTES, SIX, BlockBatch
 from schemas.calculations import Run
@@ -208,7 +208,7 @@ class _OpenRun:
     """One run of the file while its steps come in."""
 
     def __init__(self, text: bytes, *, energies_first: bool) -> None:
-        self._head = Head(text)
+        self._head = head_of(text)
         self.energies_first = energies_first and may_begin_with_energies(text)
         self.atomic_energy = NAN
         self.complete = False
@@ -255,8 +255,8 @@ class _OpenRun:
         if not len(places):
             return -1
         numbered = places[:, 8].tolist()
-        found = np.stack([numbers[:, 0], numbers[:, 2], numbers[:, 1], np.full(len(numbers), NAN)], axis=1)
-        judged = self._criterion.judge_all(places[:, 9], numbers[:, 3], places[:, 10])
+        found = numbers[:, :4]
+        judged = self._criterion.judge_all(places[:, 9], numbers[:, 4], places[:, 10])
         if self.lost == self._lost_before and numbered == list(range(self._counted + 1, self._counted + 1 + len(found))):
             self._counted = numbered[-1]
             self._steps.add_all(self._taken + self.lost, found, judged)
@@ -266,7 +266,7 @@ class _OpenRun:
                 self._count(step)
                 self._steps.add_all(self._taken + self.lost, found[k : k + 1], ([judged[0][k]], [judged[1][k]]))
                 self._taken += 1
-        self._beside += numbers[:, 4:6].tolist()
+        self._beside += numbers[:, 5:7].tolist()
         batches = (self._tables, self._cells, self._stress)
         read = None if any(batch.waits for batch in batches) else native.outcar_tables(buffer, places, self._head.natoms)
         for k, batch in enumerate(batches):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from math import comb
+from math import comb, isnan
 from typing import Final
 
 import numpy as np
 
+from lake import native
 from lake.readers.remembered import remembered
 from lake.readers.rows import number
 from lake.readers.vasp.frames import Header
@@ -41,7 +42,7 @@ _PER_TYPE: Final = b"ions per type ="
 _GENERATED: Final = b"generate k-points for:"
 _WORDS: Final = Words(
     _LIST, _PER_TYPE, _GENERATED, _PLUS_U, _BAND, b"NIONS", b"NKPTS", b"TITEL", b"POTCAR:", b"VRHFIN", b"POMASS", b"EATOM=", b" INCAR:",
-    b"LMAXTAU",
+    b"LMAXTAU", b"kinetic energy error for atom",
 )  # fmt: skip
 """What patterns begin with, and other words that are looked for."""
 _MOST_SPLITS: Final = 300_000
@@ -49,11 +50,13 @@ _FINER: Final = ("ENCUT", "SIGMA", "EDIFF", "AEXX", "HFSCREEN")
 """Tags of which the list of parameters shows few digits, the copy of INCAR all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """What stands before the first iteration of a run."""
 
     text: bytes
+    known: dict[float | None, Header] = field(default_factory=dict)
+    """What `read_header` made of it, by the energy of the atoms."""
 
     @cached_property
     def found(self) -> Found:
@@ -93,6 +96,23 @@ class Head:
         return _tags(listed, echo, b"" if chosen is None else chosen[1], said)
 
 
+def head_of(text: bytes) -> Head:
+    """Return the head that a text is: that of another run of the campaign where the lines that are read say the same."""
+    return _known_head(_telling_lines(text))
+
+
+_known_head: Final = remembered(Head)
+
+
+def _telling_lines(text: bytes) -> bytes:
+    """Return the lines of a head that anything is read from, without the positions and k points between; all of it without a compiler."""
+    found = Found(text, _WORDS)
+    start, copied = max(0, found.first(_LIST)), found.first(b" INCAR:")
+    behind = found.first(b"POTCAR:", copied) if copied >= 0 else 0
+    ranges = ((max(0, copied), behind if behind >= 0 else len(text)), (start, len(text)))
+    return native.telling_lines(text, sorted({0, *found.places()}), ranges)
+
+
 @remembered
 def _tags(listed: bytes, echo: bytes, metagga: bytes, said: bytes) -> Tags:
     """Return the tags of the list of parameters, the copy of INCAR, the chosen meta-GGA, and words of the head."""
@@ -129,13 +149,22 @@ def read_header(head: Head, atomic_energy: float) -> Header:
     atomic_energy (eV) is the `atomic energy  EATOM` of the first iteration, NaN where it is not printed: it tells the number of
     ions of each type where the list is cut. Raises UnreadableOutput where number or types of the ions are not known.
     """
+    key = None if isnan(atomic_energy) else atomic_energy
+    if key not in head.known:
+        head.known[key] = _make_header(head, atomic_energy)
+    return head.known[key]
+
+
+def _make_header(head: Head, atomic_energy: float) -> Header:
     kinds, notes = _ion_types(head, atomic_energy)
+    types = np.repeat(np.arange(len(kinds), dtype=np.int32), [kind.count for kind in kinds])
+    types.flags.writeable = False
     version = re.search(rb"vasp\.([^\s]*)", head.text)
     return Header(
         version=version_of(version.group(1).decode("latin-1")) if version else "",
         tags=head.tags,
         kinds=kinds,
-        types=np.repeat(np.arange(len(kinds), dtype=np.int32), [kind.count for kind in kinds]),
+        types=types,
         mesh=_mesh(head),
         notes=notes,
     )
