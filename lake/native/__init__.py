@@ -52,7 +52,7 @@ def loops() -> ctypes.CDLL | None:
         "pw_labels": (_VOID, _LONG, _LONG, _VOID, _VOID),
         "pair_squares": (*(_VOID,) * 5, *(_LONG,) * 3, _VOID),
         "smallest_distances": (*(_VOID,) * 4, ctypes.c_double, *(_LONG,) * 3, _VOID),
-        "vectors_apart": (*(_VOID,) * 4, _LONG, _LONG, _VOID),
+        "vectors_apart": (_VOID, _LONG, _LONG, _VOID, *(_LONG,) * 4, _VOID),
         "label_numbers": (_VOID, _VOID, _LONG, _LONG, _VOID),
         "structure_sums": (*(_VOID,) * 8, *(_LONG,) * 4, _VOID),
         "outcar_tables": (*(_VOID,) * 2, *(_LONG,) * 2, *(_VOID,) * 3),
@@ -242,12 +242,15 @@ def vectors_apart(a: Floats, b: Floats) -> Floats | None:
     made = loops()
     if made is None or a.shape != b.shape or a.strides[2:] != (8,) or b.strides[2:] != (8,) or not a.size:
         return None
-    n, rows = a.shape[:2]
-    steps, out = np.array([*a.strides, *b.strides]) // 8, np.empty((2, n))
-    first = address(steps)
-    places = (address_in(a), first, address_in(b), first + 3 * steps.itemsize)
-    made.vectors_apart(*places, n, rows, address(out))
+    out = np.empty((2, len(a)))
+    made.vectors_apart(*_strided(a), *_strided(b), *a.shape[:2], address(out))
     return out
+
+
+def _strided(values: Floats) -> tuple[int, int, int]:
+    """Return where the numbers of an array begin, and how many there are from one block and from one row to the next."""
+    block, row, _ = values.strides
+    return address(values) if values.flags.c_contiguous else address_in(values), block // 8, row // 8
 
 
 def label_numbers(forces: Floats, stress: Floats) -> Floats | None:

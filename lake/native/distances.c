@@ -131,13 +131,13 @@ long label_numbers(const double *forces, const double *stress, long n, long nato
 
 /* How far the vectors of frames lie apart, a and b [n][rows][3] with so many numbers from one frame and from one row to the next:
    out[0][n] the largest square of a norm, NAN where a number is missing, out[1][n] the largest component, missing ones left out. */
-long vectors_apart(const double *a, const long *a_steps, const double *b, const long *b_steps, long n, long rows, double *out)
+long vectors_apart(const double *a, long a_block, long a_row, const double *b, long b_block, long b_row, long n, long rows, double *out)
 {
     for (long f = 0; f < n; f++) {
         double farthest = 0.0, largest = 0.0;
         int torn = 0;
         for (long r = 0; r < rows; r++) {
-            const double *p = a + f * a_steps[0] + r * a_steps[1], *q = b + f * b_steps[0] + r * b_steps[1];
+            const double *p = a + f * a_block + r * a_row, *q = b + f * b_block + r * b_row;
             double x = p[0] - q[0], y = p[1] - q[1], z = p[2] - q[2], square = (x * x + y * y) + z * z;
             farthest = square > farthest ? square : farthest;
             torn |= isnan(square) != 0;

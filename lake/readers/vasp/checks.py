@@ -29,7 +29,7 @@ def other_energies(
 
     free and cycle_free are (n,), cycle_free NaN where a step has no cycle; steps are the numbers of the steps.
     """
-    if len(free) < _FEWEST or not ((apart := np.abs(free - cycle_free)) > APART).any():
+    if len(free) < _FEWEST or not np.fmax.reduce(apart := np.abs(free - cycle_free)) > APART:
         return np.zeros(len(free), dtype=bool), ()
     known = np.isfinite(apart)
     if int(known.sum()) < _FEWEST or float(np.median(apart[known])) > EQUAL:

@@ -25,6 +25,8 @@ from schemas.theory import LevelOfTheory
 from schemas.units import KBAR
 
 NAN = float("nan")
+_PERIODIC = np.ones(3, dtype=bool)
+_PERIODIC.flags.writeable = False
 _CELL_CHANGE = 1e-6
 """Å; printed cells have 8 or 9 decimals."""
 
@@ -244,15 +246,15 @@ class Criterion:
         self, steps: NDArray[np.int64], changes: Floats | None = None, said: NDArray[np.int64] | None = None
     ) -> tuple[list[int], list[int]]:
         """Return the counts and verdicts that `judge` gives of some cycles, (n,) each; nothing given means nothing printed."""
-        converged = steps < self.most_steps
-        if changes is not None:
-            converged &= ~(np.abs(changes) > 1.01 * self.change)
-        if said is not None:
-            converged &= said == 0
-        if not self.cycle or steps.min(initial=1) <= 0:
-            judged = np.where((steps > 0) & self.cycle, converged, -1)
-            return np.where(steps > 0, steps, -1).tolist(), judged.tolist()
-        return steps.tolist(), converged.astype(np.int64).tolist()
+        counts: list[int] = steps.tolist()
+        most, least = self.most_steps, 1.01 * self.change
+        broken = [abs(change) > least for change in changes.tolist()] if changes is not None else [False] * len(counts)
+        failed = said.tolist() if said is not None else broken
+        verdicts = [int(count < most and not off and not lost) for count, off, lost in zip(counts, broken, failed, strict=True)]
+        if not self.cycle or min(counts, default=1) <= 0:
+            judged = [verdict if count > 0 and self.cycle else -1 for count, verdict in zip(counts, verdicts, strict=True)]
+            return [count if count > 0 else -1 for count in counts], judged
+        return counts, verdicts
 
 
 def criterion_of(tags: Tags) -> Criterion:
@@ -281,7 +283,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
     source = ending.energy_source + ("" if made is energies else " less PSTRESS times volume")
     frames = FrameBlock(
         numbers=header.atoms,
-        pbc=np.ones(3, dtype=bool),
+        pbc=_PERIODIC,
         cell=geometry.cell,
         positions=geometry.positions,
         energy=made[0],
