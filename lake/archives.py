@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO, Final, cast
 
 from lake.budget import Budget
@@ -56,7 +57,7 @@ class File:
     whole: bytes | None = None
     """All of its bytes, where they are in memory."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its base name without the ending of a compression."""
         return COMPRESSED_NAME.sub("", self.path.rpartition("/")[2])

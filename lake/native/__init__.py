@@ -250,7 +250,7 @@ def vectors_apart(a: Floats, b: Floats) -> Floats | None:
 def _strided(values: Floats) -> tuple[int, int, int]:
     """Return where the numbers of an array begin, and how many there are from one block and from one row to the next."""
     block, row, _ = values.strides
-    return address(values) if values.flags.c_contiguous else address_in(values), block // 8, row // 8
+    return address(values[0, 0]), block // 8, row // 8
 
 
 def label_numbers(forces: Floats, stress: Floats) -> Floats | None:
@@ -312,9 +312,9 @@ def outcar_contradicts(cell: Floats, stress: Floats, beside: Floats, less: float
     They may differ by the first of most and the second of it times the number; None where that is left to another way.
     """
     made = loops()
-    if made is None or cell.strides[2] != 8 or stress.strides[1] != 8:
+    if made is None or cell.strides[2] != 8 or stress.strides[1] != 8 or not len(cell):
         return None
-    steps = (address_in(cell), cell.strides[0] // 8, cell.strides[1] // 8, address_in(stress), stress.strides[0] // 8, address(beside))
+    steps = (*_strided(cell), address(stress[0]), stress.strides[0] // 8, address(beside))
     return bool(made.outcar_contradictions(*steps, len(cell), less, *most))
 
 

@@ -133,9 +133,14 @@ def energies_of_all(numbers: Floats) -> Floats:
     free, cycle = numbers[:, :1], numbers[:, 3:4]
     units = (free + (numbers[:, :3:-1] - cycle)) * _UNITS
     rounded = np.rint(units)
-    if not (np.abs(units - rounded) < _NEAR).all() or not np.abs(units).max(initial=0.0) < _EXACT:
+    if not (_largest(units - rounded) < _NEAR and _largest(units) < _EXACT):
         return np.array([energies_of(*row) for row in numbers.tolist()])
     return np.concatenate([free, rounded / _UNITS, cycle], axis=1)
+
+
+def _largest(values: Floats) -> float:
+    """Return the largest size of the numbers, NaN where one is."""
+    return float(np.maximum.reduce(np.abs(values), axis=None, initial=0.0))
 
 
 def _without_cycle(free: float, second: float, third: float) -> tuple[float, float]:
