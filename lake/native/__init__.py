@@ -209,7 +209,7 @@ def telling_lines(text: bytes, places: Sequence[int], ranges: tuple[tuple[int, i
     if made is None:
         return text
     held, bounds = np.array(places, dtype=np.int64), np.array(ranges, dtype=np.int64)
-    out = np.empty(len(text) + 1, dtype=np.uint8)
+    out = np.empty(2 * len(text) + 2, dtype=np.uint8)
     return out[: made.telling_lines(text, len(text), address(held), len(held), address(bounds), address(out))].tobytes()
 
 

@@ -36,17 +36,25 @@ long word_places(const byte *text, long start, long end, long window, const byte
     return found;
 }
 
-/* Whether a line, which ends at its newline or at end, holds digits and blanks alone. */
-static int is_of_digits(const byte *p, const byte *end)
+/* Where the last of the lines from p on ends that begin with a digit behind blanks, or hold blanks alone; p - 1 for none. */
+static const byte *digits_end(const byte *p, const byte *end)
 {
-    while (p < end && (is_digit(*p) || *p == ' ' || *p == '\t' || *p == '\r'))
-        p++;
-    return p >= end || *p == '\n';
+    const byte *last = p - 1;
+    while (p < end) {
+        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r'))
+            p++;
+        if (p < end && *p != '\n' && !is_digit(*p))
+            break;
+        last = line_end(p, end);
+        last = last ? last : end;
+        p = last + 1;
+    }
+    return last;
 }
 
-/* The lines of a text that hold one of n places, which are in order, or a '=' between one of two pairs of places; a line of digits and
-   blanks alone behind the line of a place goes on with it. Return how many bytes are in out, which has room for one more than the text;
-   each line ends with a newline. */
+/* The lines of a text that hold one of n places, which are in order, or a '=' between one of two pairs of places, and with the line of a
+   place those behind it that hold blanks alone or begin with a digit. A line '-' stands for what is left out between two of them; each
+   ends with a newline. Return how many bytes are in out, which has room for twice the text and two more. */
 long telling_lines(const byte *text, long size, const long *places, long n, const long *ranges, byte *out)
 {
     long written = 0;
@@ -63,10 +71,13 @@ long telling_lines(const byte *text, long size, const long *places, long n, cons
             break;
         const byte *before = memrchr(text + at, '\n', next - at), *last = line_end(text + next, text + size);
         long from = before ? before + 1 - text : at, end = last ? last - text : size;
-        while (next == told && end < size && end + 1 < size && is_of_digits(text + end + 1, text + size)) {
-            last = line_end(text + end + 1, text + size);
-            end = last ? last - text : size;
+        if (told <= end)
+            end = digits_end(text + end + 1, text + size) - text;
+        if (from > at) {
+            out[written++] = '-';
+            out[written++] = '\n';
         }
+        end = end < size ? end : size;
         memcpy(out + written, text + from, end - from);
         written += end - from;
         out[written++] = '\n';

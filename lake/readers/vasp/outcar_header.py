@@ -42,7 +42,7 @@ _PER_TYPE: Final = b"ions per type ="
 _GENERATED: Final = b"generate k-points for:"
 _WORDS: Final = Words(
     _LIST, _PER_TYPE, _GENERATED, _PLUS_U, _BAND, b"NIONS", b"NKPTS", b"TITEL", b"POTCAR:", b"VRHFIN", b"POMASS", b"EATOM=", b" INCAR:",
-    b"LMAXTAU", b"kinetic energy error for atom",
+    b"LMAXTAU", b"kinetic energy error for atom", b"vasp.",
 )  # fmt: skip
 """What patterns begin with, and other words that are looked for."""
 _MOST_SPLITS: Final = 300_000
@@ -110,7 +110,7 @@ def _telling_lines(text: bytes) -> bytes:
     start, copied = max(0, found.first(_LIST)), found.first(b" INCAR:")
     behind = found.first(b"POTCAR:", copied) if copied >= 0 else 0
     ranges = ((max(0, copied), behind if behind >= 0 else len(text)), (start, len(text)))
-    return native.telling_lines(text, sorted({0, *found.places()}), ranges)
+    return native.telling_lines(text, sorted(found.places()), ranges)
 
 
 @remembered
