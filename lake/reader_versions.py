@@ -20,7 +20,7 @@ VERSIONS: Final = {
     "deepmd": 1,
     "elk": 5,
     "extxyz": 1,
-    "fhi-aims": 5,
+    "fhi-aims": 6,
     "gaussian": 6,
     "gpaw": 3,
     "nwchem": 5,

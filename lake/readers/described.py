@@ -161,6 +161,10 @@ _FHI_AIMS: Final = ReaderDoc(
         Trap("constrained electrons", "test_fhi_aims::test_constrained_electrons_and_wells_are_flagged"),
         Trap("a field stands in geometry.in", "test_fhi_aims::test_a_field_of_the_geometry_is_in_the_level"),
         Trap("three energies of one step", "test_fhi_aims::test_reads_what_is_printed"),
+        Trap(
+            "constraints of a geometry.in that is not repeated",
+            "test_fhi_aims::test_forces_under_constraints_of_a_geometry_that_is_not_repeated",
+        ),
         Trap("printed forces with constraints in them", "test_fhi_aims::test_forces_under_constraints_are_those_before_them"),
         Trap("strained cells of a numerical stress", "test_fhi_aims::test_cycles_of_strained_cells_for_a_numerical_stress_are_no_steps"),
         Trap("a cycle that is started anew", "test_fhi_aims::test_a_cycle_that_starts_anew_is_no_step"),

@@ -23,6 +23,7 @@ _ATOM: Final = re.compile(rb"\n  \| +\d+: Species (\S+) +(\S+) +(\S+) +(\S+) *(?
 _CONTROL: Final = re.compile(rb"\n +Parsing control\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file control\.in", re.S)
 _GEOMETRY: Final = re.compile(rb"\n +Parsing geometry\.in .*?\n  -{20,}\n(.*?)\n +Completed first pass over input file geometry\.in", re.S)
 _PRINTED_XC: Final = re.compile(rb"\n +XC: +(?:Running with +)?([^\n]*?)\.{0,3} *\n")
+_HELD: Final = re.compile(rb"\n +Found relaxation constraint for atom +(\d{1,7}): (All|x|y|z) coordinates? fixed")
 _FIELD: Final = re.compile(rb"(?m)^[ \t]*homogeneous_field[ \t]+([^#\n]*)")
 """In V/Å; it stands in geometry.in."""
 _SAME: Final = 2e-5
@@ -84,6 +85,8 @@ class Given:
     cell: Floats
     """(3, 3) Å, zeros for a molecule"""
     fixed: NDArray[np.bool_] | None
+    free: bool
+    """geometry.in is repeated and holds no atom."""
     kind: str
     altered: tuple[str, ...]
     """What is in energies and forces beside the functional, by the keywords that ask for it"""
@@ -107,6 +110,7 @@ def read_input(text: bytes) -> Given | None:
     cell = cell.reshape(3, 3)
     geometry = _GEOMETRY.search(text)
     exact_cell, exact, fixed = _geometry(geometry.group(1) if geometry else b"")
+    fixed = fixed if geometry else _held(text, len(rows))
     if exact_cell.shape == cell.shape and bool((np.abs(exact_cell - cell) < _SAME).all()):
         cell = exact_cell
     if exact.shape == positions.shape and bool((np.abs(exact - positions) < _SAME).all()):
@@ -121,6 +125,7 @@ def read_input(text: bytes) -> Given | None:
         positions=positions,
         cell=cell,
         fixed=fixed if fixed is not None and fixed.shape == positions.shape else None,
+        free=geometry is not None and fixed is None,
         kind=_kind(settings),
         altered=tuple(f"{words} ({name})" for name, words in _ALTERS if name in settings),
         limits=_limits(settings),
@@ -155,6 +160,15 @@ def _geometry(text: bytes) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
     if any(fractional):
         positions = np.where(np.array(fractional)[:, None], positions @ vectors, positions) if len(cell) == 3 else np.zeros((0, 3))
     return vectors, positions, np.array(fixed, dtype=bool) if np.any(fixed) else None
+
+
+def _held(text: bytes, natoms: int) -> NDArray[np.bool_] | None:
+    """Return (natoms, 3) what FHI-aims says to hold fixed, where geometry.in is not repeated."""
+    fixed = np.zeros((natoms, 3), dtype=bool)
+    for atom, axes in _HELD.findall(text):
+        if 0 < int(atom) <= natoms:
+            fixed[int(atom) - 1, :] |= [axes in (b"All", axis) for axis in (b"x", b"y", b"z")]
+    return fixed if bool(fixed.any()) else None
 
 
 def _settings(text: bytes) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -164,7 +164,7 @@ class FhiAimsRun(RunLog):
         table, natoms = _FORCES.search(piece), len(heading.numbers)
         if table is None:
             return None
-        if b"constraints were applied" in table.group(1) and heading.fixed is not None:
+        if b"constraints were applied" in table.group(1) and not (self._given is not None and self._given.free):
             raw = _RAW_FORCE.findall(piece)[-natoms:]
             if [index for index, _ in raw] != [b"%d" % (k + 1) for k in range(natoms)]:
                 words = "the printed forces have relaxation constraints in them and are left out"

@@ -70,6 +70,29 @@ def test_forces_under_constraints_are_those_before_them() -> None:
     assert "constraints" in run.notes[0]
 
 
+def test_forces_under_constraints_of_a_geometry_that_is_not_repeated() -> None:
+    (step,) = make_steps(1)
+    note = "unitary forces were cleaned, then relaxation constraints were applied"
+    whole = fhi_aims_text([step], held=True, note=note)
+    start, end = (
+        whole.index(b"\n  Parsing geometry.in"),
+        whole.index(b"geometry.in", whole.index(b"Completed first pass over input file geometry.in")),
+    )
+    silent = whole[:start] + whole[whole.index(b"\n", end) :]
+    (run,) = read(silent)
+    np.testing.assert_allclose(run.frames.forces[0], step.forces, rtol=1e-6)
+    (none,) = read(silent.replace(b"Total forces(", b"Total_forces("))
+    assert np.isnan(none.frames.forces).all()
+    told = silent.replace(
+        b"\n          Begin self-cons",
+        b"\n  Found relaxation constraint for atom      2: y coordinate fixed.\n\n          Begin self-cons",
+        1,
+    )
+    (run,) = read(told)
+    assert run.frames.fixed is not None
+    assert run.frames.fixed.tolist() == [[False] * 3, [False, True, False]]
+
+
 def test_a_cycle_above_its_criterion_is_not_converged() -> None:
     for change, converged in ((1e-7, 1), (1e-2, 0)):
         (run,) = read(fhi_aims_text(make_steps(1), control=("xc pbe", "sc_accuracy_rho 1e-5"), change=change))
