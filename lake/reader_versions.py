@@ -26,7 +26,7 @@ VERSIONS: Final = {
     "nwchem": 5,
     "openmx": 5,
     "orca": 5,
-    "qe": 6,
+    "qe": 7,
     "runner": 1,
     "siesta": 4,
     "vasp": 6,

@@ -183,9 +183,20 @@ EXTERNAL_FORCES: Final = ("external_forces", "on")
 """Forces of the input (ATOMIC_FORCES): `forces.f90` adds them to the forces, `electrons.f90` their energy, before either is printed."""
 
 
+NO_TORQUE: Final = ("torque", "removed from the forces")
+"""remove_rigid_rot: `forces.f90` takes the total torque out of the forces before they are printed; the stdout does not tell."""
+FORCE_FIELD: Final = ("external_force_field", "on")
+"""extffield.dat: `forces.f90` adds walls and the like to the forces; the energy has nothing of them."""
+_ALTERED: Final = {
+    EXTERNAL_FORCES: "external forces of the input (ATOMIC_FORCES) are in the energy and in the forces",
+    FORCE_FIELD: "an external force field (extffield.dat) is in the forces, not in the energy",
+    NO_TORQUE: "the total torque was taken out of the forces (remove_rigid_rot)",
+}
+
+
 def altered(level: LevelOfTheory) -> tuple[str, ...]:
     """Return what is in the energies and forces beside the functional."""
-    return ("external forces of the input (ATOMIC_FORCES) are in the energy and in the forces",) if EXTERNAL_FORCES in level.extra else ()
+    return tuple(words for key, words in _ALTERED.items() if key in level.extra)
 
 
 def has_no_stress_along_z(level: LevelOfTheory) -> bool:

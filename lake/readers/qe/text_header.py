@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lake.readers.cross_checks import other_volume
 from lake.readers.qe.level import (
     EXTERNAL_FORCES,
+    FORCE_FIELD,
     find_mesh,
     functional_name,
     hubbard_shell,
@@ -39,11 +40,10 @@ _XC_NAME: Final = re.compile(rb"Exchange-correlation *= *([^\n(]*)")
 _FIXED: Final = re.compile(rb"^ +(\d+) +([01]) +([01]) +([01]) *$", re.M)
 _OLD_U: Final = re.compile(rb"(Simplified|Full) (?:LDA|DFT)\+U calculation[^\n]*\n[^\n]*atomic species[^\n]*\n((?: +\S+ +\d[^\n]*\n)+)")
 _NEW_U: Final = re.compile(rb"^ +([UJ])\((\S+?)-(\d?[spdf])\) *= *([-\d.]+)", re.M)
+_SLABS: Final = (b"Vacuum-Slab-Vacuum", b"Metal-Slab-Metal", b"Vacuum-Slab-Metal")
 _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"Martyna-Tuckerman method", "isolated", "martyna-tuckerman"),
-    (b"Boundary Conditions: Vacuum-Slab-Vacuum", "isolated", "esm bc1"),
-    (b"Boundary Conditions: Metal-Slab-Metal", "isolated", "esm bc2"),
-    (b"Boundary Conditions: Vacuum-Slab-Metal", "isolated", "esm bc3"),
+    *((b"Boundary Conditions: " + words, "isolated", f"esm bc{n}") for n, words in enumerate(_SLABS, 1)),
     (b"The code is running with the 2D cutoff", "isolated", "2d"),
     (b"Using Berry phase electric field", "electric_field", "berry phase"),
     (b"Adding external electric field", "electric_field", "sawtooth"),
@@ -51,6 +51,7 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"A smooth kinetic-energy cutoff is imposed", "kinetic_cutoff", "smoothed (constant-pressure form)"),
     (b"RISM Calculation", "solvent", "rism"),
     (b"Grand-Canonical SCF is activated", "electrons", "grand canonical"),
+    (b"External force field information", *FORCE_FIELD),
     (b"FCP Relaxation is activated", "electrons", "fictitious charge particle"),
 )
 _SEEN_LATER: Final[tuple[tuple[bytes, str, str], ...]] = (

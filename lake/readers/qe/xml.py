@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
+from lake.readers.qe import xml_output as output_section
 from lake.readers.qe.level import altered, has_no_stress_along_z
 from lake.readers.qe.xml_level import Node, read_level, species_elements
 from lake.readers.rows import LIMIT, number
@@ -31,7 +32,6 @@ _NO_ENERGIES: Final = frozenset({"nscf", "bands"})
 _SLACK: Final = 1.1
 _STEP_SLACK: Final = 2 * _SLACK
 """scf_error of a <step> is in Ry in releases to 7.x, that of <output> in Ha: the step's is judged against twice the threshold."""
-_SAME_ENERGY: Final = 1e-10
 _PULAY_TOLERANCE: Final = 1e-9
 
 
@@ -104,7 +104,7 @@ class PwXmlReader:
         if inputs is None:
             where = f" ({self._broken})" if self._broken else ""
             raise UnreadableOutput("no_complete_step", f"the XML ends in its input section{where}", "send the XML of a run that ended")
-        final = self._add_output()
+        final = self._add_output(inputs)
         if not self._steps:
             said = "; ".join(self._notes) or self._broken or "the XML has no step and no output section"
             raise UnreadableOutput("no_complete_step", said, "send the XML of a run that ended, or the stdout of pw.x")
@@ -156,20 +156,39 @@ class PwXmlReader:
         else:
             self._steps.append(step)
 
-    def _add_output(self) -> bool:
+    def _add_output(self, inputs: Node) -> bool:
         """Take the <output> section; return whether it is a step of its own (the final SCF of a variable-cell run)."""
+        early = self._moves and output_section.geometry_of_the_next(self._version())
+        if early:
+            self._notes.append(output_section.EARLY_STEPS)
         output = self._sections.get("output")
         if output is None:
+            self._steps = [] if early else self._steps
             return False
+        last = self._steps[-1] if self._steps else None
+        if early:
+            self._steps = []
         before = len(self._steps)
-        self._add(output, "convergence_info/scf_conv", "output")
-        if len(self._steps) == before or before == 0:
+        if last is not None or not early:
+            self._add(output, "convergence_info/scf_conv", "output")
+        if len(self._steps) == before or last is None:
             return False
-        step, last = self._steps[-1], self._steps[-2]
-        if abs(step.energy - last.energy) > _SAME_ENERGY:
-            return True
-        self._steps[-2:] = [_filled(last, step)]
-        return False
+        step = self._steps.pop()
+        same = output_section.repeats(inputs, step.energy, last.energy, last.cell)
+        if early:
+            self._steps += [step] if output_section.ends_at_its_step(inputs, output, same_energy=same) else []
+            return False
+        if same:
+            self._steps[-1] = _filled(last, step, stress=output_section.keeps_the_stress(inputs))
+            return False
+        if not output_section.stands_still(output, (step.positions, step.cell), (last.positions, last.cell)):
+            self._notes.append(output_section.MOVED_ON)
+            return False
+        self._steps.append(step)
+        return True
+
+    def _version(self) -> str:
+        return self._sections["general_info"].attribute("VERSION", "creator") if "general_info" in self._sections else ""
 
     def _is_image(self, inputs: Node) -> bool:
         """Return whether the XML is neb.x's of an image: it has forces of a single configuration that were not asked for."""
@@ -198,10 +217,9 @@ class PwXmlReader:
             self._notes += notes
         if has_no_stress_along_z(level):
             frames = replace(frames, stress=np.full_like(frames.stress, np.nan), stress_source="")
-        version = self._sections["general_info"].attribute("VERSION", "creator") if "general_info" in self._sections else ""
         return Run(
             code="qe",
-            code_version=version,
+            code_version=self._version(),
             kind="neb" if image else _KINDS.get(calculation, "unknown"),
             format=FORMAT,
             level_of_theory=level,
@@ -294,8 +312,8 @@ def _floats(text: str, shape: tuple[int, int]) -> Floats:
     return values.reshape(shape) if bool((np.abs(values) < LIMIT).all()) else np.full(shape, np.nan)
 
 
-def _filled(step: _Step, other: _Step) -> _Step:
-    """Return step with the tables that only the <output> section has, and with that section's SCF error in Ha."""
+def _filled(step: _Step, other: _Step, *, stress: bool) -> _Step:
+    """Return step with what only <output> has: tables, its stress where that is as computed, the SCF error in Ha."""
     return _Step(
         labels=step.labels,
         positions=step.positions,
@@ -303,7 +321,7 @@ def _filled(step: _Step, other: _Step) -> _Step:
         energy=step.energy,
         internal=step.internal if np.isfinite(step.internal) else other.internal,
         forces=step.forces if np.isfinite(step.forces).all() else other.forces,
-        stress=step.stress if np.isfinite(step.stress).all() else other.stress,
+        stress=other.stress if stress and not np.isfinite(step.stress).all() else step.stress,
         error=step.error,
         achieved=step.achieved,
         n_scf=step.n_scf,

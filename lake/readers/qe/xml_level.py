@@ -9,7 +9,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.qe.level import EXTERNAL_FORCES, functional_name, hubbard_shell, mesh_spacing, smearing_name, unique_pseudopotentials
+from lake.readers.qe.level import (
+    EXTERNAL_FORCES,
+    NO_TORQUE,
+    functional_name,
+    hubbard_shell,
+    mesh_spacing,
+    smearing_name,
+    unique_pseudopotentials,
+)
 from lake.readers.qe.text_header import letters
 from lake.readers.rows import number
 from schemas.theory import LevelOfTheory
@@ -181,6 +189,8 @@ def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
         found.append(("constrained_magnetization", "on"))
     if any(number(word.encode()) != 0.0 for word in inputs.words("external_atomic_forces").split()):
         found.append(EXTERNAL_FORCES)
+    if inputs.words("ion_control", "remove_rigid_rot") == "true":
+        found.append(NO_TORQUE)
     return tuple(sorted(found))
 
 

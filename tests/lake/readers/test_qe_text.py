@@ -85,6 +85,11 @@ def test_stress_of_a_screened_slab_has_zeros_that_are_none() -> None:
     assert slab.frames.flags == ((),)
 
 
+def test_an_external_force_field_is_in_the_forces_alone() -> None:
+    (run,) = read((header(more="   External force field information") + scf(-1.0) + total_forces(*PAIR) + END).encode())
+    assert (run.flags, run.level_of_theory.extra) == (("altered_potential",), (("external_force_field", "on"),))
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"), [("alat", ALAT * BOHR), ("bohr", BOHR), ("angstrom", 1.0), ("crystal", ALAT * BOHR), ("alat= 12.0", 12.0 * BOHR)]
 )

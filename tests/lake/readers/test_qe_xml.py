@@ -16,7 +16,7 @@ from lake.readers.qe.text import PwTextReader
 from lake.readers.qe.xml import PW_XML, PwXmlReader
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
-from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3
+from schemas.units import BOHR, HARTREE, HARTREE_PER_BOHR, HARTREE_PER_BOHR3, KBAR
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "qe"
 
@@ -107,6 +107,80 @@ def test_final_scf_of_a_variable_cell_run_is_a_frame_of_its_own() -> None:
     run = read(document(step(-1.0) + step(-2.0, edge=10.5) + output(-2.01, edge=10.5), calculation="vc-relax"))
     assert run.kind == "vc-relax"
     assert run.frames.flags == ((), ("pulay_suspect",), ("final_scf_other_basis",))
+
+
+CELL = "<cell_control><cell_dynamics>{}</cell_dynamics><pressure>{}</pressure>"
+CELL += "<fix_volume>{}</fix_volume><fix_area>{}</fix_area></cell_control>"
+ENDED = "<opt_conv><convergence_achieved>{}</convergence_achieved></opt_conv></convergence_info>"
+
+
+def ended(text: str, word: str) -> str:
+    return text.replace("</convergence_info>", ENDED.format(word))
+
+
+@pytest.mark.parametrize("settled", ["true", "false"])
+def test_output_with_the_enthalpy_of_the_last_step_is_no_frame(settled: str) -> None:
+    """`move_ions` puts p V of the last cell into etot, and the next cell where it stops at nstep."""
+    enthalpy = 50.0 * KBAR * (10.5 * BOHR) ** 3 / HARTREE
+    edge = 10.5 if settled == "true" else 10.7
+    text = step(-1.0, stress=False) + step(-2.0, edge=10.5, stress=False) + ended(output(-2.0 + enthalpy, edge=edge), settled)
+    run = read(document(text, calculation="vc-relax", free=CELL.format("bfgs", "5.0e1", "false", "false")))
+    assert run.frames.energy.tolist() == [-1.0 * HARTREE, -2.0 * HARTREE]
+    np.testing.assert_allclose(run.frames.cell[1], np.eye(3) * 10.5 * BOHR)
+    assert np.isfinite(run.frames.stress[1]).all()
+
+
+def test_output_of_another_geometry_is_no_frame_unless_the_run_settled() -> None:
+    body = step(-1.0) + step(-2.0, edge=10.5)
+    moved = read(document(body + ended(output(-2.1, edge=10.6), "false"), calculation="vc-relax"))
+    assert moved.frames.count == 2
+    assert any("another geometry" in note for note in moved.notes)
+    assert read(document(body + ended(output(-2.1, edge=10.6), "true"), calculation="vc-relax")).frames.count == 3
+
+
+@pytest.mark.parametrize(
+    ("calculation", "cell", "kept"),
+    [
+        ("vc-relax", ("bfgs", "0.0", "false", "false"), True),
+        ("vc-relax", ("bfgs", "0.0", "true", "false"), False),
+        ("vc-relax", ("bfgs", "0.0", "false", "true"), False),
+        ("vc-relax", ("damp-pr", "0.0", "false", "false"), False),
+        ("vc-md", ("pr", "0.0", "false", "false"), False),
+        ("md", ("none", "0.0", "false", "false"), True),
+    ],
+)
+def test_stress_that_a_move_of_the_cell_changed_is_left_out(calculation: str, cell: tuple[str, ...], kept: bool) -> None:
+    """Steps of 6.x have no stress; the output's is deviatoric where volume or area is held, and times the volume behind vcsmd."""
+    body = step(-1.0, stress=False) + step(-2.0, x=0.1, stress=False) + output(-2.0, x=0.2)
+    run = read(document(body, calculation=calculation, free=CELL.format(*cell)))
+    assert run.frames.count == 2
+    assert np.isfinite(run.frames.stress[1]).all() == kept
+    assert run.frames.positions[1, 0, 0] == 0.1 * BOHR
+
+
+def test_steps_of_early_releases_have_the_geometry_of_the_next_one_and_are_left_out() -> None:
+    control = "<ion_control><ion_dynamics>bfgs</ion_dynamics></ion_control>"
+
+    def early(body: str, calculation: str) -> bytes:
+        return document(body, calculation=calculation, free=control).replace(b'VERSION="7.2"', b'VERSION="6.4.1"')
+
+    steps = step(-1.0, x=0.1) + step(-2.0, x=0.2)
+    run = read(early(steps + ended(output(-2.0, x=0.2), "true"), "relax"))
+    assert (run.frames.energy.tolist(), run.frames.positions[0, 0, 0]) == ([-2.0 * HARTREE], 0.2 * BOHR)
+    assert any("6.1 to 6.5" in note for note in run.notes)
+    run = read(early(steps + ended(output(-2.1, x=0.2), "true"), "vc-relax"))
+    assert run.frames.energy.tolist() == [-2.1 * HARTREE]
+    for text in (steps + ended(output(-2.0, x=0.2), "false"), steps):
+        with pytest.raises(UnreadableOutput, match=r"6\.1 to 6\.5"):
+            read(early(text, "relax"))
+    with pytest.raises(UnreadableOutput):
+        read(early(steps + ended(output(-2.0, x=0.2), "true"), "md"))
+
+
+def test_forces_without_their_torque_are_flagged() -> None:
+    control = "<ion_control><ion_dynamics>bfgs</ion_dynamics><remove_rigid_rot>{}</remove_rigid_rot></ion_control>"
+    flags = [read(document(step(-1.0) + output(-1.0), calculation="relax", free=control.format(word))).flags for word in ("true", "false")]
+    assert flags == [("altered_potential",), ()]
 
 
 def test_convergence_is_judged_from_the_error_not_from_the_word() -> None:
