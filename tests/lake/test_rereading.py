@@ -230,6 +230,7 @@ def test_sources_are_chosen_by_code_key_day_and_version(inbox: Inbox, monkeypatc
     for module in (lake.commit, lake.differences, lake.replacing):
         monkeypatch.setattr(module, "__version__", "9.9.0")
     assert keys(outdated=True) == [], "a release in which no reader changed"
+    monkeypatch.setattr(lake.reader_versions, "SHARED", 1)
     inbox.lake.table("calculations").update({"reader_version": "'0.1.0'"}, predicate="element_system = 'Ca-O'")
     assert keys(outdated=True) == [], "from before readers had versions, which is 1.1"
     monkeypatch.setitem(lake.reader_versions._codes(), "made log", "made")
