@@ -1,9 +1,10 @@
 """Archives to Parquet, by the lake's own path and by the usual code: `python benchmarks/archives.py [--count 200] [--rounds 3]`.
 
-Each tar.gz holds a run of molecular dynamics (20 steps of 50 atoms): vasprun.xml, an OUTCAR with eigenvalues, and small files; a fat one
-has a CHGCAR of 50 MB as its first member. Ours reads all outputs, cross-checks them, checks the frames, names configurations and writes
-Parquet with statistics, as an ingest does. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as dicts, and pandas (left out
-where pandas is not installed). CPU time of one thread; the two take turns in a process that keeps the memory it frees, as workers do.
+Each tar.gz holds a run of molecular dynamics (20 steps of 50 atoms): vasprun.xml, an OUTCAR with eigenvalues, and small files; some have
+no OUTCAR, and fat ones a CHGCAR of 50 MB as their first member. Ours reads all outputs, cross-checks them, checks the frames, names
+configurations and writes Parquet with statistics, as an ingest does. The usual code is tarfile `r:gz`, ASE for vasprun.xml alone, rows as
+dicts, and pandas (left out where pandas is not installed). CPU time of one thread; the two take turns in a process that keeps the memory it
+frees, as workers do.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ FAT_EDGE = 140
 """Points along each edge of the grid of a CHGCAR."""
 
 
-def make_archives(folder: Path, count: int, *, fat: bool) -> list[Path]:
-    """Write archives that differ in all their numbers and return their paths."""
+def make_archives(folder: Path, count: int, *, fat: bool, alone: bool = False) -> list[Path]:
+    """Write archives that differ in all their numbers and return their paths; alone leaves vasprun.xml as their only output."""
     found = []
     charges = charge_file() if fat else b""
     for number in range(count):
@@ -54,14 +55,15 @@ def make_archives(folder: Path, count: int, *, fat: bool) -> list[Path]:
             ("KPOINTS", b"mesh\n0\nGamma\n2 3 4\n"),
             ("OSZICAR", b"DAV: 1 -1.0\n" * 200),
         ]
-        members += [("OUTCAR", outcar_with_states(run)), ("vasprun.xml", made_up_vasp.xml_text(run))]
+        members += [] if alone else [("OUTCAR", outcar_with_states(run))]
+        members += [("vasprun.xml", made_up_vasp.xml_text(run))]
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as tar:
             for name, data in members:
                 info = tarfile.TarInfo(f"run{number}/{name}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-        found.append(folder / f"{'fat' if fat else 'run'}{number:04d}.tar.gz")
+        found.append(folder / f"{'fat' if fat else 'alone' if alone else 'run'}{number:04d}.tar.gz")
         found[-1].write_bytes(gzip.compress(packed.getvalue(), 6))
     return found
 
@@ -146,9 +148,14 @@ def main() -> None:
     recycle_memory()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for title, count, fat in (("20 steps of 50 atoms", given.count, False), ("the same with a CHGCAR in front", given.fat, True)):
+        kinds = (
+            ("20 steps of 50 atoms", given.count, False, False),
+            ("the same without an OUTCAR", given.count, False, True),
+            ("the same with a CHGCAR in front", given.fat, True, False),
+        )
+        for title, count, fat, alone in kinds:
             if count:
-                results.append(measure(title, make_archives(Path(folder), count, fat=fat), given.rounds))
+                results.append(measure(title, make_archives(Path(folder), count, fat=fat, alone=alone), given.rounds))
                 print(json.dumps(results[-1]), flush=True)
     if given.out is not None:
         given.out.write_text(json.dumps(results, indent=1) + "\n")
