@@ -31,17 +31,17 @@ class Case:
 
 
 def made_run(steps: int, natoms: int, seed: int = 1) -> made_up_vasp.Made:
-    """Return a run of molecular dynamics with random numbers in the places of real ones."""
+    """Return a run of molecular dynamics with random numbers in the places of real ones; the forces add up to zero, as VASP prints them."""
     rng = np.random.default_rng(seed)
     sites = np.stack(np.meshgrid(*[np.arange(4) / 4 + 0.05] * 3), axis=-1).reshape(-1, 3)[:natoms]
     cell = np.diag([8.5, 8.6, 8.7])
     found = []
     for _ in range(steps):
-        stress = rng.normal(0, 5, (3, 3)).round(6)
+        stress, forces = rng.normal(0, 5, (3, 3)).round(6), rng.normal(0, 0.5, sites.shape)
         found.append(
             made_up_vasp.Step(
                 positions=(sites + rng.normal(0, 0.01, sites.shape)).round(8),
-                forces=rng.normal(0, 0.5, sites.shape).round(6),
+                forces=(forces - forces.mean(axis=0)).round(6),
                 cell=cell,
                 stress=np.triu(stress) + np.triu(stress, 1).T,
                 free=float(np.round(-5.6 * natoms - rng.random(), 8)),
