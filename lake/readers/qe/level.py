@@ -185,11 +185,14 @@ EXTERNAL_FORCES: Final = ("external_forces", "on")
 
 NO_TORQUE: Final = ("torque", "removed from the forces")
 """remove_rigid_rot: `forces.f90` takes the total torque out of the forces before they are printed; the stdout does not tell."""
+HELD_MOMENTS: Final = ("constrained_magnetization", "on")
+"""A penalty on magnetic moments (PW/src/add_bfield.f90): its potential acts on the orbitals, its energy is in no printed total."""
 FORCE_FIELD: Final = ("external_force_field", "on")
 """extffield.dat: `forces.f90` adds walls and the like to the forces; the energy has nothing of them."""
 _ALTERED: Final = {
     EXTERNAL_FORCES: "external forces of the input (ATOMIC_FORCES) are in the energy and in the forces",
     FORCE_FIELD: "an external force field (extffield.dat) is in the forces, not in the energy",
+    HELD_MOMENTS: "a penalty holds magnetic moments (constrained_magnetization): it acts on the forces and is not in the energy",
     NO_TORQUE: "the total torque was taken out of the forces (remove_rigid_rot)",
 }
 

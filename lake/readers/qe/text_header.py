@@ -15,6 +15,7 @@ from lake.readers.cross_checks import other_volume
 from lake.readers.qe.level import (
     EXTERNAL_FORCES,
     FORCE_FIELD,
+    HELD_MOMENTS,
     find_mesh,
     functional_name,
     hubbard_shell,
@@ -57,7 +58,7 @@ _EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
 _SEEN_LATER: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\nOSCDFT: ", "oscdft", "on"),
     (b"\n     External forces energy    =", *EXTERNAL_FORCES),
-    (b"\n     lambda                    =", "constrained_magnetization", "on"),
+    (b"\n     lambda                    =", *HELD_MOMENTS),
     (b"\n     Magnetic field            =", "magnetic_field", "on"),
 )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lake.readers.qe.level import (
     EXTERNAL_FORCES,
+    HELD_MOMENTS,
     NO_TORQUE,
     functional_name,
     hubbard_shell,
@@ -186,7 +187,7 @@ def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
     if any(inputs.all("fcp_settings")):
         found.append(("electrons", "fictitious charge particle"))
     if inputs.words("spin_constraints", "spin_constraints").lower() not in {"", "none"}:
-        found.append(("constrained_magnetization", "on"))
+        found.append(HELD_MOMENTS)
     if any(number(word.encode()) != 0.0 for word in inputs.words("external_atomic_forces").split()):
         found.append(EXTERNAL_FORCES)
     if inputs.words("ion_control", "remove_rigid_rot") == "true":

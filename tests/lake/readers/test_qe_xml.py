@@ -232,7 +232,8 @@ def test_what_the_input_puts_beside_the_functional_is_told() -> None:
         ("solvent", "rism"),
     )
     run = read(document(output(-1.0), free=settings + forces.format("0.0")))
-    assert (run.level_of_theory.extra, run.flags, run.notes) == (told, (), ())
+    assert (run.level_of_theory.extra, run.flags) == (told, ("altered_potential",))
+    assert [note.split(" (")[0] for note in run.notes] == ["a penalty holds magnetic moments"]
     pushed = read(document(output(-1.0), free=forces.format("0.1")))
     assert (pushed.level_of_theory.extra, pushed.flags) == ((("external_forces", "on"),), ("altered_potential",))
     assert "ATOMIC_FORCES" in pushed.notes[0]
