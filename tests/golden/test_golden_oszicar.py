@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lake.readers.vasp.frames import Criterion, StepEnergies
+from lake.readers.vasp.cycles import Criterion
+from lake.readers.vasp.frames import StepEnergies
 from lake.readers.vasp.oszicar import Cycle, judged_by, read_cycles
 from lake.readers.vasp.outcar import OUTCAR
 from schemas.frames import FrameBlock

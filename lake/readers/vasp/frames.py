@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.vasp.beyond import altered, asks_response, post_dft, remarks_on
+from lake.readers.vasp.beyond import post_dft
 from lake.readers.vasp.checks import apart_from_cycle, other_energies, symmetric, without_pressure
-from lake.readers.vasp.level import Mesh, level_of_theory, no_cycle, run_kind, virtual_crystal
-from lake.readers.vasp.species import IonType, element_of
-from lake.readers.vasp.tags import Tags
+from lake.readers.vasp.cycles import Judgement
+from lake.readers.vasp.header import Header
 from schemas.calculations import Run
-from schemas.elements import SYMBOLS
 from schemas.errors import UnreadableOutput
 from schemas.frames import Floats, FrameBlock
-from schemas.theory import LevelOfTheory
 from schemas.units import KBAR
 
 NAN = float("nan")
@@ -29,106 +24,6 @@ _PERIODIC = np.ones(3, dtype=bool)
 _PERIODIC.flags.writeable = False
 _CELL_CHANGE = 1e-6
 """Å; printed cells have 8 or 9 decimals."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What stands before the first step of a run."""
-
-    version: str
-    """'6.3.0'"""
-    tags: Tags
-    kinds: tuple[IonType, ...]
-    types: NDArray[np.int32]
-    """(natoms,) index into kinds."""
-    mesh: Mesh
-    fixed: NDArray[np.bool_] | None = None
-    """(natoms, 3) coordinates held by selective dynamics."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def natoms(self) -> int:
-        """Number of ions."""
-        return int(self.types.shape[0])
-
-    @cached_property
-    def elements(self) -> list[tuple[int, str]]:
-        """Atomic number of each kind, with a remark ('' for none); raises UnreadableOutput where one is not known."""
-        return [element_of(kind) for kind in self.kinds]
-
-    @cached_property
-    def numbers(self) -> NDArray[np.int16]:
-        """(kinds,) atomic numbers."""
-        return np.array([number for number, _ in self.elements], dtype=np.int16)
-
-    @cached_property
-    def atoms(self) -> NDArray[np.int16]:
-        """(natoms,) atomic numbers, which runs with this head share."""
-        numbers = self.numbers[self.types]
-        numbers.flags.writeable = False
-        return numbers
-
-    @cached_property
-    def criterion(self) -> Criterion:
-        """When a cycle is converged."""
-        return criterion_of(self.tags)
-
-    @cached_property
-    def learns(self) -> bool:
-        """Whether a force field is learned on the fly."""
-        return self.tags.true("ML_LMLFF")
-
-    @cached_property
-    def pressure(self) -> float:
-        """PSTRESS in eV/Å³."""
-        return self.tags.number("PSTRESS", 0.0) * KBAR
-
-    @cached_property
-    def linear_response(self) -> bool:
-        """Whether the tags ask for the response to a field or to displacements."""
-        return asks_response(self.tags)
-
-    @cached_property
-    def throughout(self) -> tuple[str, ...]:
-        """The flags of every step of a run with this head."""
-        found = {"virtual_crystal": virtual_crystal(self.tags), "altered_potential": bool(altered(self.tags))}
-        return tuple(name for name, holds in found.items() if holds)
-
-    @cached_property
-    def kind(self) -> str:
-        """Kind of run."""
-        return run_kind(self.tags)
-
-    @cached_property
-    def remarks(self) -> tuple[str, ...]:
-        """What is noted of every run with this head, behind its own notes."""
-        found = list(remarks_on(self.tags))
-        repeated = [name for name, times in Counter(number for number, _ in self.elements).items() if times > 1]
-        if repeated:
-            found.append("more than one POTCAR block for " + ", ".join(SYMBOLS[number] for number in sorted(repeated)))
-        return tuple(found)
-
-    def level(self, cell: Floats) -> LevelOfTheory:
-        """Return the level of theory of a run whose first cell is (3, 3) in Å."""
-        key = cell.tobytes()
-        if key not in self._levels:
-            self._levels.clear()
-            numbers = [number for number, _ in self.elements]
-            self._levels[key] = level_of_theory(self.tags, self.kinds, numbers, mesh=self.mesh, cell=cell)
-        return self._levels[key]
-
-    @cached_property
-    def _levels(self) -> dict[bytes, LevelOfTheory]:
-        """The level of the run before, whose cell was mostly the same."""
-        return {}
-
-
-class Judgement(NamedTuple):
-    """The self-consistency cycle of one step as counted."""
-
-    steps: int = -1
-    converged: int = -1
-    """1 converged, 0 not, -1 not known."""
 
 
 class StepEnergies(NamedTuple):
@@ -218,48 +113,6 @@ class Ending:
     enthalpy: bool = False
     """The printed energy may hold PSTRESS times the volume."""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """When the self-consistency cycle of a run is converged."""
-
-    most_steps: int
-    """NELM"""
-    change: float
-    """EDIFF, eV"""
-    cycle: bool
-    """False where electrons are not made self-consistent at all."""
-
-    def judge(self, steps: int, change: float = NAN, *, said_unconverged: bool = False) -> Judgement:
-        """Return whether a cycle met its criterion, from its count and its last change of energy (eV) where that is printed.
-
-        VASP stops when the changes of total energy and of band energy are below EDIFF, or after NELM steps, whatever its words
-        are; a cycle of NELM steps counts as not converged, and so does a shorter one that was broken off (STOPCAR) above EDIFF.
-        """
-        if steps <= 0 or not self.cycle:
-            return Judgement(steps if steps > 0 else -1, -1)
-        broken_off = abs(change) > 1.01 * self.change
-        return Judgement(steps, int(steps < self.most_steps and not said_unconverged and not broken_off))
-
-    def judge_all(
-        self, steps: NDArray[np.int64], changes: Floats | None = None, said: NDArray[np.int64] | None = None
-    ) -> tuple[list[int], list[int]]:
-        """Return the counts and verdicts that `judge` gives of some cycles, (n,) each; nothing given means nothing printed."""
-        counts: list[int] = steps.tolist()
-        most, least = self.most_steps, 1.01 * self.change
-        broken = [abs(change) > least for change in changes.tolist()] if changes is not None else [False] * len(counts)
-        failed = said.tolist() if said is not None else broken
-        verdicts = [int(count < most and not off and not lost) for count, off, lost in zip(counts, broken, failed, strict=True)]
-        if not self.cycle or min(counts, default=1) <= 0:
-            judged = [verdict if count > 0 and self.cycle else -1 for count, verdict in zip(counts, verdicts, strict=True)]
-            return [count if count > 0 else -1 for count in counts], judged
-        return counts, verdicts
-
-
-def criterion_of(tags: Tags) -> Criterion:
-    """Return the criterion that the tags of a run set."""
-    return Criterion(tags.integer("NELM", 60), abs(tags.number("EDIFF", 1e-4)), not no_cycle(tags))
 
 
 def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: Ending) -> Run:

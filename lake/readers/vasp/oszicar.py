@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from lake.readers.rows import number
-from lake.readers.vasp.frames import Criterion, Judgement, StepEnergies
+from lake.readers.vasp.cycles import Criterion, Judgement
+from lake.readers.vasp.frames import StepEnergies
 
 NAME: Final = "OSZICAR"
 _LINE: Final = re.compile(rb"^ *(?:[A-Z]{3}: +(\d{1,6}) +\S+ +(\S+) |\d+ [^\n]*?\bF= *(\S+) +E0=)", re.MULTILINE)

@@ -15,17 +15,9 @@ from lake import native
 from lake.readers.anchors import Anchor, holds, seek, seek_back
 from lake.readers.base import ReaderSpec
 from lake.readers.rows import number
-from lake.readers.vasp.frames import (
-    NAN,
-    Ending,
-    Geometry,
-    Header,
-    Judgement,
-    StepTable,
-    criterion_of,
-    finish_run,
-    with_refusals,
-)
+from lake.readers.vasp.cycles import Judgement, criterion_of
+from lake.readers.vasp.frames import NAN, Ending, Geometry, StepTable, finish_run, with_refusals
+from lake.readers.vasp.header import Header
 from lake.readers.vasp.outcar_checks import flag_contradictions, may_begin_with_energies, printed_beside
 from lake.readers.vasp.outcar_header import head_of, read_header
 from lake.readers.vasp.outcar_step import ENERGY_BLOCK, energies, lattice, number_after, stress_line, table_bounds, tensor

@@ -21,7 +21,9 @@ from lake.readers.base import PushReader, ReaderSpec
 from lake.readers.hdf5 import MAGIC, as_text, names_in, open_hdf5, read_array, read_text
 from lake.readers.in_memory import InMemoryReader
 from lake.readers.rows import number
-from lake.readers.vasp.frames import NAN, Criterion, Ending, Geometry, Header, Judgement, StepEnergies, StepTable, criterion_of, finish_run
+from lake.readers.vasp.cycles import Criterion, Judgement, criterion_of
+from lake.readers.vasp.frames import NAN, Ending, Geometry, StepEnergies, StepTable, finish_run
+from lake.readers.vasp.header import Header
 from lake.readers.vasp.level import Mesh
 from lake.readers.vasp.oszicar import NAME as OSZICAR
 from lake.readers.vasp.oszicar import Cycle, judged_by, read_cycles

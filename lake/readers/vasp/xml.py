@@ -14,7 +14,8 @@ from typing import Final
 from lake.native.vasp_xml import FoundSteps, xml_begin, xml_steps
 from lake.readers.anchors import Anchor, holds, seek
 from lake.readers.base import ReaderSpec
-from lake.readers.vasp.frames import Header, with_refusals
+from lake.readers.vasp.frames import with_refusals
+from lake.readers.vasp.header import Header
 from lake.readers.vasp.xml_header import header_at, read_header
 from lake.readers.vasp.xml_run import FoundStep, OpenRun
 from lake.readers.vasp.xml_step import END_OF_ENERGY, StepPlaces, locate

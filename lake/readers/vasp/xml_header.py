@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lake.readers.remembered import remembered
 from lake.readers.rows import number
-from lake.readers.vasp.frames import Header
+from lake.readers.vasp.header import Header
 from lake.readers.vasp.level import Mesh, version_of
 from lake.readers.vasp.species import IonType
 from lake.readers.vasp.tags import Tags

@@ -9,7 +9,9 @@ import numpy as np
 
 from lake.native.vasp_xml import FoundSteps, Tables, xml_tables
 from lake.readers.anchors import seek
-from lake.readers.vasp.frames import NAN, Ending, Geometry, Header, Judgement, StepTable, finish_run
+from lake.readers.vasp.cycles import Judgement
+from lake.readers.vasp.frames import NAN, Ending, Geometry, StepTable, finish_run
+from lake.readers.vasp.header import Header
 from lake.readers.vasp.rows import SAMPLE_BYTES, VARRAY, BlockBatch
 from lake.readers.vasp.xml_step import StepPlaces, energies_of_all, step_energies
 from schemas.calculations import Run
