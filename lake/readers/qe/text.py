@@ -9,7 +9,8 @@ from typing import Final
 from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
 from lake.readers.qe.images import OPENING, ImageBuilder
-from lake.readers.qe.text_run import News, RunBuilder
+from lake.readers.qe.news import News
+from lake.readers.qe.text_run import RunBuilder
 from lake.readers.words import Words
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput

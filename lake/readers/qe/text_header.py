@@ -227,10 +227,8 @@ def _dispersion(text: bytes) -> str:
 
 
 def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
-    """Return a level with what the parts of an energy betray, of which the header says nothing that is read.
-
-    A dispersion, a U, occupations that constraints hold (OSCDFT), held magnetic moments, a magnetic field, external forces.
-    """
+    """Return a level with what the parts of an energy betray, of which the header says nothing that is read:
+    a dispersion, a U, occupations that constraints hold (OSCDFT), held magnetic moments, a magnetic field, external forces."""
     dispersion = _DISPERSED.search(text) if not level.dispersion else None
     if dispersion is not None:
         level = replace(level, dispersion=_DISPERSED_BY[dispersion.group(1)])

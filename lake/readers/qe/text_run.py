@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,22 +11,13 @@ from numpy.typing import NDArray
 
 from lake.readers.cross_checks import summed_up
 from lake.readers.qe.level import altered, has_no_stress_along_z
+from lake.readers.qe.news import FINAL_SCF, News
 from lake.readers.qe.text_checks import contradictions, other_new_volume
+from lake.readers.qe.text_geometry import CellTitle, Positions, read_cell, read_fixed, read_positions
 from lake.readers.qe.text_header import Header, element_numbers, read_header, seen_later
-from lake.readers.qe.text_step import (
-    CellTitle,
-    Labels,
-    Positions,
-    Tables,
-    last_threshold,
-    read_cell,
-    read_fixed,
-    read_labels,
-    read_positions,
-)  # fmt: skip
+from lake.readers.qe.text_step import Labels, Tables, last_threshold, read_labels
 from lake.readers.rows import RowBatch
 from lake.readers.text_steps import ASYMMETRY
-from lake.readers.words import Words
 from schemas.calculations import Run
 from schemas.errors import UnreadableOutput
 from schemas.frames import FrameBlock
@@ -36,7 +25,6 @@ from schemas.units import KBAR, RYDBERG, RYDBERG_PER_BOHR, RYDBERG_PER_BOHR3
 
 Floats = NDArray[np.float64]
 
-_FINAL_SCF: Final = b"inal scf calculation at the relaxed structure"
 _HEADER_END: Final = b"\n     Self-consistent Calculation"
 _NOT_ACHIEVED: Final = re.compile(rb"convergence NOT achieved after +(\d+) iterations")
 _ERROR: Final = re.compile(rb"%%%%\n +(?:Error in routine|from) ([^\n]+)\n([^\n%]*)")
@@ -50,45 +38,10 @@ _MOTIONS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"Beeman Dynamics:", "md"),
     (b"Cell Dynamics:", "md"),
 )
-_WATCHED: Final = (_FINAL_SCF, b"JOB DONE.", b"NOT achieved", b"Maximum CPU time exceeded", b"%%%%\n", b"EXX: now go back")
 _FORCES: Final = b"\n     Forces acting on atoms"
-_THRESHOLDS: Final = (b"convergence threshold ", b"new conv_thr")
-_NEWS: Final = Words(*_WATCHED, *_THRESHOLDS)
 _FLAGS: Final = ("scf_not_converged", "scf_unknown", "malformed_values", "final_scf_other_basis", "pulay_suspect", "contradictory_values")
 _PULAY_TOLERANCE: Final = 1e-5
 """Relative change of a cell vector that counts as a change: the first cell is printed with six decimals."""
-
-
-@dataclass(frozen=True)
-class News:
-    """Where a text has words that are looked at once for a whole run, or that set a threshold: most steps have none of them."""
-
-    watched: Sequence[int]
-    thresholds: Sequence[int]
-
-    @classmethod
-    def of(cls, text: bytes | bytearray, end: int) -> News:
-        """Return the places of such words before end."""
-        found = _NEWS.places(text, 0, end)
-        watched, thresholds = (sorted(place for words in group for place in found.get(words, ())) for group in (_WATCHED, _THRESHOLDS))
-        return cls(watched, thresholds)
-
-    def within(self, start: int, end: int) -> News:
-        """Return those between two places."""
-        if not self.watched and not self.thresholds:
-            return self
-        first, second = _between(self.watched, start, end), _between(self.thresholds, start, end)
-        return News(first, second) if first or second else _NO_NEWS
-
-
-_NO_NEWS: Final = News((), ())
-
-
-def _between(places: Sequence[int], start: int, end: int) -> Sequence[int]:
-    if not places or places[0] >= end or places[-1] < start:
-        return ()
-    first = bisect_left(places, start)
-    return places[first : bisect_left(places, end, first)] if places[first] < end else ()
 
 
 class _Frame(NamedTuple):
@@ -169,7 +122,7 @@ class RunBuilder:
 
     def _watch(self, piece: bytes) -> None:
         """Note what the piece says about the run as a whole."""
-        self._final = self._final or _FINAL_SCF in piece
+        self._final = self._final or FINAL_SCF in piece
         self._done = self._done or b"JOB DONE." in piece
         failed = _NOT_ACHIEVED.search(piece) if b"NOT achieved" in piece else None
         if failed:

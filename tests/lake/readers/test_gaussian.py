@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_logs import make_steps
 from made_up_molecules import gaussian_text
-from made_up_rare_logs import (
-    assert_chunks_and_line_ends_do_not_matter,
-    assert_cut_gives_first_steps,
-    assert_damage_never_escapes,
-    read,
-)
+from made_up_rare_logs import assert_chunks_and_line_ends_do_not_matter, assert_cut_gives_first_steps, assert_damage_never_escapes, read
 
 from lake.readers import find_reader
 from lake.readers.gaussian.log import GAUSSIAN_LOG
