@@ -227,8 +227,10 @@ def test_killed_services_come_back_with_all_data(stack) -> None:
     for key, data in objects.items():
         inbox.put(key, data)
     before = pids(stack.settings)
-    for name in ("seaweedfs", "workers"):
-        os.kill(before[name], signal.SIGKILL)
+    killed = [psutil.Process(before[name]) for name in ("seaweedfs", "workers")]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, timeout=30)
     assert {s.name for s in status(stack.settings) if s.state == "stopped"} == {"seaweedfs", "workers"}
     again = up(stack.settings, flow_server=stack.flow_server)
     assert set(again.started) == {"seaweedfs", "workers"}
