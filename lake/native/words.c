@@ -54,7 +54,7 @@ static const byte *digits_end(const byte *p, const byte *end)
 
 /* The lines of a text that hold one of n places, which are in order, or a '=' between one of two pairs of places, and with the line of a
    place those behind it that hold blanks alone or begin with a digit. A line '-' stands for what is left out between two of them; each
-   ends with a newline. Return how many bytes are in out, which has room for twice the text and two more. */
+   ends as it does in the text. Return how many bytes are in out, which has room for twice the text and two more. */
 long telling_lines(const byte *text, long size, const long *places, long n, const long *ranges, byte *out)
 {
     long written = 0;
@@ -80,7 +80,8 @@ long telling_lines(const byte *text, long size, const long *places, long n, cons
         end = end < size ? end : size;
         memcpy(out + written, text + from, end - from);
         written += end - from;
-        out[written++] = '\n';
+        if (end < size)
+            out[written++] = '\n';
         at = end + 1;
     }
     return written;

@@ -133,6 +133,14 @@ class Found:
         """Return the places of all words that were looked for in one pass, in no order."""
         return [place for places in (self._all or {}).values() for place in places]
 
+    def lines_with(self, words: Sequence[bytes]) -> bytes:
+        """Return the lines that hold some of the words, with '-' for what is left out between two; all of the text without a compiler.
+
+        Of a word that begins with a line end it is the line behind that.
+        """
+        places = sorted({place + word.startswith(b"\n") for word in words for place in self.all(word)})
+        return native.telling_lines(self.text, places, ((0, 0), (0, 0)))
+
     def line_end(self, place: int) -> int:
         """Return where the line of a place ends."""
         end = self.text.find(b"\n", place)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from math import isfinite
 from typing import Final
 
+import numpy as np
+
+from lake.readers.cp2k.altered import WORDS as ALTERED_WORDS
 from lake.readers.cp2k.altered import beyond
 from lake.readers.qe.level import mesh_spacing
 from lake.readers.rows import number
-from lake.readers.words import Found
+from lake.readers.words import Found, Words
 from schemas.frames import Floats
 from schemas.theory import LevelOfTheory
 from schemas.units import BOLTZMANN, HARTREE
@@ -62,6 +66,9 @@ FUNCTIONALS: Final[dict[frozenset[str], str]] = {
 """Functional by the names that the log lists (xc_functionals of the CP2K manual, names of libxc)."""
 
 SHELLS: Final = "spdf"
+_LAST_KIND: Final = 200_000
+"""Bytes that may describe the last kind of atoms."""
+_MOST_LEVELS: Final = 64
 
 WORDS: Final = (
     b". Atomic kind:", b"Orbital Basis Set", b"otential information for", b"Angular quantum", b"U(eff) = ", b"\n DFT|", b"DFT| Charge",
@@ -71,7 +78,24 @@ WORDS: Final = (
 """What is looked for."""
 
 
+_ALL_WORDS: Final = Words(*WORDS, *ALTERED_WORDS)
+
+
 def level_of_theory(text: Found, elements: dict[int, str], cell: Floats | None) -> LevelOfTheory:
+    """Return what `_level_of_theory` does, made once for the logs of a campaign: the lines that it is read from are mostly the same."""
+    if len(text.text) > _LAST_KIND:
+        return _level_of_theory(text, elements, cell)
+    lines = text.lines_with(_ALL_WORDS.words)
+    return _known_level(lines, tuple(sorted(elements.items())), None if cell is None else cell.tobytes())
+
+
+@lru_cache(maxsize=_MOST_LEVELS)
+def _known_level(lines: bytes, elements: tuple[tuple[int, str], ...], cell: bytes | None) -> LevelOfTheory:
+    vectors = None if cell is None else np.frombuffer(cell, dtype=np.float64).reshape(3, 3)
+    return _level_of_theory(Found(lines, _ALL_WORDS), dict(elements), vectors)
+
+
+def _level_of_theory(text: Found, elements: dict[int, str], cell: Floats | None) -> LevelOfTheory:
     """Return the level of theory that the head of a log states; elements is that of each atomic kind by its number.
 
     The cutoff that CP2K prints is that of the density's plane waves; orbitals are Gaussians and have none. The identity of a
@@ -112,7 +136,7 @@ def _kinds(text: Found, elements: dict[int, str]) -> tuple[tuple[tuple[str, str]
     kinds = text.lines(_KIND, b". Atomic kind:")
     identities, hubbard = set(), set()
     for k, kind in enumerate(kinds):
-        block = text.part(kind.end(), kinds[k + 1].start() if k + 1 < len(kinds) else kind.end() + 200_000)
+        block = text.part(kind.end(), kinds[k + 1].start() if k + 1 < len(kinds) else kind.end() + _LAST_KIND)
         element = elements.get(int(kind.group(1)))
         if element is None:
             continue
