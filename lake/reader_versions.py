@@ -26,7 +26,7 @@ VERSIONS: Final = {
     "nwchem": 5,
     "openmx": 5,
     "orca": 5,
-    "qe": 7,
+    "qe": 8,
     "runner": 1,
     "siesta": 4,
     "vasp": 6,

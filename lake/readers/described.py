@@ -39,6 +39,12 @@ _PW_STDOUT: Final = ReaderDoc(
         Trap("several runs in one log", "test_qe_text_damaged::test_several_runs_in_one_log"),
         Trap("zeros in the stress of a screened slab", "test_qe_text::test_stress_of_a_screened_slab_has_zeros_that_are_none"),
         Trap("external forces in the energy", "test_qe_text_level::test_parts_of_the_energy_tell_what_the_header_does_not"),
+        Trap("a field, of which the stress has nothing", "test_qe_text_level::test_the_stress_lacks_what_a_homogeneous_field_adds"),
+        Trap(
+            "scissor operators, plugins: terms that no line tells of",
+            "test_qe_text_level::test_a_total_energy_that_is_not_the_sum_of_its_terms_is_flagged",
+        ),
+        Trap("self-interaction of a polaron (sic)", "test_qe_text_level::test_a_polaron_without_self_interaction_is_flagged"),
         Trap("walls of extffield.dat in the forces", "test_qe_text::test_an_external_force_field_is_in_the_forces_alone"),
         Trap("images of neb.x: PW.out without a banner", "test_qe_text_damaged::test_an_image_of_neb_x_is_a_run_without_banner_and_end"),
         Trap("a cut file", "test_qe_text_damaged::test_any_prefix_gives_the_exact_prefix_of_the_frames"),
@@ -53,6 +59,7 @@ _PW_XML: Final = ReaderDoc(
     stress="compression positive, Ha/bohr³",
     proof="test_golden_qe::test_stdout_and_xml_of_the_same_run_agree",
     traps=(
+        Trap("fields and their strengths", "test_qe_xml::test_fields_are_told_as_in_the_stdout"),
         Trap("the output repeats the last step", "test_qe_xml::test_output_that_repeats_the_last_step_is_one_frame"),
         Trap("T22: final SCF of a variable cell", "test_qe_xml::test_final_scf_of_a_variable_cell_run_is_a_frame_of_its_own"),
         Trap("T25: the word 'converged'", "test_qe_xml::test_convergence_is_judged_from_the_error_not_from_the_word"),

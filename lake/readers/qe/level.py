@@ -189,11 +189,17 @@ HELD_MOMENTS: Final = ("constrained_magnetization", "on")
 """A penalty on magnetic moments (PW/src/add_bfield.f90): its potential acts on the orbitals, its energy is in no printed total."""
 FORCE_FIELD: Final = ("external_force_field", "on")
 """extffield.dat: `forces.f90` adds walls and the like to the forces; the energy has nothing of them."""
+SELF_INTERACTION: Final = ("self_interaction", "polaron")
+"""sic: its potential acts on the orbitals (PW/src/sic.f90); its energy is in the total one with sic_energy alone, and in no stress."""
+UNTOLD_TERM: Final = ("energy", "with a term that is not told")
+"""The total energy is not the sum of the terms that the stdout lists for it: sic, a scissor operator, a plugin."""
 _ALTERED: Final = {
     EXTERNAL_FORCES: "external forces of the input (ATOMIC_FORCES) are in the energy and in the forces",
     FORCE_FIELD: "an external force field (extffield.dat) is in the forces, not in the energy",
     HELD_MOMENTS: "a penalty holds magnetic moments (constrained_magnetization): it acts on the forces and is not in the energy",
     NO_TORQUE: "the total torque was taken out of the forces (remove_rigid_rot)",
+    SELF_INTERACTION: "a correction of a polaron's self-interaction (sic) acts on the forces; it is in the energy with sic_energy alone",
+    UNTOLD_TERM: "the total energy is not the sum of the terms printed below it: it has one more (a scissor operator, a plugin)",
 }
 
 
@@ -202,6 +208,40 @@ def altered(level: LevelOfTheory) -> tuple[str, ...]:
     return tuple(words for key, words in _ALTERED.items() if key in level.extra)
 
 
-def has_no_stress_along_z(level: LevelOfTheory) -> bool:
-    """Return whether pw.x leaves the stress across a slab out: with an effective screening medium `stress.f90` prints zeros for it."""
-    return any(name == "isolated" and value.startswith("esm") for name, value in level.extra)
+_FIELD: Final = "electric_field"
+_BERRY: Final = "berry phase"
+
+
+def sawtooth(amplitude: float) -> tuple[str, str]:
+    """Return the level's word for a sawtooth potential of an amplitude (Ha a.u.), which is 0 for a correction of the dipole alone."""
+    return _FIELD, f"sawtooth, {amplitude:.4g} Ha a.u." if np.isfinite(amplitude) and amplitude != 0.0 else "sawtooth"
+
+
+def berry_field(field: Sequence[float], direction: int = 0) -> tuple[tuple[str, str], ...]:
+    """Return the level's words for a homogeneous field (Ry a.u.), a Cartesian vector or its strength along a reciprocal vector (1 to 3).
+
+    Nothing for a field of zero; the word alone where the strength is not told.
+    """
+    if not field or not np.isfinite(field).all():
+        return ((_FIELD, _BERRY),)
+    strength = " ".join(f"{value + 0.0:.6g}" for value in field)
+    return ((_FIELD, f"{_BERRY}, {strength} Ry a.u.{f' along {direction}' if direction else ''}"),) if any(field) else ()
+
+
+def is_in_berry_field(level: LevelOfTheory) -> bool:
+    """Return whether a homogeneous field acts on the electrons (lelfield)."""
+    return any(name == _FIELD and value.startswith(_BERRY) for name, value in level.extra)
+
+
+def two_fermi_levels(electrons: float) -> tuple[str, str]:
+    """Return the level's word for electrons that are held in the conduction bands, with a Fermi level of their own (twochem)."""
+    return "electrons", f"{electrons:.4g} in the conduction bands"
+
+
+def stress_is_partial(level: LevelOfTheory) -> bool:
+    """Return whether the stress that pw.x prints lacks a part (PW/src/stress.f90).
+
+    With an effective screening medium it has zeros across the slab; what a homogeneous field adds is commented out; Environ has none.
+    """
+    slab = any(name == "isolated" and value.startswith("esm") for name, value in level.extra)
+    return slab or ("solvent", "environ") in level.extra or is_in_berry_field(level)

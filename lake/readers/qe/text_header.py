@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.cross_checks import other_volume
+from lake.readers.qe.beyond import told_above, told_beside
 from lake.readers.qe.level import (
-    EXTERNAL_FORCES,
-    FORCE_FIELD,
-    HELD_MOMENTS,
     find_mesh,
     functional_name,
     hubbard_shell,
@@ -41,26 +39,6 @@ _XC_NAME: Final = re.compile(rb"Exchange-correlation *= *([^\n(]*)")
 _FIXED: Final = re.compile(rb"^ +(\d+) +([01]) +([01]) +([01]) *$", re.M)
 _OLD_U: Final = re.compile(rb"(Simplified|Full) (?:LDA|DFT)\+U calculation[^\n]*\n[^\n]*atomic species[^\n]*\n((?: +\S+ +\d[^\n]*\n)+)")
 _NEW_U: Final = re.compile(rb"^ +([UJ])\((\S+?)-(\d?[spdf])\) *= *([-\d.]+)", re.M)
-_SLABS: Final = (b"Vacuum-Slab-Vacuum", b"Metal-Slab-Metal", b"Vacuum-Slab-Metal")
-_EXTRA: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"Martyna-Tuckerman method", "isolated", "martyna-tuckerman"),
-    *((b"Boundary Conditions: " + words, "isolated", f"esm bc{n}") for n, words in enumerate(_SLABS, 1)),
-    (b"The code is running with the 2D cutoff", "isolated", "2d"),
-    (b"Using Berry phase electric field", "electric_field", "berry phase"),
-    (b"Adding external electric field", "electric_field", "sawtooth"),
-    (b"Adding charged plate", "gate", "charged plate"),
-    (b"A smooth kinetic-energy cutoff is imposed", "kinetic_cutoff", "smoothed (constant-pressure form)"),
-    (b"RISM Calculation", "solvent", "rism"),
-    (b"Grand-Canonical SCF is activated", "electrons", "grand canonical"),
-    (b"External force field information", *FORCE_FIELD),
-    (b"FCP Relaxation is activated", "electrons", "fictitious charge particle"),
-)
-_SEEN_LATER: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"\nOSCDFT: ", "oscdft", "on"),
-    (b"\n     External forces energy    =", *EXTERNAL_FORCES),
-    (b"\n     lambda                    =", *HELD_MOMENTS),
-    (b"\n     Magnetic field            =", "magnetic_field", "on"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +172,7 @@ def _level(text: bytes, species: tuple[Species, ...], labels: tuple[str, ...], c
         smearing_width=width,
         spin=_spin(text),
         charge=_charge(text, species, labels),
-        extra=tuple(sorted({(name, value) for words, name, value in _EXTRA if words in text})),
+        extra=told_above(text),
     )
 
 
@@ -228,15 +206,14 @@ def _dispersion(text: bytes) -> str:
 
 def seen_later(level: LevelOfTheory, text: bytes) -> LevelOfTheory:
     """Return a level with what the parts of an energy betray, of which the header says nothing that is read:
-    a dispersion, a U, occupations that constraints hold (OSCDFT), held magnetic moments, a magnetic field, external forces."""
+    a dispersion, a U, and what `told_beside` finds."""
     dispersion = _DISPERSED.search(text) if not level.dispersion else None
     if dispersion is not None:
         level = replace(level, dispersion=_DISPERSED_BY[dispersion.group(1)])
     hubbard = _HUBBARD_ENERGY.search(text) if not level.hubbard_u and U_NOT_TOLD not in level.extra else None
     if hubbard is not None and number(hubbard.group(1)) != 0.0:
         level = replace(level, extra=tuple(sorted({*level.extra, U_NOT_TOLD})))
-    seen = {(name, value) for words, name, value in _SEEN_LATER if words in text}
-    return replace(level, extra=tuple(sorted({*level.extra, *seen}))) if seen else level
+    return told_beside(level, text)
 
 
 def _hubbard(text: bytes, elements: dict[str, str]) -> tuple[tuple[str, str, float], ...]:

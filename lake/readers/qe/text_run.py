@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.readers.cross_checks import summed_up
-from lake.readers.qe.level import altered, has_no_stress_along_z
+from lake.readers.qe.level import altered, stress_is_partial
 from lake.readers.qe.news import FINAL_SCF, News
 from lake.readers.qe.text_checks import contradictions, other_new_volume
 from lake.readers.qe.text_geometry import CellTitle, Positions, read_cell, read_fixed, read_positions
@@ -249,7 +249,7 @@ class RunBuilder:
         stress, stress_holes = _scaled(self._rows["stress"].values(), -np.where(kbar, KBAR, RYDBERG_PER_BOHR3))
         odd = np.abs(stress - stress.transpose(0, 2, 1)).max(axis=(1, 2)) > ASYMMETRY * np.abs(stress).max(axis=(1, 2))
         stress[odd], stress_holes[odd] = np.nan, True
-        if self._header is not None and has_no_stress_along_z(self._header.level):
+        if self._header is not None and stress_is_partial(self._header.level):
             stress[:] = np.nan
         told = contradictions(self._frames, forces, self._held(), stress)
         self._notes += summed_up(told)

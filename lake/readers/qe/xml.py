@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lake.readers.anchors import holds
 from lake.readers.base import ReaderSpec
 from lake.readers.qe import xml_output as output_section
-from lake.readers.qe.level import altered, has_no_stress_along_z
+from lake.readers.qe.level import altered, stress_is_partial
 from lake.readers.qe.xml_level import Node, read_level, species_elements
 from lake.readers.rows import LIMIT, number
 from schemas.calculations import Run
@@ -215,7 +215,7 @@ class PwXmlReader:
         if notes := altered(level):
             flags.add("altered_potential")
             self._notes += notes
-        if has_no_stress_along_z(level):
+        if stress_is_partial(level):
             frames = replace(frames, stress=np.full_like(frames.stress, np.nan), stress_source="")
         return Run(
             code="qe",

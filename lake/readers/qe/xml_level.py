@@ -13,10 +13,13 @@ from lake.readers.qe.level import (
     EXTERNAL_FORCES,
     HELD_MOMENTS,
     NO_TORQUE,
+    berry_field,
     functional_name,
     hubbard_shell,
     mesh_spacing,
+    sawtooth,
     smearing_name,
+    two_fermi_levels,
     unique_pseudopotentials,
 )
 from lake.readers.qe.text_header import letters
@@ -177,11 +180,11 @@ def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
     screening = number(inputs.words("dft", "hybrid", "screening_parameter").encode())
     if np.isfinite(screening) and abs(screening - _USUAL_SCREENING) > 5e-3 and screening != 0.0:
         found.append(("screening", f"{screening:g}"))
-    potential = inputs.words("electric_field", "electric_potential").lower()
-    if potential:
-        found.append(("electric_field", {"sawtooth_potential": "sawtooth", "berry_phase": "berry phase"}.get(potential, potential)))
+    found += _field(inputs)
     if inputs.words("electric_field", "gate_settings", "use_gate") == "true":
         found.append(("gate", "charged plate"))
+    if inputs.words("twoch_", "twochem") == "true":
+        found.append(two_fermi_levels(inputs.value("twoch_", "nelec_cond")))
     if any(inputs.all("rism_settings")):
         found.append(("solvent", "rism"))
     if any(inputs.all("fcp_settings")):
@@ -193,6 +196,21 @@ def _extra(inputs: Node) -> tuple[tuple[str, str], ...]:
     if inputs.words("ion_control", "remove_rigid_rot") == "true":
         found.append(NO_TORQUE)
     return tuple(sorted(found))
+
+
+def _field(inputs: Node) -> list[tuple[str, str]]:
+    """Return the electric field; the potential 'Berry_Phase' is a polarisation that is computed without one (lberry)."""
+    potential = inputs.words("electric_field", "electric_potential").lower()
+    amplitude = inputs.value("electric_field", "electric_field_amplitude")
+    if potential == "sawtooth_potential":
+        return [sawtooth(amplitude)]
+    if potential != "homogenous_field":
+        return [("electric_field", potential)] if potential not in {"", "none", "berry_phase"} else []
+    vector = [number(word.encode()) for word in inputs.words("electric_field", "electric_field_vector").split()]
+    if any(vector) or amplitude == 0.0:
+        return list(berry_field(vector))
+    direction = inputs.value("electric_field", "electric_field_direction")
+    return list(berry_field([amplitude], int(direction) if direction in {1.0, 2.0, 3.0} else 0))
 
 
 def _energy(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from made_up_pw_text import END, header, read, scf
 
@@ -56,3 +57,56 @@ def test_parts_of_the_energy_tell_what_the_header_does_not(line: str, dispersion
     told = [note for name, note in words.items() if (name, "on") in extra]
     assert ("altered_potential" in run.flags) == bool(told)
     assert [any(note in each for each in run.notes) for note in words.values()] == [note in told for note in words.values()]
+
+
+def terms(**values: float) -> str:
+    """Return the list of terms that pw.x prints below a total energy, Ry."""
+    rows = "".join(f"     {name.replace('_', ' '):26s}={value:17.8f} Ry\n" for name, value in values.items())
+    return f"     The total energy is the sum of the following terms:\n{rows}      -> PAW hartree energy AE =     301.05661058 Ry\n\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "extra"),
+    [
+        ({}, ()),
+        ({"electrostatic_embedding": -0.02, "correction_to_one-el_term": 0.02}, (("solvent", "environ"),)),
+        ({"scissor": -0.25}, (("energy", "with a term that is not told"),)),
+    ],
+)
+def test_a_total_energy_that_is_not_the_sum_of_its_terms_is_flagged(more: dict[str, float], extra: tuple[tuple[str, str], ...]) -> None:
+    total = -10.0 + more.pop("scissor", 0.0)
+    listed = terms(**{"one-electron_contribution": -15.0, "ewald_contribution": 5.0, **more})
+    accuracy = "     convergence has been"
+    (run,) = read((header() + scf(total).replace(accuracy, listed + accuracy) + END).encode())
+    told = extra == (("energy", "with a term that is not told"),)
+    assert (run.level_of_theory.extra, "altered_potential" in run.flags) == (extra, told)
+    assert any("scissor" in note for note in run.notes) == told
+
+
+def test_a_polaron_without_self_interaction_is_flagged() -> None:
+    (run,) = read((header() + "     EH[np] =   0.12345678 eV\n" + scf(-10.0) + END).encode())
+    assert (run.level_of_theory.extra, run.flags) == ((("self_interaction", "polaron"),), ("altered_potential",))
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (" cartesian system of reference\n        0.0000000000\n        0.0000000000\n        0.0010000000\n", "0 0 0.001 Ry a.u."),
+        ("Direction :    3\n     Intensity (Ry a.u.) : 0.0010000000\n", "0.001 Ry a.u. along 3"),
+        ("Direction :    3\n     Intensity (Ry a.u.) : 0.0000000000\n", ""),
+    ],
+)
+def test_the_stress_lacks_what_a_homogeneous_field_adds(words: str, extra: str) -> None:
+    stress = "\n          total   stress  (Ry/bohr**3)                   (kbar)     P=        1.00\n" + 3 * (
+        3 * f"{0.0:13.8f}" + "    " + 3 * "        1.00" + "\n"
+    )
+    (run,) = read((header(more=f"     Using Berry phase electric field\n     {words}") + scf(-10.0) + stress + "\n" + END).encode())
+    assert run.level_of_theory.extra == ((("electric_field", f"berry phase, {extra}"),) if extra else ())
+    assert bool(np.isnan(run.frames.stress).all()) == bool(extra)
+
+
+def test_electrons_of_the_conduction_bands_and_the_strength_of_a_sawtooth_are_in_the_level() -> None:
+    above = "      0.1000 electrons are placed in the conduction manifold\n"
+    above += "     Adding external electric field\n        E field amplitude [Ha a.u.]:  1.0000E-03\n"
+    (run,) = read((header(more=above) + scf(-10.0) + END).encode())
+    assert run.level_of_theory.extra == (("electric_field", "sawtooth, 0.001 Ha a.u."), ("electrons", "0.1 in the conduction bands"))

@@ -221,6 +221,27 @@ def test_forces_that_the_code_set_to_zero_are_null() -> None:
     assert any("held fixed" in note for note in run.notes)
 
 
+@pytest.mark.parametrize(
+    ("potential", "amplitude", "vector", "told"),
+    [
+        ("homogenous_field", "0.0", "0.0 0.0 1.0e-3", "berry phase, 0 0 0.001 Ry a.u."),
+        ("homogenous_field", "1.0e-3", "0.0 0.0 0.0", "berry phase, 0.001 Ry a.u. along 3"),
+        ("homogenous_field", "0.0", "0.0 0.0 0.0", ""),
+        ("sawtooth_potential", "1.0e-3", "0.0 0.0 0.0", "sawtooth, 0.001 Ha a.u."),
+        ("Berry_Phase", "0.0", "0.0 0.0 0.0", ""),
+        ("none", "0.0", "0.0 0.0 0.0", ""),
+    ],
+)
+def test_fields_are_told_as_in_the_stdout(potential: str, amplitude: str, vector: str, told: str) -> None:
+    field = f"<electric_potential>{potential}</electric_potential><electric_field_direction>3</electric_field_direction>"
+    field += f"<electric_field_amplitude>{amplitude}</electric_field_amplitude><electric_field_vector>{vector}</electric_field_vector>"
+    electrons = "<twoch_><twochem>true</twochem><nelec_cond>1.0e-1</nelec_cond></twoch_>"
+    run = read(document(output(-1.0), free=f"<electric_field>{field}</electric_field>{electrons}"))
+    held = ("electrons", "0.1 in the conduction bands")
+    assert run.level_of_theory.extra == ((("electric_field", told), held) if told else (held,))
+    assert bool(np.isnan(run.frames.stress).all()) == told.startswith("berry")
+
+
 def test_what_the_input_puts_beside_the_functional_is_told() -> None:
     forces = "<external_atomic_forces rank='2' dims='3 2'>0 0 0\n0 0 {}</external_atomic_forces>"
     settings = "<electric_field><gate_settings><use_gate>true</use_gate></gate_settings></electric_field><rism_settings/><fcp_settings/>"
