@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -207,11 +208,11 @@ def symmetric(tensor: Floats) -> Floats:
 
     All NaN where a number is missing, or where it is so far from symmetric that its rows cannot belong together.
     """
-    if not bool(np.isfinite(tensor).all()) or np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = tensor.tolist()
+    apart, largest = max(abs(xy - yx), abs(xz - zx), abs(yz - zy)), max(map(abs, (xx, xy, xz, yx, yy, yz, zx, zy, zz)))
+    if not isfinite(sum((xx, xy, xz, yx, yy, yz, zx, zy, zz))) or apart > ASYMMETRY * largest:
         return np.full((3, 3), NAN)
-    found = tensor + 0.0
-    found[1, 0], found[2, 0], found[2, 1] = found[0, 1], found[0, 2], found[1, 2]
-    return np.asarray(found)
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) + 0.0
 
 
 def make_frames(
@@ -222,25 +223,29 @@ def make_frames(
     fixed: NDArray[np.bool_] | None = None,
 ) -> FrameBlock:
     """Return the frames of at least one step; sources are the printed quantities that energy and stress are."""
-    natoms = len(numbers)
-    no_forces, no_stress = np.full((natoms, 3), NAN), np.full((3, 3), NAN)
-    stress = np.array([no_stress if step.stress is None else step.stress for step in steps])
+    no_forces, no_stress = np.full((len(numbers), 3), NAN), np.full((3, 3), NAN)
+    forces = [_whole(step.forces, no_forces) for step in steps]
+    stress = [_whole(step.stress, no_stress) for step in steps]
+    torn = [
+        (step.forces is not None and own_forces is no_forces) or (step.stress is not None and own_stress is no_stress)
+        for step, own_forces, own_stress in zip(steps, forces, stress, strict=True)
+    ]
     return FrameBlock(
         numbers=numbers,
         pbc=pbc,
         cell=np.array([step.cell for step in steps]),
         positions=np.array([step.positions for step in steps]),
         energy=np.array([step.energy for step in steps]),
-        forces=np.array([_whole(step.forces, no_forces) for step in steps]),
-        stress=np.array([_whole(step.stress, no_stress) for step in steps]),
+        forces=np.array(forces),
+        stress=np.array(stress),
         energy_sigma0=np.array([step.sigma0 for step in steps]),
         energy_internal=np.array([step.internal for step in steps]),
         scf_converged=np.array([step.converged for step in steps], dtype=np.int8),
         n_scf_steps=np.array([step.n_scf for step in steps], dtype=np.int32),
         step=np.array([step.number for step in steps], dtype=np.int32),
-        flags=tuple(_flags(step) for step in steps),
+        flags=tuple(_flags(step, torn_table) for step, torn_table in zip(steps, torn, strict=True)),
         energy_source=sources[0],
-        stress_source=sources[1] if np.isfinite(stress).any() else "",
+        stress_source=sources[1] if any(step.stress is not None and bool(np.isfinite(step.stress).any()) for step in steps) else "",
         fixed=fixed if fixed is not None and bool(fixed.any()) else None,
     )
 
@@ -250,12 +255,12 @@ def _whole(values: Floats | None, none: Floats) -> Floats:
     return none if values is None or not bool(np.isfinite(values).all()) else values
 
 
-def _flags(step: Step) -> tuple[str, ...]:
+def _flags(step: Step, torn_table: bool) -> tuple[str, ...]:
     flags = set(step.flags)
-    flags |= {"scf_not_converged"} if step.converged == 0 else set()
-    flags |= {"scf_unknown"} if step.converged == -1 else set()
-    tables = [values for values in (step.forces, step.stress) if values is not None]
-    torn = not np.isfinite(step.energy) or any(not bool(np.isfinite(values).all()) for values in tables)
-    flags |= {"malformed_values"} if torn else set()
-    flags |= {"contradictory_values"} if step.contradictions else set()
+    if step.converged <= 0:
+        flags.add("scf_not_converged" if step.converged == 0 else "scf_unknown")
+    if torn_table or not isfinite(step.energy):
+        flags.add("malformed_values")
+    if step.contradictions:
+        flags.add("contradictory_values")
     return tuple(sorted(flags))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -46,6 +47,8 @@ _KINDS: Final = {
 }  # fmt: skip
 _PROPAGATED: Final = frozenset({b"RT_PROPAGATION", b"EHRENFEST_DYN", b"RTP"})
 _LENGTH_UNITS: Final = {"angstrom": 1.0, "bohr": BOHR}
+_LENGTH_DECIMALS: Final = 2e-3
+"""Å; by what the length of a vector of three decimals may differ from the printed one."""
 _SHORTEST_ROW: Final = 20
 """Bytes of a row of coordinates."""
 
@@ -162,14 +165,15 @@ def read_cell(text: Found) -> Floats | None:
     found = _VECTOR.findall(text.text, place, place + 1000) if place >= 0 else []
     if [name for name, _, _ in found[:3]] != [b"a", b"b", b"c"]:
         return None
-    vectors = np.array([as_floats(fields.split()) for _, fields, _ in found[:3] if len(fields.split()) == 3])
-    lengths = as_floats([length for _, _, length in found[:3]])
-    if vectors.shape != (3, 3) or not bool(np.isfinite(vectors).all() and np.isfinite(lengths).all()):
+    rows = [fields.split() for _, fields, _ in found[:3]]
+    if [len(row) for row in rows] != [3, 3, 3]:
         return None
-    norms = np.linalg.norm(vectors, axis=1)
-    if bool((np.abs(norms - lengths) > 2e-3).any()) or not bool((norms > 0).all()):
+    printed = [number(field) for row in rows for field in row] + [number(length) for _, _, length in found[:3]]
+    vectors = [printed[0:3], printed[3:6], printed[6:9]]
+    norms = [sqrt(x * x + y * y + z * z) for x, y, z in vectors]
+    if not all(norm > 0 and abs(norm - length) <= _LENGTH_DECIMALS for norm, length in zip(norms, printed[9:], strict=True)):
         return None
-    return np.asarray(vectors * np.where(norms > 0, lengths / norms, 1.0)[:, None])
+    return np.array([[x * (length / norm) for x in vector] for vector, norm, length in zip(vectors, norms, printed[9:], strict=True)])
 
 
 def read_atoms(text: Found) -> Atoms | None:

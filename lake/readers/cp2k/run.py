@@ -32,7 +32,8 @@ _ENERGY: Final = b"\n ENERGY| Total FORCE_EVAL"
 _VOLUME: Final = re.compile(rb"\n CELL\| Volume \[angstrom\^3\]: +(\S+)")
 _CYCLE: Final = b"SCF WAVEFUNCTION OPTIMIZATION"
 _POPULATIONS: Final = b"\n !-----"
-_WORDS: Final = Words(*HEADER_WORDS, *EVALUATION_WORDS, _CYCLE, _POPULATIONS, b"PROGRAM ENDED AT")
+"""Not looked for with the others: every ruler of a log has its dashes."""
+_WORDS: Final = Words(*HEADER_WORDS, *EVALUATION_WORDS, _CYCLE, b"PROGRAM ENDED AT")
 _CELL_DECIMALS: Final = 1e-3
 """Å; vectors of a cell are printed with three decimals."""
 _NET_FORCE: Final = 5e-3
@@ -146,7 +147,7 @@ def _halves(text: Found) -> tuple[Found, Found | None]:
     place = text.first(_CYCLE)
     if place < 0:
         return text, None
-    end = text.first(_POPULATIONS, place)
+    end = text.text.find(_POPULATIONS, place)
     return text.part(0, place), text.part(place, end if end >= 0 else len(text.text))
 
 
