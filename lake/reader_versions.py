@@ -19,7 +19,7 @@ VERSIONS: Final = {
     "cp2k": 4,
     "deepmd": 1,
     "elk": 5,
-    "extxyz": 1,
+    "extxyz": 2,
     "fhi-aims": 6,
     "gaussian": 6,
     "gpaw": 3,

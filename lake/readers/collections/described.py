@@ -31,6 +31,7 @@ _EXTXYZ: Final = ReaderDoc(
         Trap("T32: species and a column Z", "test_extxyz::test_a_label_that_contradicts_the_atomic_number_is_no_frame"),
         Trap("quotes, brackets and cases of keys", "test_extxyz::test_keys_quotes_brackets_and_cases_of_real_files"),
         Trap("keys that change between frames", "test_extxyz::test_keys_columns_and_atoms_that_change_between_frames"),
+        Trap("forces that constraints made zero (move_mask)", "test_extxyz::test_coordinates_that_ases_move_mask_holds_are_fixed"),
         Trap("a wrong number of atoms", "test_extxyz::test_a_malformed_frame_costs_only_itself"),
         Trap("no end of line behind the last row", "test_extxyz::test_a_last_row_of_free_width_without_its_end"),
         Trap("a cut file", "test_extxyz::test_any_prefix_gives_the_exact_prefix_of_the_frames"),

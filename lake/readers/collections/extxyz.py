@@ -15,7 +15,7 @@ import numpy as np
 from lake.collections.answers import Answers, read_answers
 from lake.collections.records import Collection
 from lake.readers.base import ReaderSpec
-from lake.readers.collections.extxyz_columns import elements, units_of_columns, unknown_label
+from lake.readers.collections.extxyz_columns import elements, held, units_of_columns, unknown_label
 from lake.readers.collections.extxyz_comment import (
     Layout,
     atomic,
@@ -105,6 +105,7 @@ class ExtxyzReader(Unlabelled):
             n_malformed=self._n_malformed,
             torn=frozenset(self._torn | self._keys.torn),
             truncated=self._truncated,
+            fixed=self._store.fixed(),
         )
 
     def _said(self, words: dict[str, tuple[str, ...]]) -> Answers:
@@ -258,7 +259,9 @@ class ExtxyzReader(Unlabelled):
             self._torn.update(frames[kept[i]].place for i in np.flatnonzero(torn).tolist())
         places = np.array([frames[i].place for i in kept], dtype=np.int64)
         self._n_frames += len(kept)
-        self._store.add(places, numbers[kept], [frames[i].pbc for i in kept], positions[kept], vectors)
+        fixed = held(layout, table, n)
+        pbc = [frames[i].pbc for i in kept]
+        self._store.add(places, numbers[kept], pbc, positions[kept], vectors, fixed=None if fixed is None else fixed[kept])
 
     def _tell(self, words: str) -> None:
         self._n_malformed += 1

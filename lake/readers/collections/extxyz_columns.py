@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.readers.collections.extxyz_comment import (
-    Layout,
-)
+from lake.readers.collections.extxyz_comment import Layout
 from lake.readers.species import number_of, numbers_of
 from lake.readers.tokens import Table
+
+_FALSE: Final = (b"f", b"false", b"0", b".false.", b".f.")
 
 
 def units_of_columns(layout: Layout, natoms: int, rows: bytes) -> list[tuple[bytes, bytes]]:
@@ -20,6 +22,15 @@ def units_of_columns(layout: Layout, natoms: int, rows: bytes) -> list[tuple[byt
         words = {line[column] for line in lines if len(line) > column}
         found.append((name.encode(), b" or ".join(sorted(words))))
     return found
+
+
+def held(layout: Layout, table: Table, n: int) -> NDArray[np.bool_] | None:
+    """Return (n, natoms, 3) the coordinates that are held fixed, None where no column says so."""
+    if not layout.moving:
+        return None
+    words = table.labels[:, [layout.words.index(column) for column in layout.moving]]
+    fixed = np.isin(np.char.lower(words), _FALSE).reshape(n, -1, len(layout.moving))
+    return np.ascontiguousarray(np.broadcast_to(fixed, (*fixed.shape[:2], 3)))
 
 
 def elements(layout: Layout, table: Table, values: NDArray[np.float64]) -> NDArray[np.int16]:

@@ -50,6 +50,8 @@ class Layout:
     """(name, first column) of the other groups of three numbers."""
     units: tuple[tuple[str, int], ...] = ()
     """(name, column) of texts that are units by their name: 'force_units'."""
+    moving: tuple[int, ...] = ()
+    """Columns of ASE's move_mask, one or three: T for a coordinate that is free to move."""
 
 
 def pairs_of(comment: bytes) -> list[tuple[bytes, bytes]] | None:
@@ -114,6 +116,7 @@ def layout_of(properties: bytes) -> Layout | None:
     words: list[int] = []
     vectors: list[tuple[str, int]] = []
     units: list[tuple[str, int]] = []
+    moving: tuple[int, ...] = ()
     label = number = position = None
     column = 0
     for name, kind, width in zip(parts[::3], parts[1::3], map(int, parts[2::3]), strict=True):
@@ -125,6 +128,8 @@ def layout_of(properties: bytes) -> Layout | None:
             label = column
         elif kind == "S" and width == 1 and unit_key(name):
             units.append((name, column))
+        elif kind == "L" and name == "move_mask" and width in (1, 3):
+            moving = tuple(range(column, column + width))
         elif kind == "I" and name in ("Z", "numbers") and width == 1:
             number = column
         elif kind == "R" and width == 3 and name.lower() in POSITIONS and position is None:
@@ -134,7 +139,7 @@ def layout_of(properties: bytes) -> Layout | None:
         column += width
     if position is None or (label is None and number is None):
         return None
-    return Layout(column, tuple(words), label, number, position, tuple(vectors), tuple(units))
+    return Layout(column, tuple(words), label, number, position, tuple(vectors), tuple(units), moving)
 
 
 @functools.lru_cache(maxsize=64)

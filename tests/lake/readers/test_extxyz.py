@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_collections import MadeFrame, extxyz_of, fixed_extxyz_of, made_frames
 
+from lake.collections.labels import choose, label
 from lake.collections.records import Collection
 from lake.readers import find_reader
 from lake.readers.collections.extxyz import ExtxyzReader
@@ -233,3 +234,36 @@ def test_recognition_by_content() -> None:
     assert find_reader("POSCAR", b"Mg O\n1.0\n4.2 0 0\n0 4.2 0\n0 0 4.2\nMg O\n1 1\n") is None
     assert find_reader("numbers.txt", b"12\n1 2 3\n4 5 6 7\n") is None
     assert find_reader("a.xyz", b"3\n\nno row of an atom\n") is None
+
+
+def frame_with_mask(mask: str, columns: int, forces: str = "0.5 0.0 -0.5") -> str:
+    """Return a frame of two atoms as ASE's writer makes it of constraints; the first atom has the mask, the second none."""
+    comment = f"Properties=species:S:1:pos:R:3:move_mask:L:{columns}:forces:R:3 energy=-1.0 units=energy=eV,length=Angstrom"
+    free = " ".join("T" * columns)
+    return f"2\n{comment}\nH 0.0 0.0 0.0 {mask} {forces}\nH 0.0 0.0 0.75 {free} 0.25 0.0 0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("mask", "columns", "forces", "fixed", "flagged"),
+    [
+        ("F", 1, "0.0 0.0 0.0", [True, True, True], True),
+        ("F", 1, "0.5 0.0 -0.5", [True, True, True], False),
+        ("F T T", 3, "0.0 0.1 -0.5", [True, False, False], True),
+        ("F T T", 3, "0.3 0.1 -0.5", [True, False, False], False),
+        ("T T T", 3, "0.0 0.1 -0.5", None, False),
+    ],
+)
+def test_coordinates_that_ases_move_mask_holds_are_fixed(
+    mask: str, columns: int, forces: str, fixed: list[bool] | None, flagged: bool
+) -> None:
+    collection = collect(frame_with_mask(mask, columns, forces).encode())
+    (run,) = label(collection, collection.said, choose(collection, collection.said))
+    assert (None if run.frames.fixed is None else run.frames.fixed.tolist()) == (None if fixed is None else [fixed, [False] * 3])
+    assert ("constrained_forces" in run.frames.flags[0]) == flagged
+
+
+def test_frames_with_other_held_atoms_are_other_calculations() -> None:
+    parts = [frame_with_mask(*each) for each in (("F", 1), ("T", 1), ("F", 1))]
+    collection = collect("".join(parts).encode())
+    assert [series.places.tolist() for series in collection.series] == [[0, 2], [1]]
+    assert list(collection.fixed) == [0]
