@@ -184,9 +184,13 @@ def _no_labels(collection: Collection) -> UnreadableOutput:
     zeros = "; its energies and forces are all zero" if candidates(collection).energy else ""
     return UnreadableOutput(
         "no_complete_step",
-        f"{collection.count} frames and no energy of one{zeros}; keys of its frames are {names}",
+        f"{_frames(collection)} and no energy of one{zeros}; keys of its frames are {names}",
         "if one of these is the energy, say keys energy=NAME; structures alone are no calculation",
     )
+
+
+def _frames(collection: Collection) -> str:
+    return f"{collection.count} frame{'s' if collection.count > 1 else ''}"
 
 
 def _unnamed(collection: Collection, before: str) -> str:
@@ -201,7 +205,7 @@ def _needs(collection: Collection, said: Answers, member: str, left_open: tuple[
     missing = [*left_open, *(() if said.complete else ("units of energy and length",))]
     if not proposal.keys.forces and (columns := _unnamed(collection, "say keys forces=NAME if these columns are forces: ")):
         words = (*words, columns)
-    detail = f"{collection.count} frames; open: {'; '.join(missing)}. Proposal: {command_words(proposal)} ({'; '.join(words)})"
+    detail = f"{_frames(collection)}; open: {'; '.join(missing)}. Proposal: {command_words(proposal)} ({'; '.join(words)})"
     remedy = (
         f"confirm or correct it: `atomlake retry KEY {command_words(proposal)}`, the same options with `atomlake put`, or in "
         f"{member or 'FILE'}.atomlake.yaml beside it: {yaml_words(proposal)}"

@@ -145,7 +145,7 @@ def inspect(
     theory: Theory = "",
     as_json: AsJson = False,
 ) -> None:
-    """Read a local file as the lake would, and print what it would store; needs no lake."""
+    """Read a local file as the lake would, and print what it would store; needs no lake. Exit code 1 where that is nothing."""
     from lake.collections.answers import read_answers
     from lake.inspection import inspect_file
 
@@ -153,7 +153,12 @@ def inspect(
     found = inspect_file(file, load().limits, arrays=arrays, answers=answers)
     if as_json:
         print_json(found)
-        return
+    else:
+        _print_found(found)
+    raise typer.Exit(0 if found["calculations"] else 1)
+
+
+def _print_found(found: dict[str, Any]) -> None:
     print_rows(_calculation_rows(found["calculations"]), as_json=False, title="calculations", empty="no calculation")
     for waiting in found.get("waiting", ()):
         title = f"NOT TAKEN, what {waiting['member']} would be by the proposal {waiting['proposal']}"

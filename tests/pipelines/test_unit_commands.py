@@ -65,10 +65,14 @@ def states(settings: Settings) -> dict[str, int]:
 
 
 def test_inspect_takes_units(file: Path) -> None:
-    waiting = json.loads(CliRunner().invoke(app, ["inspect", str(file), "--json"]).stdout)
+    done = CliRunner().invoke(app, ["inspect", str(file), "--json"])
+    waiting = json.loads(done.stdout)
+    assert done.exit_code == 1
     assert (waiting["calculations"], len(waiting["waiting"])) == ([], 1)
     words = waiting["waiting"][0]["proposal"].replace("'", "").split()
-    found = json.loads(CliRunner().invoke(app, ["inspect", str(file), "--json", *words]).stdout)
+    done = CliRunner().invoke(app, ["inspect", str(file), "--json", *words])
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0
     assert found["calculations"][0]["frames"] == waiting["waiting"][0]["calculations_by_proposal"][0]["frames"]
     shown = CliRunner().invoke(app, ["inspect", str(file)]).stdout
     assert "NOT TAKEN" in shown
