@@ -18,6 +18,8 @@ KINDS: Final = (SAME, COMPATIBLE, ALIGNABLE, INCOMPATIBLE)
 STANDARD_EXCHANGE: Final = {"PBE0": 0.25, "HSE06": 0.25, "HSE03": 0.25, "B3LYP": 0.2}
 """Fraction of exact exchange that the name of a hybrid stands for."""
 
+LOCAL_ORBITALS: Final = ("GTO", "LCAO", "NAO")
+"""Kinds of basis of which one set is not another: its name stands beside the pseudopotential of each element."""
 
 Finding = tuple[str, str] | None
 """(kind, reason), or None where a rule has nothing to say."""
@@ -124,6 +126,26 @@ def _basis(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
     return INCOMPATIBLE, f"basis sets differ: {a.basis} and {b.basis}; their errors are no constants of the elements"
 
 
+def _orbitals(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
+    if a.basis != b.basis or a.basis not in LOCAL_ORBITALS:
+        return None
+    first, second = ({e: _core_and_orbitals(identity, a.basis)[1] for e, identity in each.pseudopotentials} for each in (a, b))
+    differing = [e for e in sorted(first.keys() & second.keys()) if first[e] != second[e]]
+    words = "; ".join(f"{e}: {first[e]} and {second[e]}" for e in differing if first[e] and second[e])
+    if words:
+        return INCOMPATIBLE, f"sets of local orbitals differ; their errors are no constants of the elements ({words})"
+    return (COMPATIBLE, f"local orbitals of {', '.join(differing)} are not told for one of them") if differing else None
+
+
+def _core_and_orbitals(identity: str, basis: str) -> tuple[str, str]:
+    """Return the pseudopotential and the orbitals in the identity of an element, '' for what is not told.
+
+    Both stand as 'potential / orbitals'; one alone is the orbitals of an all-electron code, or the potential of one with LCAO.
+    """
+    core, _, orbitals = identity.rpartition(" / ")
+    return (orbitals, "") if not core and basis == "LCAO" else (core, orbitals)
+
+
 def _pseudopotentials(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
     first, second = dict(a.pseudopotentials), dict(b.pseudopotentials)
     if not first or not second:
@@ -131,6 +153,8 @@ def _pseudopotentials(a: LevelOfTheory, b: LevelOfTheory) -> Finding:
             return (COMPATIBLE, "pseudopotentials of both are not known") if "plane waves" in (a.basis, b.basis) else None
         return ALIGNABLE, "the pseudopotentials of one of them are not known, so its zero of energy is not"
     shared = sorted(first.keys() & second.keys())
+    if a.basis == b.basis and a.basis in LOCAL_ORBITALS:
+        first, second = ({e: _core_and_orbitals(identity, a.basis)[0] for e, identity in each.items()} for each in (first, second))
     differing = [e for e in shared if not _same_data_set(first[e], second[e])]
     if not differing:
         by_title = [e for e in shared if first[e] != second[e]]
@@ -278,6 +302,16 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         "Basis-set errors of local orbitals change with the neighbours (Boys and Bernardi, Mol. Phys. 19, 553, 1970); all-electron runs "
         "keep the same valence physics.",
+    ),
+    Rule(
+        "local orbitals",
+        _orbitals,
+        (
+            (COMPATIBLE, "not known for one"),
+            (INCOMPATIBLE, "another set (Gaussians, numerical orbitals) for an element that both hold"),
+        ),
+        "What a small set lacks depends on the neighbours, whose orbitals an atom borrows (Boys and Bernardi, Mol. Phys. 19, 553, 1970): "
+        "energies of bonds and forces change with the set, and no constant of an element makes up for it.",
     ),
     Rule(
         "pseudopotentials",

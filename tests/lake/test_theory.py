@@ -128,10 +128,10 @@ levels = st.builds(
     dispersion=st.sampled_from(["", "D3(BJ)", "D3"]),
     extra=st.sampled_from([(), (("field", "0.1"),)]),
     exact_exchange=st.sampled_from([None, 0.25]),
-    basis=st.sampled_from(["", "plane waves", "LCAO", "LAPW"]),
+    basis=st.sampled_from(["", "plane waves", "LCAO", "GTO", "LAPW"]),
     cutoff=st.sampled_from([None, 400.0, 420.0, 800.0]),
     spin=st.sampled_from(["none", "collinear", "spin-orbit"]),
-    pseudopotentials=st.sampled_from([(), (("O", "a"),), (("O", "b"),), (("Mg", "c"),)]),
+    pseudopotentials=st.sampled_from([(), (("O", "a"),), (("O", "b"),), (("O", "b / c"),), (("O", "b / d"),), (("Mg", "c"),)]),
     kpoint_spacing=st.sampled_from([None, 0.2, 0.5]),
 )
 
@@ -174,3 +174,26 @@ def test_a_pseudopotential_known_by_title_alone_goes_with_the_same_title_and_a_h
     assert found.kind == "compatible"
     assert "Mg" in found.reasons[0]
     assert verdict(hashed, other).kind == "alignable"
+
+
+@pytest.mark.parametrize(
+    ("basis", "one", "other", "kind", "words"),
+    [
+        ("GTO", "GTH-PBE-q6 / DZVP-MOLOPT-SR-GTH", "GTH-PBE-q6 / TZV2P-MOLOPT-GTH", "incompatible", ["TZV2P-MOLOPT-GTH"]),
+        ("GTO", "GTH-PBE-q6 / DZVP-MOLOPT-SR-GTH", "GTH-PBE-q8 / DZVP-MOLOPT-SR-GTH", "alignable", ["GTH-PBE-q8"]),
+        ("GTO", "6-31G(d)", "6-311G(d,p)", "incompatible", ["local orbitals"]),
+        ("NAO", "light dad3c9bef756", "tight 1c68e43ac30a", "incompatible", ["tight"]),
+        ("LCAO", "O.psf / 2s2(3.305 2.479)", "O.psf / 2s1(3.305)", "incompatible", ["2s1(3.305)"]),
+        ("LCAO", "O_ONCV.upf", "O_SG15.upf", "alignable", ["pseudopotentials"]),
+        ("LCAO", "O.psf", "O.psf / 2s1(3.305)", "compatible", ["not told"]),
+        ("GTO", "6-31G(d)", "6-31G(d)", "same", []),
+    ],
+)
+def test_other_local_orbitals_are_another_theory_other_cores_have_another_zero(
+    basis: str, one: str, other: str, kind: str, words: list[str]
+) -> None:
+    first, second = (LevelOfTheory("any", "PBE", basis=basis, pseudopotentials=(("O", each),)) for each in (one, other))
+    found = verdict(first, second)
+    assert found.kind == kind
+    assert [word in " ".join(found.reasons) for word in words] == [True] * len(words)
+    assert len(found.reasons) == len(words)
