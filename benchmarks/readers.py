@@ -1,7 +1,9 @@
 """Readers against peers, side by side in one run: `python benchmarks/readers.py [--rounds N] [--only WORDS] [--list] [--shared ../shared]`.
 
 For each file all read all frames; the candidates take turns, CPU time of one thread is counted, and the median of the ratios of the
-rounds is printed, with the largest difference of positions and forces to ASE. dpdata and pymatgen take part where they can be imported;
+rounds is printed, with the largest difference of positions and forces to ASE. A turn is one reading, with the caches that another
+candidate has left, and then readings in a row for 50 ms, as of an archive with many files: below a millisecond the two differ by a
+factor of three or four, and both are printed. dpdata and pymatgen take part where they can be imported;
 of theirs the number of frames, the energies and the norms of the forces are compared, for dpdata turns cells and sorts atoms.
 The peak memory of a vasprun.xml of 50 MB is that of a child process of its own, above its imports. `--list` names the cases, of which
 `--only` runs those with some words in their title; `--out FILE` writes all as JSON, `--table FILE` as a table in Markdown.
@@ -35,6 +37,7 @@ from lake.readers.base import takes_companions
 from lake.readers.unlabelled import Unlabelled
 
 CHUNK = 1 << 20
+ROW_SECONDS = 0.05
 MEMORY_MB = 50
 PEERS = tuple(name for name in ("dpdata", "pymatgen") if importlib.util.find_spec(name) is not None)
 NAMES = {"vasp-xml": "vasprun.xml", "vasp-out": "OUTCAR", "cp2k": "output.log"}
@@ -127,6 +130,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def cpu_seconds_in_a_row(work: Callable[[], object], first: float) -> float:
+    """Return the mean CPU time of calls that follow one of `first` seconds, which stands for them where it is long."""
+    count = round(ROW_SECONDS / first)
+    return cpu_seconds(lambda: [work() for _ in range(count)]) / count if count > 1 else first
+
+
 def difference(own: Frames, other: Frames) -> dict[str, float]:
     """Return how many frames both have, and the largest differences."""
     pairs = list(zip(own, other, strict=False))
@@ -164,22 +173,32 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
                     result |= difference_to_peer(name, (energies, [pair[1] for pair in frames]), found)
                 except Exception as error:  # noqa: BLE001 a peer may fail in any way; that is what is told
                     result[f"{name}_fails"] = f"{type(error).__name__}: {str(error)[:80]}"
-        seconds = {name: [] for name in work}
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        in_a_row: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(rounds):
             for name, run in work.items():
                 seconds[name].append(cpu_seconds(run))
+                in_a_row[name].append(cpu_seconds_in_a_row(run, seconds[name][-1]))
     result["ms"] = {name: round(1e3 * statistics.median(found), 2) for name, found in seconds.items()}
     result["mb_per_s"] = round(result["mb"] / statistics.median(seconds["ours"]), 1)
+    result["mb_per_s_in_a_row"] = round(result["mb"] / statistics.median(in_a_row["ours"]), 1)
     for name in [name for name in work if name != "ours"]:
-        ratios = [a / b for a, b in zip(seconds[name], seconds["ours"], strict=True)]
-        result[f"times_{name}"] = [round(value, 1) for value in (statistics.median(ratios), min(ratios), max(ratios))]
+        result[f"times_{name}"] = ratios(seconds[name], seconds["ours"])
+        result[f"in_a_row_{name}"] = ratios(in_a_row[name], in_a_row["ours"])
     return result
+
+
+def ratios(theirs: list[float], ours: list[float]) -> list[float]:
+    """Return the median, the least and the largest of the ratios of the rounds."""
+    found = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return [round(value, 1) for value in (statistics.median(found), min(found), max(found))]
 
 
 def line(result: dict[str, Any]) -> str:
     """Return a result in words."""
-    words = [f"{result['title']}: {result['mb']} MB, {result['mb_per_s']} MB/s"]
+    words = [f"{result['title']}: {result['mb']} MB, {result['mb_per_s']} MB/s, {result['mb_per_s_in_a_row']} MB/s in a row"]
     words += [f"{m[0]} times {key[6:]} ({m[1]} to {m[2]})" for key, m in result.items() if key.startswith("times_")]
+    words += [f"in a row {m[0]} times {key[9:]} ({m[1]} to {m[2]})" for key, m in result.items() if key.startswith("in_a_row_")]
     words += [f"{key[:-6]} fails: {value}" for key, value in result.items() if key.endswith("_fails")]
     if "frames_of_ase" in result:
         words.append(f"{result['frames']} and {result['frames_of_ase']} frames")
@@ -245,15 +264,17 @@ def peak_memory(shared: Path) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]], memory: dict[str, Any]) -> str:
-    """Return the results as a table in Markdown: the ratios are medians (least to most)."""
+    """Return the results as a table in Markdown: the ratios are medians (least to most), those in a row medians alone."""
     names = ["ase", *PEERS]
-    rows = [["file", "MB", "frames", "MB/s", *(f"times {name}" for name in names)], ["---"] * (4 + len(names))]
+    titles = ["file", "MB", "frames", "MB/s", "in a row", *(words for name in names for words in (f"times {name}", "in a row"))]
+    rows = [titles, ["---"] * len(titles)]
     for result in results:
         cells = []
         for name in names:
             ratio = result.get(f"times_{name}")
             cells.append(f"{ratio[0]} ({ratio[1]} to {ratio[2]})" if ratio else "fails" if f"{name}_fails" in result else "")
-        rows.append([result["title"], str(result["mb"]), str(result["n_frames"]), str(result["mb_per_s"]), *cells])
+            cells.append(str(result[f"in_a_row_{name}"][0]) if ratio else "")
+        rows.append([str(result[key]) for key in ("title", "mb", "n_frames", "mb_per_s", "mb_per_s_in_a_row")] + cells)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if memory:
         peaks = ", ".join(f"{key.removeprefix('peak_mb_')} {value} MB" for key, value in memory.items() if key != "mb")

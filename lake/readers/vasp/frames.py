@@ -171,7 +171,7 @@ def finish_run(header: Header, table: StepTable, geometry: Geometry, ending: End
 def _marks(geometry: Geometry, energy: Floats, verdicts: Sequence[int]) -> dict[str, NDArray[np.bool_] | None]:
     """Return which steps have torn tables or no energy, another cell than the first, or a cycle that is not known to have converged."""
     marks: dict[str, NDArray[np.bool_] | None] = {}
-    if geometry.malformed.any() or not isfinite(energy.sum()):
+    if geometry.malformed.any() or not isfinite(sum(energy.tolist())):
         marks["malformed_values"] = geometry.malformed | ~np.isfinite(energy)
     if geometry.cell.tobytes() != len(verdicts) * geometry.cell[:1].tobytes():
         marks["pulay_suspect"] = np.abs(geometry.cell - geometry.cell[0]).reshape(-1, 9).max(axis=1) > _CELL_CHANGE
